@@ -1,0 +1,193 @@
+//! Catch-up: how a primary brings another replica level (`PacificA` §2.4, adding new replicas).
+//!
+//! For the primary every peer with a stream is a follower in some stage. It is called, shows its position, and gets
+//! what it lacks: a tail of the log, in pieces, or word to take a snapshot. The same passage serves the replicas that a
+//! takeover found behind and those that come back after days. What differs is the end: who is required anyhow is then
+//! level; a newcomer is level only at a batch boundary, and from there enters the in-sync set
+//! (see `primary.rs`, `admit`).
+
+use crate::common::Common;
+use crate::event::Message;
+use crate::identity::{DatabaseId, ReplicaIndex, Token};
+use crate::log::{Chain, Entry, Fact, Op, Position, Standing, standing};
+use crate::note::Note;
+use crate::time::Time;
+use crate::view::View;
+use alloc::vec::Vec;
+
+/// What the primary knows of one peer, on one stream.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// The latest moment at which something was sent that this peer has answered: its part of the lease.
+    pub(crate) answered: Option<Time>,
+    /// The log up to here is durable at the peer.
+    pub(crate) persisted: Op,
+    pub(crate) database: Option<DatabaseId>,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Not called yet: just connected, or on probation.
+    Waiting,
+    Called {
+        at: Time,
+    },
+    /// Its log ends here, and it listens to this primary alone.
+    Shown {
+        position: Position,
+    },
+    /// The entries after its position are being read.
+    Reading {
+        token: Token,
+        position: Position,
+    },
+    /// Entries up to `end` are on their way.
+    Sending {
+        end: Position,
+        at: Time,
+    },
+    /// It was told to take a snapshot; it comes back by another stream.
+    Snapshot,
+    /// It has everything that is committed, and gets each batch.
+    Level {
+        since: Time,
+    },
+}
+
+/// What the log read for a follower led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The token belongs to no read of this follower.
+    NotMine,
+    /// A piece of the tail is on its way, or nothing was missing. `to_the_end`: this was all that is committed.
+    Sent { to_the_end: bool },
+    /// Its log can't be extended.
+    NeedsSnapshot { forked: bool },
+}
+
+impl Follower {
+    pub(crate) const fn new() -> Self {
+        Self { answered: None, persisted: Op(0), database: None, stage: Stage::Waiting }
+    }
+
+    /// A follower that showed its position to the takeover that made this primary.
+    pub(crate) const fn shown(position: Position) -> Self {
+        Self { answered: None, persisted: position.op, database: None, stage: Stage::Shown { position } }
+    }
+
+    pub(crate) const fn is_level(&self) -> bool {
+        matches!(self.stage, Stage::Level { .. })
+    }
+
+    /// The position it has shown and not left since.
+    pub(crate) const fn position(&self) -> Option<Position> {
+        match self.stage {
+            Stage::Shown { position } => Some(position),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn call<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        view: &View,
+    ) {
+        self.stage = Stage::Called { at: now };
+        common.send(peer, Message::Call { base: view.clone(), number: view.number });
+    }
+
+    pub(crate) fn on_shown(&mut self, database: DatabaseId, position: Position) {
+        if matches!(self.stage, Stage::Called { .. }) {
+            self.database = Some(database);
+            self.persisted = position.op;
+            self.stage = Stage::Shown { position };
+        }
+    }
+
+    pub(crate) fn on_persisted(&mut self, position: Position) {
+        self.persisted = self.persisted.max(position.op);
+        if let Stage::Sending { end, .. } = self.stage
+            && position == end
+        {
+            self.stage = Stage::Shown { position };
+        }
+    }
+
+    /// The latest sign of life that a required follower is measured by: what it answered last, or when it became level.
+    pub(crate) fn alive_at(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Level { since } => Some(self.answered.map_or(since, |answered| answered.max(since))),
+            _ => None,
+        }
+    }
+
+    /// Whether it owes an answer that should have come by now.
+    pub(crate) fn is_overdue(&self, now: Time, limit: core::time::Duration) -> bool {
+        match self.stage {
+            Stage::Called { at } | Stage::Sending { at, .. } => now >= at + limit,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn overdue_at(&self, limit: core::time::Duration) -> Option<Time> {
+        match self.stage {
+            Stage::Called { at } | Stage::Sending { at, .. } => Some(at + limit),
+            _ => None,
+        }
+    }
+
+    /// Reads the log for a follower whose shown position lies before the end of it.
+    pub(crate) fn read<F: Fact>(&mut self, common: &mut Common<F>, position: Position) {
+        self.stage = Stage::Reading { token: common.read_log(position.op), position };
+    }
+
+    pub(crate) fn on_log_read<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        view: &View,
+        token: Token,
+        chain: Option<Chain>,
+        entries: Vec<Entry<F>>,
+    ) -> Read {
+        let Stage::Reading { token: mine, position } = self.stage else { return Read::NotMine };
+        if mine != token {
+            return Read::NotMine;
+        }
+        match standing(common.position, position, chain) {
+            Standing::Fork => Read::NeedsSnapshot { forked: true },
+            Standing::BeforeMyLog => Read::NeedsSnapshot { forked: false },
+            Standing::Level | Standing::Behind => {
+                let end = entries.last().map_or(position, Entry::position);
+                if entries.is_empty() {
+                    self.stage = Stage::Shown { position };
+                } else {
+                    self.stage = Stage::Sending { end, at: now };
+                    common.send(peer, Message::Append { view: view.clone(), previous: position, entries });
+                }
+                Read::Sent { to_the_end: end.op >= common.position.op }
+            }
+        }
+    }
+
+    /// Tells a follower that only a snapshot helps. It is not required by then: who is required is removed first.
+    pub(crate) fn order_snapshot<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        peer: ReplicaIndex,
+        view: &View,
+        forked: bool,
+    ) {
+        let position = match self.stage {
+            Stage::Reading { position, .. } | Stage::Shown { position } => position,
+            _ => Position::ORIGIN,
+        };
+        common.note(Note::NeedsSnapshot { peer, position, forked });
+        common.send(peer, Message::TakeSnapshot { view: view.clone() });
+        self.stage = Stage::Snapshot;
+    }
+}

@@ -1,0 +1,198 @@
+//! What every role shares: who this replica is, where its log ends, which view it knows, which streams live.
+
+use crate::event::{Effect, Message};
+use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::lease::Timing;
+use crate::log::{Entry, Fact, Position};
+use crate::note::Note;
+use crate::probation::Probation;
+use crate::time::Time;
+use crate::view::{Proposer, View};
+use crate::writer::Writer;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How long a store that failed keeps its replica from leading.
+const UNFIT_AT_FIRST: Duration = Duration::from_secs(1);
+const UNFIT_AT_MOST: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Common<F> {
+    pub(crate) me: ReplicaIndex,
+    /// Every configured replica, this one included.
+    pub(crate) all: ReplicaSet,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) timing: Timing,
+    pub(crate) database: DatabaseId,
+    /// Where the durable log ends. An open transaction does not count.
+    pub(crate) position: Position,
+    /// The newest view that this replica knows of, whether or not it has a part in it.
+    pub(crate) view: Option<View>,
+    /// The lowest view number that this replica still listens to: never below `view`, above it after a `Call`.
+    pub(crate) promised: ViewNumber,
+    pub(crate) streams: BTreeMap<ReplicaIndex, StreamId>,
+    pub(crate) writer: Writer,
+    pub(crate) probation: Probation,
+    /// A store failed: until then this replica leads nobody.
+    pub(crate) unfit_until: Option<Time>,
+    unfit_for: Duration,
+    effects: Vec<Effect<F>>,
+    tokens: u64,
+    proposals: u64,
+}
+
+impl<F: Fact> Common<F> {
+    pub(crate) fn new(
+        me: ReplicaIndex,
+        all: ReplicaSet,
+        incarnation: Incarnation,
+        timing: Timing,
+        database: DatabaseId,
+        position: Position,
+    ) -> Self {
+        Self {
+            me,
+            all,
+            incarnation,
+            timing,
+            database,
+            position,
+            view: None,
+            promised: ViewNumber(0),
+            streams: BTreeMap::new(),
+            writer: Writer::Idle,
+            probation: Probation::default(),
+            unfit_until: None,
+            unfit_for: UNFIT_AT_FIRST,
+            effects: Vec::new(),
+            tokens: 0,
+            proposals: 0,
+        }
+    }
+
+    pub(crate) fn emit(&mut self, effect: Effect<F>) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        self.effects.push(Effect::Note(note));
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect<F>> {
+        core::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    pub(crate) fn proposer(&mut self) -> Proposer {
+        self.proposals += 1;
+        Proposer { index: self.me, incarnation: self.incarnation, attempt: self.proposals }
+    }
+
+    /// Sends to a peer by its current stream; without one there is nobody to hear it.
+    pub(crate) fn send(&mut self, peer: ReplicaIndex, message: Message<F>) {
+        if let Some(stream) = self.streams.get(&peer).copied() {
+            self.emit(Effect::Send { peer, stream, message });
+        }
+    }
+
+    /// Closes a peer's current stream: the only way to forget what was said on it.
+    pub(crate) fn disconnect(&mut self, peer: ReplicaIndex) {
+        if let Some(stream) = self.streams.remove(&peer) {
+            self.emit(Effect::Disconnect { peer, stream });
+        }
+    }
+
+    pub(crate) fn connected(&self) -> ReplicaSet {
+        self.streams.keys().copied().collect()
+    }
+
+    pub(crate) fn view_number(&self) -> ViewNumber {
+        self.view.as_ref().map_or(ViewNumber(0), |view| view.number)
+    }
+
+    /// Whether this replica holds every acknowledged entry, as far as it knows.
+    pub(crate) fn in_sync(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.holds(self.me, self.database, self.position))
+    }
+
+    /// Whether the store can be trusted to lead.
+    pub(crate) fn fit(&self, now: Time) -> bool {
+        self.unfit_until.is_none_or(|until| now >= until)
+            && self.writer.busy_for(now) < self.timing.store_limit
+    }
+
+    /// Takes note of a newer view. Returns whether it was newer.
+    pub(crate) fn adopt(&mut self, view: &View) -> bool {
+        if view.number <= self.view_number() {
+            return false;
+        }
+        self.promised = self.promised.max(view.number);
+        self.view = Some(view.clone());
+        self.note(Note::ViewAdopted(view.clone()));
+        true
+    }
+
+    /// The answer to a `Probe`, the same in every role.
+    pub(crate) fn answer_probe(&mut self, peer: ReplicaIndex, now: Time, able: bool) {
+        let able = able && self.in_sync() && self.fit(now);
+        let message = Message::Alive {
+            database: self.database,
+            position: self.position,
+            view: self.view.clone(),
+            able,
+        };
+        self.send(peer, message);
+    }
+
+    /// The answer to whatever comes from an older view.
+    pub(crate) fn refuse(&mut self, peer: ReplicaIndex) {
+        let message = Message::Refused { known: self.view.clone(), promised: self.promised };
+        self.send(peer, message);
+    }
+
+    pub(crate) fn persist(&mut self, entries: Vec<Entry<F>>, end: Position, now: Time) {
+        assert!(self.writer.is_idle(), "entries to persist while the store is busy: {:?}", self.writer);
+        let token = self.token();
+        self.writer = Writer::Persisting { token, since: now, end };
+        self.emit(Effect::Persist { token, entries });
+    }
+
+    pub(crate) fn read_log(&mut self, after: crate::log::Op) -> Token {
+        let token = self.token();
+        self.emit(Effect::ReadLog { token, after });
+        token
+    }
+
+    pub(crate) fn roll_back(&mut self, token: Token, now: Time) {
+        self.writer = Writer::RollingBack { token, since: now };
+        self.emit(Effect::RollBack { token });
+    }
+
+    /// Leaves the batch of a primacy that is over. What is being committed was persisted by all and may well commit.
+    pub(crate) fn abandon_batch(&mut self, now: Time) {
+        match self.writer {
+            Writer::Executing { token, since, .. } => {
+                self.writer = Writer::Executing { token, since, abandoned: true };
+            }
+            Writer::Open { token, .. } => self.roll_back(token, now),
+            _ => {}
+        }
+    }
+
+    /// The store failed: it is given a while, longer each time, to become well.
+    pub(crate) fn become_unfit(&mut self, now: Time) {
+        self.unfit_until = Some(now + self.unfit_for);
+        self.unfit_for = (self.unfit_for * 2).min(UNFIT_AT_MOST);
+    }
+
+    /// The store did its work.
+    pub(crate) fn become_fit(&mut self) {
+        self.unfit_until = None;
+        self.unfit_for = UNFIT_AT_FIRST;
+    }
+}

@@ -1,0 +1,360 @@
+//! The closed vocabulary between the protocol and the world: events in, effects out, messages between replicas.
+
+use crate::identity::{DatabaseId, ReadId, ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::log::{Chain, Entry, Op, Position};
+use crate::note::{HaltReason, Note};
+use crate::time::Time;
+use crate::view::View;
+use alloc::vec::Vec;
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Event<F> {
+    /// Time has passed. Due at [`crate::Replica::next_deadline`] at the latest.
+    Tick,
+    /// Answers [`Effect::ReadRegister`].
+    RegisterRead {
+        /// The effect's token.
+        token: Token,
+        /// What the register holds.
+        outcome: RegisterRead,
+    },
+    /// Answers [`Effect::Swap`].
+    SwapAnswered {
+        /// The effect's token.
+        token: Token,
+        /// What became of it.
+        outcome: SwapOutcome,
+    },
+    /// A stream to and from `peer` is open; it replaces any earlier one.
+    StreamOpened {
+        /// The replica at its other end.
+        peer: ReplicaIndex,
+        /// Its number.
+        stream: StreamId,
+    },
+    /// That stream is over, for whatever reason.
+    StreamClosed {
+        /// The replica at its other end.
+        peer: ReplicaIndex,
+        /// Its number.
+        stream: StreamId,
+    },
+    /// A message arrived on a stream.
+    Received {
+        /// Who sent it.
+        peer: ReplicaIndex,
+        /// The stream it came by.
+        stream: StreamId,
+        /// What it says.
+        message: Message<F>,
+    },
+    /// Answers [`Effect::ProveDeath`]: whether at some moment since the effect no process of that replica lived.
+    DeathAnswered {
+        /// The effect's token.
+        token: Token,
+        /// True only with proof; false says nothing.
+        proven: bool,
+    },
+    /// Answers [`Effect::Execute`]: the transaction is open and holds these entries (none, if nothing had an effect).
+    BatchExecuted {
+        /// The effect's token.
+        token: Token,
+        /// The entries, following this replica's position.
+        entries: Vec<Entry<F>>,
+    },
+    /// Answers [`Effect::Commit`]: the open transaction is durable and visible.
+    BatchCommitted {
+        /// The effect's token.
+        token: Token,
+    },
+    /// Answers [`Effect::RollBack`]: the open transaction is gone.
+    BatchRolledBack {
+        /// The effect's token.
+        token: Token,
+    },
+    /// Answers [`Effect::Persist`]: the entries are durable.
+    EntriesPersisted {
+        /// The effect's token.
+        token: Token,
+    },
+    /// Answers any of the four store effects above when the disk failed. No transaction is open any more.
+    StoreFailed {
+        /// The effect's token.
+        token: Token,
+        /// Where the log ends, as read back from the disk.
+        position: Position,
+    },
+    /// Answers [`Effect::ReadLog`].
+    LogRead {
+        /// The effect's token.
+        token: Token,
+        /// The chain at the op asked for; `None` where the log does not hold that op.
+        chain: Option<Chain>,
+        /// Committed entries that follow it, up to the driver's size limit.
+        entries: Vec<Entry<F>>,
+    },
+    /// Answers [`Effect::InstallSnapshot`]: this replica is now another database.
+    SnapshotInstalled {
+        /// The effect's token.
+        token: Token,
+        /// The new database's identity.
+        database: DatabaseId,
+        /// Where its log ends.
+        position: Position,
+    },
+    /// Answers [`Effect::InstallSnapshot`]: nothing has changed.
+    SnapshotFailed {
+        /// The effect's token.
+        token: Token,
+    },
+    /// Requests wait to be executed. Said again by the driver when an `Execute` left some behind.
+    RequestsWaiting,
+    /// A client waits for a read.
+    ReadWaiting {
+        /// Its number.
+        read: ReadId,
+    },
+}
+
+/// Something for the driver to do.
+#[derive(Clone, Debug)]
+pub enum Effect<F> {
+    /// Read the view register, linearizably. Answered by [`Event::RegisterRead`].
+    ReadRegister {
+        /// For the answer.
+        token: Token,
+    },
+    /// Install this view if the register holds the view before it (or none, for view 1). Answered by
+    /// [`Event::SwapAnswered`].
+    Swap {
+        /// For the answer.
+        token: Token,
+        /// The view to install.
+        view: View,
+    },
+    /// Send a message, if that stream still lives. Not answered: what is lost closes the stream.
+    Send {
+        /// To whom.
+        peer: ReplicaIndex,
+        /// By which stream.
+        stream: StreamId,
+        /// What.
+        message: Message<F>,
+    },
+    /// Close this stream, if it still lives; the transport will open another. The core counts it as closed at once.
+    Disconnect {
+        /// Whose.
+        peer: ReplicaIndex,
+        /// Which.
+        stream: StreamId,
+    },
+    /// Try to prove that no process of this replica lives. Answered by [`Event::DeathAnswered`].
+    ProveDeath {
+        /// For the answer.
+        token: Token,
+        /// Whose death.
+        peer: ReplicaIndex,
+    },
+    /// Execute waiting requests in one transaction and leave it open. Answered by [`Event::BatchExecuted`].
+    Execute {
+        /// For the answer, and for the `Commit`, `RollBack` and `Answer` of this batch.
+        token: Token,
+        /// How many replicas will hold the batch, this one included.
+        copies: usize,
+    },
+    /// Commit the open transaction. Answered by [`Event::BatchCommitted`].
+    Commit {
+        /// The batch.
+        token: Token,
+    },
+    /// Roll the open transaction back. Answered by [`Event::BatchRolledBack`].
+    RollBack {
+        /// The batch.
+        token: Token,
+    },
+    /// Append these entries and apply them, durably. Answered by [`Event::EntriesPersisted`].
+    Persist {
+        /// For the answer.
+        token: Token,
+        /// What follows this replica's position.
+        entries: Vec<Entry<F>>,
+    },
+    /// Read the committed log after an op. Answered by [`Event::LogRead`].
+    ReadLog {
+        /// For the answer.
+        token: Token,
+        /// The op before the first entry wanted.
+        after: Op,
+    },
+    /// Replace this replica's database by a snapshot of that peer's. Answered by [`Event::SnapshotInstalled`].
+    InstallSnapshot {
+        /// For the answer.
+        token: Token,
+        /// Whose snapshot.
+        from: ReplicaIndex,
+    },
+    /// The batch is committed: give its clients their answers and wake the listeners.
+    Answer {
+        /// The batch.
+        token: Token,
+        /// On how many replicas it is durable.
+        copies: usize,
+    },
+    /// This read may be answered from the committed state as it is now.
+    AnswerRead {
+        /// Which.
+        read: ReadId,
+    },
+    /// This read must be refused: this replica does not lead.
+    RefuseRead {
+        /// Which.
+        read: ReadId,
+    },
+    /// Requests are waiting and this replica does not lead: refuse them.
+    RefuseRequests,
+    /// From now on requests may come.
+    Serve {
+        /// The view it leads.
+        view: ViewNumber,
+    },
+    /// From now on none may: refuse those that wait or are in flight (their fate is unknown), and end the listeners.
+    StopServing,
+    /// For people to read. No behaviour hangs on it.
+    Note(Note),
+    /// This replica can't go on; the process shows the reason and refuses everything until someone acts.
+    Halt {
+        /// Why.
+        reason: HaltReason,
+    },
+}
+
+/// What a read of the view register found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterRead {
+    /// No view was ever installed.
+    Empty,
+    /// The newest view.
+    Current(View),
+    /// The register did not answer.
+    Failed,
+}
+
+/// What became of a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapOutcome {
+    /// The register holds the proposed view.
+    Installed,
+    /// It holds this other one, and the proposed view can never be installed.
+    Superseded(View),
+    /// Nobody knows: it may be installed, or be installed later.
+    Unknown,
+}
+
+/// What replicas say to each other. Every message that a primary sends carries its view, so none depends on another.
+#[derive(Clone, Debug)]
+pub enum Message<F> {
+    /// "Do you live?" From a candidate to the in-sync replicas below it, and from the founder to all.
+    Probe,
+    /// Answers `Probe`.
+    Alive {
+        /// The sender's database.
+        database: DatabaseId,
+        /// Where its log ends.
+        position: Position,
+        /// The newest view it knows.
+        view: Option<View>,
+        /// Whether it is in sync and healthy, so that the asker should leave the lead to it.
+        able: bool,
+    },
+    /// "Stop listening to any view before `number`, and show me your position." From a candidate that will propose
+    /// view `number` on top of `base`, or from the primary of `base` (then both numbers are equal).
+    Call {
+        /// The newest view that the caller knows.
+        base: View,
+        /// The view that the called is to follow.
+        number: ViewNumber,
+    },
+    /// Answers `Call`, once nothing is being persisted.
+    Shown {
+        /// The call's number.
+        number: ViewNumber,
+        /// The sender's database.
+        database: DatabaseId,
+        /// Where its log ends.
+        position: Position,
+    },
+    /// "I follow someone newer." Answers whatever comes from an older view.
+    Refused {
+        /// The newest view the sender knows.
+        known: Option<View>,
+        /// The lowest view it still listens to.
+        promised: ViewNumber,
+    },
+    /// The primary lives.
+    Beat {
+        /// The view it leads.
+        view: View,
+        /// When it was sent, by the primary's clock; only the primary reads it.
+        sent_at: Time,
+    },
+    /// Answers `Beat`: a promise of silence for a whole grace.
+    BeatAnswered {
+        /// The beat's view.
+        number: ViewNumber,
+        /// The beat's time, returned.
+        sent_at: Time,
+    },
+    /// Entries to persist.
+    Append {
+        /// The view that the sender leads.
+        view: View,
+        /// What the first entry follows.
+        previous: Position,
+        /// The entries.
+        entries: Vec<Entry<F>>,
+    },
+    /// Answers `Append`: all entries up to this position are durable.
+    Persisted {
+        /// The view that the sender follows.
+        number: ViewNumber,
+        /// Where its log ends.
+        position: Position,
+    },
+    /// "Send me what you have after this op." From a new primary to an in-sync replica with a longer tail.
+    Fetch {
+        /// The view that the sender leads.
+        view: View,
+        /// The op before the first entry wanted.
+        after: Op,
+    },
+    /// Answers `Fetch`.
+    Tail {
+        /// The fetch's view.
+        number: ViewNumber,
+        /// The chain that the sender has at the op asked for.
+        chain: Option<Chain>,
+        /// What follows it.
+        entries: Vec<Entry<F>>,
+    },
+    /// "Your history can't be extended to mine: take a snapshot from me."
+    TakeSnapshot {
+        /// The view that the sender leads.
+        view: View,
+    },
+    /// "I can't persist: go on without me."
+    Leaving {
+        /// The view that the sender follows.
+        number: ViewNumber,
+    },
+    /// "I no longer lead this view, and hold no lease."
+    Resigned {
+        /// The view.
+        number: ViewNumber,
+    },
+    /// "I have installed this view, whose primary is another."
+    HandedOver {
+        /// The view.
+        view: View,
+    },
+}

@@ -1,0 +1,167 @@
+//! Notes: what the protocol tells people. No behaviour hangs on them; the driver logs them, the stories show them.
+
+use crate::identity::{ReplicaIndex, ReplicaSet, ViewNumber};
+use crate::log::{Op, Position};
+use crate::view::View;
+use core::fmt;
+
+/// Why a replica stopped for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HaltReason {
+    /// The view register is empty, yet this database, or that of a peer, holds entries.
+    RegisterLost,
+    /// The disk gave back a shorter log than it had confirmed.
+    DiskLied,
+}
+
+/// Why a follower left the in-sync set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalReason {
+    /// Its stream broke.
+    StreamClosed,
+    /// It did not acknowledge in time.
+    Silent,
+    /// It said that it can't persist.
+    CannotPersist,
+    /// Its log is not a beginning of the primary's.
+    Forked,
+    /// It follows a newer view, or refuses this one.
+    Refused,
+}
+
+/// Why a primary stopped leading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepDownReason {
+    /// Someone else has installed a newer view.
+    Superseded,
+    /// It gave the lead to a lower index.
+    HandedOver,
+    /// Its store failed.
+    StoreFailed,
+    /// Its store has been busy with one thing for too long.
+    StoreStuck,
+}
+
+/// Something worth telling people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// This replica learned of a newer view.
+    ViewAdopted(View),
+    /// This replica stands for primary, because it lost the one of that view.
+    Standing {
+        /// The view whose primary is lost.
+        after: ViewNumber,
+    },
+    /// Its lead was left to a lower index that lives.
+    Deferred {
+        /// To whom.
+        to: ReplicaIndex,
+    },
+    /// This replica leads the view, and is levelling the others.
+    Leading(View),
+    /// This replica no longer leads.
+    SteppedDown(StepDownReason),
+    /// The primary goes on without these.
+    Removing {
+        /// Who.
+        peers: ReplicaSet,
+        /// Why the last of them left.
+        reason: RemovalReason,
+    },
+    /// A newcomer is level and enters the in-sync set.
+    Admitting {
+        /// Who.
+        peer: ReplicaIndex,
+        /// The op at which it is level.
+        op: Op,
+    },
+    /// A peer's log can't be extended; it was told to take a snapshot.
+    NeedsSnapshot {
+        /// Who.
+        peer: ReplicaIndex,
+        /// Where its log ends.
+        position: Position,
+        /// Whether it is a fork, or only out of the log's reach.
+        forked: bool,
+    },
+    /// This replica takes entries that only a secondary has.
+    TakingTail {
+        /// From whom.
+        from: ReplicaIndex,
+        /// Where that one's log ends.
+        until: Op,
+    },
+    /// A stream brought something that doesn't fit, and was closed.
+    StreamUnsound {
+        /// From whom.
+        peer: ReplicaIndex,
+    },
+    /// This replica has no part in the newest view and waits to be brought level.
+    WaitingToBeLevelled,
+    /// The first start waits for these replicas to show their empty databases.
+    FoundingWaitsFor(ReplicaSet),
+}
+
+impl fmt::Display for HaltReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RegisterLost => {
+                "the view register is empty, but a database holds entries: the register was lost; see `trialogue recover`"
+            }
+            Self::DiskLied => "the disk gave back a shorter log than it had confirmed; replace it and wipe this replica's folder",
+        })
+    }
+}
+
+impl fmt::Display for RemovalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StreamClosed => "its stream broke",
+            Self::Silent => "it did not answer in time",
+            Self::CannotPersist => "it can't write to its disk",
+            Self::Forked => "its log is a fork",
+            Self::Refused => "it follows a newer view",
+        })
+    }
+}
+
+impl fmt::Display for StepDownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superseded => "a newer view exists",
+            Self::HandedOver => "handed over to a lower index",
+            Self::StoreFailed => "its store failed",
+            Self::StoreStuck => "its store is stuck",
+        })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ViewAdopted(view) => write!(f, "knows {view}"),
+            Self::Standing { after } => write!(f, "stands for primary: the one of view {after} is lost"),
+            Self::Deferred { to } => write!(f, "leaves the lead to replica {to}, which lives"),
+            Self::Leading(view) => write!(f, "leads {view}"),
+            Self::SteppedDown(reason) => write!(f, "steps down: {reason}"),
+            Self::Removing { peers, reason } => write!(f, "goes on without {peers}: {reason}"),
+            Self::Admitting { peer, op } => write!(f, "admits replica {peer}, level at op {op}"),
+            Self::NeedsSnapshot { peer, position, forked: true } => {
+                write!(f, "sends a snapshot to replica {peer}, which has a fork at {position}")
+            }
+            Self::NeedsSnapshot { peer, position, forked: false } => {
+                write!(f, "sends a snapshot to replica {peer}: the log no longer reaches back to {position}")
+            }
+            Self::TakingTail { from, until } => {
+                write!(f, "takes the tail up to op {until} from replica {from}")
+            }
+            Self::StreamUnsound { peer } => {
+                write!(f, "closes the stream of replica {peer}: what it brought does not fit")
+            }
+            Self::WaitingToBeLevelled => f.write_str("is not in sync and waits to be brought level"),
+            Self::FoundingWaitsFor(peers) => {
+                write!(f, "first start: waits for the empty databases of {peers}")
+            }
+        }
+    }
+}

@@ -1,0 +1,767 @@
+//! The primary: gathers a batch, has everyone persist it, commits it, answers (`PacificA` §2.2).
+//!
+//! One batch is in flight at a time. Everything that the primary waits for stands in its fields, and after every event
+//! [`Primary::advance`] looks at them and does whatever can be done now; so no order of events can leave it waiting for
+//! something that has already happened.
+//!
+//! Who must persist an entry before it is committed: every in-sync secondary of the view that it leads, **and** of the
+//! view that it has proposed, from the moment of proposing (a delayed swap may take effect at any time). Removing a
+//! replica frees the primary from waiting only once the swap is known to be installed (invariant 2).
+
+use crate::catch_up::{Follower, Read, Stage};
+use crate::common::Common;
+use crate::event::{Effect, Message, SwapOutcome};
+use crate::identity::{ReadId, ReplicaIndex, ReplicaSet, StreamId, Token};
+use crate::log::{Chain, Entry, Fact, Op, Position};
+use crate::note::{Note, RemovalReason, StepDownReason};
+use crate::replica::Next;
+use crate::takeover::Shown;
+use crate::time::Time;
+use crate::view::View;
+use crate::writer::Writer;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// More reads than this wait for a lease only if something is badly wrong; the rest are refused at once.
+const READS_WAITING_MAX: usize = 16_384;
+
+#[derive(Debug)]
+pub(crate) struct Primary {
+    /// The view that I lead; not the same thing as the newest view that I know of.
+    view: View,
+    followers: BTreeMap<ReplicaIndex, Follower>,
+    serving: bool,
+    requests_waiting: bool,
+    /// When the batch in flight was sent to the secondaries.
+    sent_at: Option<Time>,
+    /// What waits for a lease: reads, and answers of batches that changed nothing.
+    waiting: Vec<Waiting>,
+    swap: Option<Swap>,
+    removing: ReplicaSet,
+    removal_reason: RemovalReason,
+    /// The longest tail among the in-sync replicas is being fetched.
+    tail: Option<Tail>,
+    beat_at: Time,
+    /// No batch begins before that, so that a newcomer that is nearly level becomes level.
+    hold_until: Option<Time>,
+    hold_again_at: Time,
+    /// When this was looked at last, and since when it has been looked at without a long break: a process that was
+    /// paused must not take its own absence for the others' silence.
+    looked_at: Time,
+    awake_since: Time,
+}
+
+#[derive(Debug)]
+struct Swap {
+    proposal: View,
+    asked: Option<Token>,
+    again_at: Time,
+    /// Who enters by it.
+    newcomer: Option<ReplicaIndex>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    from: ReplicaIndex,
+    asked_at: Time,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    Read(ReadId),
+    Answer { token: Token, copies: usize },
+}
+
+impl Primary {
+    /// Begins a primacy whose view the register has just installed.
+    pub(crate) fn start<F: Fact>(common: &mut Common<F>, now: Time, view: View, shown: Shown) -> Self {
+        common.adopt(&view);
+        common.note(Note::Leading(view.clone()));
+        let mut followers: BTreeMap<_, _> =
+            common.streams.keys().map(|peer| (*peer, Follower::new())).collect();
+        for (peer, (stream, position)) in shown {
+            // A stream that was replaced since then says nothing: the peer is called again, or removed.
+            if common.streams.get(&peer) == Some(&stream) {
+                followers.insert(peer, Follower::shown(position));
+            }
+        }
+        Self {
+            view,
+            followers,
+            serving: false,
+            requests_waiting: false,
+            sent_at: None,
+            waiting: Vec::new(),
+            swap: None,
+            removing: ReplicaSet::EMPTY,
+            removal_reason: RemovalReason::StreamClosed,
+            tail: None,
+            beat_at: now,
+            hold_until: None,
+            hold_again_at: now,
+            looked_at: now,
+            awake_since: now,
+        }
+    }
+
+    pub(crate) const fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) const fn serving(&self) -> bool {
+        self.serving
+    }
+
+    /// Everyone who must persist an entry before it is committed.
+    fn required(&self, me: ReplicaIndex) -> ReplicaSet {
+        let proposed = self.swap.as_ref().map_or(ReplicaSet::EMPTY, |swap| swap.proposal.in_sync);
+        self.view.in_sync.union(proposed).without(me)
+    }
+
+    /// Whether a view has been proposed in which another leads: from then on nothing may be answered.
+    fn retiring(&self) -> bool {
+        self.swap.as_ref().is_some_and(|swap| swap.proposal.primary() != self.view.primary())
+    }
+
+    /// The lease: every required secondary has answered something sent less than a lease ago (invariant 4).
+    fn may_read<F: Fact>(&self, common: &Common<F>, now: Time) -> bool {
+        self.serving && !self.retiring() && self.lease_ends(common).is_none_or(|end| now < end)
+    }
+
+    /// When the lease ends; `None` when nobody else could lead, so that it does not.
+    fn lease_ends<F: Fact>(&self, common: &Common<F>) -> Option<Time> {
+        self.required(common.me)
+            .iter()
+            .map(|peer| {
+                let answered = self.followers.get(&peer).and_then(|follower| follower.answered);
+                answered.map_or(Time::from_micros(0), |sent_at| sent_at + common.timing.lease)
+            })
+            .min()
+    }
+
+    pub(crate) fn on_message<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) -> Next<F> {
+        let newer = match &message {
+            Message::Call { base: view, .. }
+            | Message::Beat { view, .. }
+            | Message::Append { view, .. }
+            | Message::Fetch { view, .. }
+            | Message::TakeSnapshot { view }
+            | Message::HandedOver { view }
+            | Message::Alive { view: Some(view), .. }
+            | Message::Refused { known: Some(view), .. } => view.number > self.view.number,
+            _ => false,
+        };
+        if newer && !self.own_proposal_in(&message) {
+            // Step down first, think afterwards: the secondary that this replica becomes will look at the message.
+            self.step_down(common, now, StepDownReason::Superseded);
+            return Next::FollowThen {
+                heard_at: now,
+                stand_not_before: now,
+                following: None,
+                peer,
+                stream,
+                message,
+            };
+        }
+        let Some(follower) = self.followers.get_mut(&peer) else { return Next::Stay };
+        match message {
+            Message::Shown { number, database, position } if number == self.view.number => {
+                follower.on_shown(database, position);
+                if self.view.in_sync.contains(peer) && !self.view.holds(peer, database, position) {
+                    self.fail(common, now, peer, RemovalReason::Forked);
+                }
+            }
+            Message::Persisted { number, position } if number <= self.view.number => {
+                if let Writer::Open { end, .. } = common.writer
+                    && position.op >= end.op
+                    && position != end
+                {
+                    self.fail(common, now, peer, RemovalReason::Forked);
+                    return Next::Stay;
+                }
+                // An answered append is as good as an answered beat: it was received after it was sent.
+                if let (Some(sent_at), true) = (self.sent_at, position.op > common.position.op) {
+                    follower.answered = follower.answered.max(Some(sent_at));
+                }
+                follower.on_persisted(position);
+            }
+            Message::BeatAnswered { number, sent_at } if number <= self.view.number => {
+                follower.answered = follower.answered.max(Some(sent_at));
+            }
+            Message::Tail { number, chain, entries } if number == self.view.number => {
+                self.on_tail(common, now, peer, chain, entries);
+            }
+            Message::Refused { .. } => self.fail(common, now, peer, RemovalReason::Refused),
+            Message::Leaving { .. } => self.fail(common, now, peer, RemovalReason::CannotPersist),
+            Message::Call { .. } | Message::Beat { .. } | Message::Append { .. } | Message::Fetch { .. } => {
+                common.refuse(peer)
+            }
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    /// Whether the newer view in the message is the one that this primary has proposed and not yet heard of.
+    fn own_proposal_in<F>(&self, message: &Message<F>) -> bool {
+        let Some(swap) = &self.swap else { return false };
+        match message {
+            Message::Alive { view: Some(view), .. } | Message::Refused { known: Some(view), .. } => {
+                *view == swap.proposal
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn on_stream_opened(&mut self, peer: ReplicaIndex) {
+        self.followers.insert(peer, Follower::new());
+    }
+
+    pub(crate) fn on_stream_closed<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+    ) {
+        if self.required(common.me).contains(peer) {
+            self.fail(common, now, peer, RemovalReason::StreamClosed);
+        } else if !matches!(
+            self.followers.get(&peer).map(|follower| &follower.stage),
+            Some(Stage::Snapshot | Stage::Waiting)
+        ) {
+            common.probation.removed(peer, now);
+        }
+        self.followers.remove(&peer);
+    }
+
+    /// A follower can't go on: who is required leaves the in-sync set, anyone else begins again by another stream.
+    fn fail<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        reason: RemovalReason,
+    ) {
+        if self.required(common.me).contains(peer) {
+            self.removing = self.removing.with(peer);
+            self.removal_reason = reason;
+        } else if self.followers.remove(&peer).is_some() {
+            common.probation.removed(peer, now);
+            common.disconnect(peer);
+        }
+    }
+
+    pub(crate) fn on_requests_waiting(&mut self) {
+        self.requests_waiting = true;
+    }
+
+    pub(crate) fn on_read_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time, read: ReadId) {
+        if self.may_read(common, now) {
+            common.emit(Effect::AnswerRead { read });
+        } else if self.waiting.len() < READS_WAITING_MAX && self.serving {
+            self.waiting.push(Waiting::Read(read));
+        } else {
+            common.emit(Effect::RefuseRead { read });
+        }
+    }
+
+    pub(crate) fn on_executed<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        entries: Vec<Entry<F>>,
+    ) {
+        let previous = common.position;
+        let end = previous
+            .extend(&entries)
+            .expect("a batch follows the position it was executed at, without holes");
+        common.writer = Writer::Open { token, end };
+        self.sent_at = Some(now);
+        if !entries.is_empty() {
+            for peer in self.required(common.me).iter() {
+                if self.followers.get(&peer).is_some_and(Follower::is_level) {
+                    common.send(
+                        peer,
+                        Message::Append { view: self.view.clone(), previous, entries: entries.clone() },
+                    );
+                }
+            }
+        }
+    }
+
+    /// The batch is durable here and everywhere. What changed nothing is a read, and waits for the lease like one.
+    pub(crate) fn on_committed<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        changed: bool,
+    ) {
+        self.sent_at = None;
+        let copies = self.required(common.me).len() + 1;
+        if changed || self.may_read(common, now) {
+            common.emit(Effect::Answer { token, copies });
+        } else {
+            self.waiting.push(Waiting::Answer { token, copies });
+        }
+    }
+
+    pub(crate) fn on_log_read<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        chain: Option<Chain>,
+        entries: Vec<Entry<F>>,
+    ) {
+        let reader = self.followers.iter_mut().find_map(|(peer, follower)| match follower.stage {
+            Stage::Reading { token: mine, .. } if mine == token => Some((*peer, follower)),
+            _ => None,
+        });
+        let Some((peer, follower)) = reader else { return };
+        match follower.on_log_read(common, now, peer, &self.view, token, chain, entries) {
+            Read::NotMine => {}
+            Read::Sent { to_the_end } => {
+                let newcomer = !self.required(common.me).contains(peer);
+                if newcomer && to_the_end && self.serving && self.swap.is_none() && now >= self.hold_again_at
+                {
+                    self.hold_until = Some(now + common.timing.hold_limit);
+                    self.hold_again_at = now + common.timing.hold_limit * 4;
+                }
+            }
+            Read::NeedsSnapshot { forked } => self.order_snapshot(common, now, peer, forked),
+        }
+    }
+
+    fn order_snapshot<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        forked: bool,
+    ) {
+        if self.required(common.me).contains(peer) {
+            self.fail(common, now, peer, RemovalReason::Forked);
+        } else if let Some(follower) = self.followers.get_mut(&peer) {
+            follower.order_snapshot(common, peer, &self.view, forked);
+        }
+    }
+
+    fn on_tail<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        chain: Option<Chain>,
+        entries: Vec<Entry<F>>,
+    ) {
+        if self.tail.as_ref().is_none_or(|tail| tail.from != peer) || !common.writer.is_idle() {
+            return;
+        }
+        self.tail = None;
+        match common.position.extend(&entries) {
+            Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
+                common.persist(entries, end, now)
+            }
+            // It has what was never acknowledged, on top of something else than what I have.
+            _ => self.fail(common, now, peer, RemovalReason::Forked),
+        }
+    }
+
+    pub(crate) fn on_swap_answered<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: SwapOutcome,
+    ) -> Next<F> {
+        if self.swap.as_ref().is_none_or(|swap| swap.asked != Some(token)) {
+            return Next::Stay;
+        }
+        match (outcome, self.swap.take()) {
+            (SwapOutcome::Superseded(view), _) => {
+                self.step_down(common, now, StepDownReason::Superseded);
+                common.adopt(&view);
+                Next::Follow { heard_at: now, stand_not_before: now }
+            }
+            (SwapOutcome::Unknown, swap) => {
+                // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
+                // replicas of both views are required.
+                self.swap =
+                    swap.map(|swap| Swap { asked: None, again_at: now + common.timing.retry_every, ..swap });
+                Next::Stay
+            }
+            (SwapOutcome::Installed, Some(swap)) => self.on_installed(common, now, swap),
+            (SwapOutcome::Installed, None) => Next::Stay,
+        }
+    }
+
+    fn on_installed<F: Fact>(&mut self, common: &mut Common<F>, now: Time, swap: Swap) -> Next<F> {
+        common.adopt(&swap.proposal);
+        let removed = self.view.in_sync.difference(swap.proposal.in_sync);
+        self.view = swap.proposal;
+        for peer in removed.iter() {
+            common.probation.removed(peer, now);
+            // What was said on a stream of its old membership is forgotten with the stream; a new one can stay.
+            if self.followers.get(&peer).is_some_and(|follower| !matches!(follower.stage, Stage::Waiting)) {
+                common.disconnect(peer);
+                self.followers.remove(&peer);
+            }
+        }
+        self.removing = self.removing.intersection(self.view.in_sync);
+        if let Some(newcomer) = swap.newcomer {
+            common.probation.admitted(newcomer, now);
+        }
+        if self.view.primary() == common.me {
+            self.beat_at = now;
+            return Next::Stay;
+        }
+        for peer in common.connected().iter() {
+            common.send(peer, Message::HandedOver { view: self.view.clone() });
+        }
+        self.step_down(common, now, StepDownReason::HandedOver);
+        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience }
+    }
+
+    /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
+    pub(crate) fn step_down<F: Fact>(&mut self, common: &mut Common<F>, now: Time, reason: StepDownReason) {
+        common.abandon_batch(now);
+        self.leave(common, reason);
+    }
+
+    fn leave<F: Fact>(&mut self, common: &mut Common<F>, reason: StepDownReason) {
+        common.note(Note::SteppedDown(reason));
+        common.emit(Effect::StopServing);
+        for waiting in core::mem::take(&mut self.waiting) {
+            if let Waiting::Read(read) = waiting {
+                common.emit(Effect::RefuseRead { read });
+            }
+        }
+        self.serving = false;
+    }
+
+    /// The store failed or hangs: say so, so that the next one need not wait for the lease to run out.
+    pub(crate) fn resign<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        reason: StepDownReason,
+    ) -> Next<F> {
+        // A view proposed and not yet heard of may be led by this replica too; what it resigns is the one it leads.
+        let number = self.view.number;
+        self.step_down(common, now, reason);
+        for peer in self.view.in_sync.without(common.me).iter() {
+            common.send(peer, Message::Resigned { number });
+        }
+        Next::Follow { heard_at: now, stand_not_before: now }
+    }
+
+    /// Does whatever can be done now.
+    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+        if common.writer.busy_for(now) >= common.timing.store_limit {
+            common.become_unfit(now);
+            return self.resign(common, now, StepDownReason::StoreStuck);
+        }
+        self.look_for_failures(common, now);
+        self.beat(common, now);
+        self.propose_removal(common, now);
+        self.retry_swap(common, now);
+        self.take_tail(common, now);
+        self.bring_level(common, now);
+        self.commit(common, now);
+        self.begin_serving(common);
+        self.admit(common, now);
+        self.flush_waiting(common, now);
+        self.execute(common, now);
+        Next::Stay
+    }
+
+    fn look_for_failures<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        let limit = common.timing.acknowledgement_limit;
+        let required = self.required(common.me);
+        for peer in required.difference(common.connected()).iter() {
+            self.fail(common, now, peer, RemovalReason::StreamClosed);
+        }
+        if now - self.looked_at > common.timing.beat_every * 3 {
+            self.awake_since = now;
+        }
+        self.looked_at = now;
+        let overdue: Vec<ReplicaIndex> = self
+            .followers
+            .iter()
+            .filter(|(peer, follower)| {
+                let silent =
+                    required.contains(**peer) && self.silent_at(common, follower).is_some_and(|at| now >= at);
+                silent || follower.is_overdue(now, limit)
+            })
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in overdue {
+            self.fail(common, now, peer, RemovalReason::Silent);
+        }
+    }
+
+    /// When a level follower has left something unanswered for too long: the batch in flight, or the beats.
+    fn silent_at<F: Fact>(&self, common: &Common<F>, follower: &Follower) -> Option<Time> {
+        let limit = common.timing.acknowledgement_limit;
+        let alive_at = follower.alive_at()?;
+        let batch = match (common.writer, self.sent_at) {
+            (Writer::Open { end, .. }, Some(sent_at)) if follower.persisted < end.op => sent_at,
+            _ => alive_at,
+        };
+        Some(batch.min(alive_at).max(self.awake_since) + limit)
+    }
+
+    fn beat<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if now < self.beat_at {
+            return;
+        }
+        for peer in common.connected().iter() {
+            common.send(peer, Message::Beat { view: self.view.clone(), sent_at: now });
+        }
+        self.beat_at = now + common.timing.beat_every;
+    }
+
+    fn propose<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        mut proposal: View,
+        newcomer: Option<ReplicaIndex>,
+    ) {
+        proposal.number = self.view.number.next();
+        proposal.op = common.position.op;
+        proposal.proposed_by = common.proposer();
+        self.swap = Some(Swap { proposal, asked: None, again_at: now, newcomer });
+        self.retry_swap(common, now);
+    }
+
+    fn propose_removal<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.swap.is_some() || self.removing.is_empty() {
+            return;
+        }
+        let mut proposal = self.view.clone();
+        proposal.in_sync = self.view.in_sync.difference(self.removing);
+        common.note(Note::Removing { peers: self.removing, reason: self.removal_reason });
+        self.propose(common, now, proposal, None);
+    }
+
+    fn retry_swap<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if let Some(swap) = &mut self.swap
+            && swap.asked.is_none()
+            && now >= swap.again_at
+        {
+            let token = common.token();
+            swap.asked = Some(token);
+            let view = swap.proposal.clone();
+            common.emit(Effect::Swap { token, view });
+        }
+    }
+
+    /// Takes over the longest tail among the in-sync replicas, before anyone is brought level with anything.
+    fn take_tail<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.serving || !common.writer.is_idle() {
+            return;
+        }
+        if let Some(tail) = &self.tail {
+            let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.acknowledgement_limit);
+            if overdue || self.removing.contains(from) || !self.followers.contains_key(&from) {
+                self.tail = None;
+                self.fail(common, now, from, RemovalReason::Silent);
+            }
+            return;
+        }
+        if let Some((from, until)) = self.longest_tail(common)
+            && until > common.position.op
+        {
+            common.note(Note::TakingTail { from, until });
+            self.tail = Some(Tail { from, asked_at: now });
+            common.send(from, Message::Fetch { view: self.view.clone(), after: common.position.op });
+        }
+    }
+
+    fn longest_tail<F: Fact>(&self, common: &Common<F>) -> Option<(ReplicaIndex, Op)> {
+        let shown =
+            self.view.in_sync.without(common.me).difference(self.removing).iter().filter_map(|peer| {
+                let position = self.followers.get(&peer)?.position()?;
+                Some((peer, position.op))
+            });
+        shown.max_by_key(|(_, op)| *op)
+    }
+
+    fn bring_level<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        let required = self.required(common.me);
+        let peers: Vec<ReplicaIndex> = self.followers.keys().copied().collect();
+        for peer in peers {
+            let is_required = required.contains(peer);
+            if self.removing.contains(peer) || (!is_required && !self.serving) {
+                continue;
+            }
+            let Some(follower) = self.followers.get_mut(&peer) else { continue };
+            match follower.stage {
+                Stage::Waiting if is_required || common.probation.not_before(peer, now).is_none() => {
+                    follower.call(common, now, peer, &self.view);
+                }
+                Stage::Shown { position } => self.on_position(common, now, peer, position, is_required),
+                _ => {}
+            }
+        }
+    }
+
+    /// Decides what a follower lacks, never with a batch of mine in flight between its position and mine.
+    fn on_position<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        position: Position,
+        is_required: bool,
+    ) {
+        let at_boundary = common.writer.is_idle();
+        if position == common.position {
+            if is_required && !self.serving && at_boundary {
+                self.set_level(peer, now);
+            }
+        } else if position.op > common.position.op {
+            // A longer log of an in-sync replica is a tail to take over; anyone else's is a fork.
+            if !is_required && at_boundary {
+                self.order_snapshot(common, now, peer, true);
+            }
+        } else if let Some(follower) = self.followers.get_mut(&peer) {
+            follower.read(common, position);
+        }
+    }
+
+    fn set_level(&mut self, peer: ReplicaIndex, now: Time) {
+        if let Some(follower) = self.followers.get_mut(&peer) {
+            follower.stage = Stage::Level { since: now };
+        }
+    }
+
+    fn commit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        let Writer::Open { token, end } = common.writer else { return };
+        let all_persisted = self.required(common.me).iter().all(|peer| {
+            self.followers
+                .get(&peer)
+                .is_some_and(|follower| follower.is_level() && follower.persisted >= end.op)
+        });
+        if all_persisted {
+            common.writer = Writer::Committing { token, since: now, end };
+            common.emit(Effect::Commit { token });
+        }
+    }
+
+    fn begin_serving<F: Fact>(&mut self, common: &mut Common<F>) {
+        let all_level = self
+            .required(common.me)
+            .iter()
+            .all(|peer| self.followers.get(&peer).is_some_and(Follower::is_level));
+        if !self.serving
+            && all_level
+            && self.swap.is_none()
+            && self.removing.is_empty()
+            && common.writer.is_idle()
+        {
+            self.serving = true;
+            common.emit(Effect::Serve { view: self.view.number });
+        }
+    }
+
+    /// Lets a newcomer that is level at a batch boundary into the in-sync set. If its index is lower than mine, it is
+    /// thereby the primary of the view that I propose: that is the orderly handover.
+    fn admit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.hold_until.is_some_and(|until| now >= until) {
+            self.hold_until = None;
+        }
+        if !self.serving || self.swap.is_some() || !self.removing.is_empty() || !common.writer.is_idle() {
+            return;
+        }
+        let level = self.followers.iter().find(|(peer, follower)| {
+            follower.position() == Some(common.position)
+                && follower.database.is_some()
+                && common.probation.not_before(**peer, now).is_none()
+        });
+        let Some((peer, database)) = level.and_then(|(peer, follower)| Some((*peer, follower.database?)))
+        else {
+            return;
+        };
+        common.note(Note::Admitting { peer, op: common.position.op });
+        self.set_level(peer, now);
+        self.hold_until = None;
+        let mut proposal = self.view.clone();
+        proposal.in_sync = proposal.in_sync.with(peer);
+        proposal.set_member(peer, database);
+        self.propose(common, now, proposal, Some(peer));
+    }
+
+    fn flush_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.waiting.is_empty() || !self.may_read(common, now) {
+            return;
+        }
+        for waiting in core::mem::take(&mut self.waiting) {
+            common.emit(match waiting {
+                Waiting::Read(read) => Effect::AnswerRead { read },
+                Waiting::Answer { token, copies } => Effect::Answer { token, copies },
+            });
+        }
+    }
+
+    fn execute<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        let free = self.serving && common.writer.is_idle() && !self.retiring() && self.hold_until.is_none();
+        if free && self.requests_waiting {
+            self.requests_waiting = false;
+            let token = common.token();
+            common.writer = Writer::Executing { token, since: now, abandoned: false };
+            let copies = self.required(common.me).len() + 1;
+            common.emit(Effect::Execute { token, copies });
+        }
+    }
+
+    pub(crate) fn deadlines<F: Fact>(&self, common: &Common<F>, now: Time) -> Option<Time> {
+        let limit = common.timing.acknowledgement_limit;
+        let required = self.required(common.me);
+        let followers = self.followers.iter().flat_map(|(peer, follower)| {
+            let silent = required.contains(*peer).then(|| self.silent_at(common, follower)).flatten();
+            let probation = matches!(follower.stage, Stage::Waiting | Stage::Shown { .. })
+                .then(|| common.probation.not_before(*peer, now))
+                .flatten();
+            [follower.overdue_at(limit), silent, probation]
+        });
+        let own = [
+            Some(self.beat_at),
+            self.hold_until,
+            self.swap.as_ref().filter(|swap| swap.asked.is_none()).map(|swap| swap.again_at),
+            self.tail.as_ref().map(|tail| tail.asked_at + limit),
+        ];
+        followers.chain(own).flatten().filter(|time| *time > now).min()
+    }
+
+    /// Asserts what must hold between any two events.
+    pub(crate) fn assert_invariants<F: Fact>(&self, common: &Common<F>) {
+        assert_eq!(self.view.primary(), common.me, "invariant 1: replica {} leads {}", common.me, self.view);
+        assert!(
+            common.view_number() == self.view.number,
+            "a primary steps down before it learns of view {} (it leads {})",
+            common.view_number(),
+            self.view
+        );
+        if let Writer::Committing { end, .. } = common.writer {
+            for peer in self.view.in_sync.without(common.me).iter() {
+                let persisted = self.followers.get(&peer).map(|follower| follower.persisted);
+                assert!(
+                    persisted.is_some_and(|op| op >= end.op) || self.removing.contains(peer),
+                    "invariant 2: op {} is being committed, and replica {peer}, in sync by {}, has persisted {persisted:?}",
+                    end.op,
+                    self.view
+                );
+            }
+        }
+    }
+}

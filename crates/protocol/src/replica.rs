@@ -1,0 +1,486 @@
+//! The replica: finds the role, refuses what is stale, delegates, and asserts the invariants on the way out.
+
+use crate::common::Common;
+use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
+use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::lease::Timing;
+use crate::log::{Entry, Fact, Position};
+use crate::note::{HaltReason, StepDownReason};
+use crate::primary::Primary;
+use crate::secondary::Secondary;
+use crate::starting::Starting;
+use crate::takeover::{Shown, Takeover};
+use crate::time::Time;
+use crate::view::View;
+use crate::writer::Writer;
+use alloc::vec::Vec;
+
+/// Who a replica is when its process starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Its place in the configuration.
+    pub index: ReplicaIndex,
+    /// Every configured replica, this one included.
+    pub all: ReplicaSet,
+    /// This run of its process.
+    pub incarnation: Incarnation,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Where that database's log ends.
+    pub position: Position,
+}
+
+/// One replica's protocol state: events in, effects out.
+#[derive(Debug)]
+pub struct Replica<F> {
+    common: Common<F>,
+    role: Role<F>,
+}
+
+#[derive(Debug)]
+enum Role<F> {
+    Starting(Starting),
+    Secondary(Secondary<F>),
+    Takeover(Takeover),
+    Primary(Primary),
+    Halted(HaltReason),
+}
+
+/// What a role wants the replica to become.
+#[derive(Debug)]
+pub(crate) enum Next<F> {
+    Stay,
+    Follow {
+        heard_at: Time,
+        stand_not_before: Time,
+    },
+    /// Become a secondary and look at this message as one.
+    FollowThen {
+        heard_at: Time,
+        stand_not_before: Time,
+        following: Option<(ReplicaIndex, StreamId)>,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    },
+    Stand {
+        heard_at: Time,
+        released: bool,
+        following: Option<(ReplicaIndex, StreamId)>,
+    },
+    Lead {
+        view: View,
+        shown: Shown,
+    },
+    Halt(HaltReason),
+}
+
+/// The name of a role, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// Has not read the view register yet, or waits for a first start.
+    Starting,
+    /// Persists what the primary sends.
+    Secondary,
+    /// Stands for primary.
+    Candidate,
+    /// Leads a view.
+    Primary,
+    /// Refuses to go on; see the reason.
+    Halted(HaltReason),
+}
+
+/// What a replica looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its role.
+    pub role: RoleName,
+    /// The newest view it knows.
+    pub view: Option<View>,
+    /// Where its durable log ends.
+    pub position: Position,
+    /// Whether it holds every acknowledged entry, as far as it knows.
+    pub in_sync: bool,
+    /// Whether it takes requests.
+    pub serving: bool,
+    /// Whether its store has failed lately or is stuck.
+    pub fit: bool,
+}
+
+/// More turns than this within one event would mean that two roles hand each other the replica for ever.
+const TURNS_MAX: usize = 16;
+
+impl<F: Fact> Replica<F> {
+    /// A replica whose process has just started.
+    ///
+    /// # Panics
+    /// If the timing is unsound, or the identity is not one of the configured replicas.
+    pub fn new(identity: Identity, timing: Timing, now: Time) -> Self {
+        timing.assert_sound();
+        let Identity { index, all, incarnation, database, position } = identity;
+        assert!(all.contains(index), "replica {index} is not among the configured {all}");
+        Self {
+            common: Common::new(index, all, incarnation, timing, database, position),
+            role: Role::Starting(Starting::new(now)),
+        }
+    }
+
+    /// Takes note of an event and says what is to be done.
+    ///
+    /// # Panics
+    /// If an invariant is broken: then this process must not go on.
+    pub fn handle(&mut self, now: Time, event: Event<F>) -> Vec<Effect<F>> {
+        let view_before = self.common.view_number();
+        let next = self.dispatch(now, event);
+        self.turn(now, next);
+        let mut turns = 0;
+        loop {
+            let next = match &mut self.role {
+                Role::Starting(starting) => {
+                    starting.advance(&mut self.common, now);
+                    Next::Stay
+                }
+                Role::Secondary(secondary) => secondary.advance(&mut self.common, now),
+                Role::Takeover(takeover) => takeover.advance(&mut self.common, now),
+                Role::Primary(primary) => primary.advance(&mut self.common, now),
+                Role::Halted(_) => Next::Stay,
+            };
+            if matches!(next, Next::Stay) {
+                break;
+            }
+            self.turn(now, next);
+            turns += 1;
+            assert!(
+                turns < TURNS_MAX,
+                "replica {} changes its role for ever: {:?}",
+                self.common.me,
+                self.role
+            );
+        }
+        self.assert_invariants(view_before);
+        self.common.take_effects()
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        let soonest =
+            |deadlines: [Option<Time>; 4]| deadlines.into_iter().flatten().filter(|time| *time > now).min();
+        match &self.role {
+            Role::Starting(starting) => starting.deadline().filter(|time| *time > now),
+            Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common)),
+            Role::Takeover(takeover) => soonest(takeover.deadlines()),
+            Role::Primary(primary) => primary.deadlines(&self.common, now),
+            Role::Halted(_) => None,
+        }
+    }
+
+    /// What this replica looks like from outside.
+    pub fn status(&self, now: Time) -> Status {
+        let role = match &self.role {
+            Role::Starting(_) => RoleName::Starting,
+            Role::Secondary(_) => RoleName::Secondary,
+            Role::Takeover(_) => RoleName::Candidate,
+            Role::Primary(_) => RoleName::Primary,
+            Role::Halted(reason) => RoleName::Halted(*reason),
+        };
+        Status {
+            role,
+            view: self.common.view.clone(),
+            position: self.common.position,
+            in_sync: self.common.in_sync(),
+            serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
+            fit: self.common.fit(now),
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, event: Event<F>) -> Next<F> {
+        match event {
+            Event::Tick => Next::Stay,
+            Event::RegisterRead { token, outcome } => self.on_register_read(now, token, outcome),
+            Event::SwapAnswered { token, outcome } => self.on_swap_answered(now, token, outcome),
+            Event::StreamOpened { peer, stream } => {
+                self.on_stream_opened(now, peer, stream);
+                Next::Stay
+            }
+            Event::StreamClosed { peer, stream } => {
+                if self.common.streams.get(&peer) == Some(&stream) {
+                    self.common.streams.remove(&peer);
+                    self.on_stream_closed(now, peer, stream);
+                }
+                Next::Stay
+            }
+            Event::Received { peer, stream, message } => {
+                // The one place that refuses what comes late from an earlier stream.
+                if self.common.streams.get(&peer) == Some(&stream) {
+                    self.on_message(now, peer, stream, message)
+                } else {
+                    Next::Stay
+                }
+            }
+            Event::DeathAnswered { token, proven } => {
+                if let Role::Takeover(takeover) = &mut self.role {
+                    takeover.on_death_answered(token, proven);
+                }
+                Next::Stay
+            }
+            Event::LogRead { token, chain, entries } => {
+                match &mut self.role {
+                    Role::Secondary(secondary) => {
+                        secondary.on_log_read(&mut self.common, token, chain, entries)
+                    }
+                    Role::Primary(primary) => {
+                        primary.on_log_read(&mut self.common, now, token, chain, entries)
+                    }
+                    Role::Starting(_) | Role::Takeover(_) | Role::Halted(_) => {}
+                }
+                Next::Stay
+            }
+            Event::RequestsWaiting => {
+                match &mut self.role {
+                    Role::Primary(primary) => primary.on_requests_waiting(),
+                    _ => self.common.emit(Effect::RefuseRequests),
+                }
+                Next::Stay
+            }
+            Event::ReadWaiting { read } => {
+                match &mut self.role {
+                    Role::Primary(primary) => primary.on_read_waiting(&mut self.common, now, read),
+                    _ => self.common.emit(Effect::RefuseRead { read }),
+                }
+                Next::Stay
+            }
+            store @ (Event::BatchExecuted { .. }
+            | Event::BatchCommitted { .. }
+            | Event::BatchRolledBack { .. }
+            | Event::EntriesPersisted { .. }
+            | Event::StoreFailed { .. }
+            | Event::SnapshotInstalled { .. }
+            | Event::SnapshotFailed { .. }) => self.on_store(now, store),
+        }
+    }
+
+    fn on_register_read(&mut self, now: Time, token: Token, outcome: RegisterRead) -> Next<F> {
+        match &mut self.role {
+            Role::Starting(starting) => starting.on_register_read(&mut self.common, now, token, outcome),
+            Role::Secondary(secondary) => {
+                secondary.on_register_read(&mut self.common, now, token, &outcome);
+                Next::Stay
+            }
+            Role::Takeover(takeover) => takeover.on_register_read(&mut self.common, now, token, &outcome),
+            Role::Primary(_) | Role::Halted(_) => Next::Stay,
+        }
+    }
+
+    fn on_swap_answered(&mut self, now: Time, token: Token, outcome: SwapOutcome) -> Next<F> {
+        match &mut self.role {
+            Role::Starting(starting) => starting.on_swap_answered(&mut self.common, now, token, outcome),
+            Role::Takeover(takeover) => takeover.on_swap_answered(&mut self.common, now, token, outcome),
+            Role::Primary(primary) => primary.on_swap_answered(&mut self.common, now, token, outcome),
+            Role::Secondary(_) | Role::Halted(_) => Next::Stay,
+        }
+    }
+
+    fn on_stream_opened(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
+        if let Some(earlier) = self.common.streams.insert(peer, stream) {
+            self.on_stream_closed(now, peer, earlier);
+        }
+        match &mut self.role {
+            Role::Takeover(takeover) => takeover.on_stream_opened(&mut self.common, now, peer),
+            Role::Primary(primary) => primary.on_stream_opened(peer),
+            Role::Starting(_) | Role::Secondary(_) | Role::Halted(_) => {}
+        }
+    }
+
+    fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
+        match &mut self.role {
+            Role::Starting(starting) => starting.on_stream_closed(peer),
+            Role::Secondary(secondary) => secondary.on_stream_closed(peer, stream),
+            Role::Takeover(takeover) => takeover.on_stream_closed(peer, stream),
+            Role::Primary(primary) => primary.on_stream_closed(&mut self.common, now, peer),
+            Role::Halted(_) => {}
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) -> Next<F> {
+        if matches!(message, Message::Probe) {
+            self.common.answer_probe(peer, now, !matches!(self.role, Role::Halted(_)));
+            return Next::Stay;
+        }
+        match &mut self.role {
+            Role::Starting(starting) => starting.on_message(&self.common, now, peer, stream, message),
+            Role::Secondary(secondary) => {
+                secondary.on_message(&mut self.common, now, peer, stream, message);
+                Next::Stay
+            }
+            Role::Takeover(takeover) => takeover.on_message(&mut self.common, now, peer, stream, message),
+            Role::Primary(primary) => primary.on_message(&mut self.common, now, peer, stream, message),
+            Role::Halted(_) => Next::Stay,
+        }
+    }
+
+    /// The store has answered. First the writer and the position change, then the role hears of it.
+    fn on_store(&mut self, now: Time, event: Event<F>) -> Next<F> {
+        let (Event::BatchExecuted { token, .. }
+        | Event::BatchCommitted { token }
+        | Event::BatchRolledBack { token }
+        | Event::EntriesPersisted { token }
+        | Event::StoreFailed { token, .. }
+        | Event::SnapshotInstalled { token, .. }
+        | Event::SnapshotFailed { token }) = event
+        else {
+            return Next::Stay;
+        };
+        if !self.common.writer.awaits(token) {
+            return Next::Stay;
+        }
+        match event {
+            Event::BatchExecuted { entries, .. } => self.on_executed(now, token, entries),
+            Event::BatchCommitted { .. } => self.on_committed(now, token),
+            Event::EntriesPersisted { .. } => self.on_persisted(now),
+            Event::StoreFailed { position, .. } => self.on_store_failed(now, position),
+            Event::SnapshotInstalled { database, position, .. } => {
+                self.on_snapshot_installed(now, database, position)
+            }
+            _ => {
+                let failed_snapshot = matches!(event, Event::SnapshotFailed { .. });
+                self.common.writer = Writer::Idle;
+                if let (true, Role::Secondary(secondary)) = (failed_snapshot, &mut self.role) {
+                    secondary.on_store_failed(&mut self.common);
+                }
+                Next::Stay
+            }
+        }
+    }
+
+    fn on_executed(&mut self, now: Time, token: Token, entries: Vec<Entry<F>>) -> Next<F> {
+        match (&mut self.role, self.common.writer) {
+            (Role::Primary(primary), Writer::Executing { abandoned: false, .. }) => {
+                primary.on_executed(&mut self.common, now, token, entries);
+            }
+            // The primacy that wanted this batch is over.
+            _ => self.common.roll_back(token, now),
+        }
+        Next::Stay
+    }
+
+    fn on_committed(&mut self, now: Time, token: Token) -> Next<F> {
+        let Writer::Committing { end, .. } = self.common.writer else {
+            panic!("a commit is answered while the writer is {:?}", self.common.writer)
+        };
+        let changed = end != self.common.position;
+        self.common.writer = Writer::Idle;
+        self.common.position = end;
+        // A batch of an earlier primacy that commits late has lost its clients: their retries find its effects.
+        if let Role::Primary(primary) = &mut self.role {
+            primary.on_committed(&mut self.common, now, token, changed);
+        }
+        Next::Stay
+    }
+
+    fn on_persisted(&mut self, now: Time) -> Next<F> {
+        let Writer::Persisting { end, .. } = self.common.writer else {
+            panic!("entries are persisted while the writer is {:?}", self.common.writer)
+        };
+        self.common.writer = Writer::Idle;
+        self.common.position = end;
+        self.common.become_fit();
+        if let Role::Secondary(secondary) = &mut self.role {
+            secondary.on_persisted(&mut self.common, now);
+        }
+        Next::Stay
+    }
+
+    fn on_store_failed(&mut self, now: Time, position: Position) -> Next<F> {
+        self.common.writer = Writer::Idle;
+        self.common.become_unfit(now);
+        if position.op < self.common.position.op {
+            return Next::Halt(HaltReason::DiskLied);
+        }
+        self.common.position = position;
+        match &mut self.role {
+            Role::Primary(primary) => primary.resign(&mut self.common, now, StepDownReason::StoreFailed),
+            Role::Secondary(secondary) => {
+                secondary.on_store_failed(&mut self.common);
+                Next::Stay
+            }
+            Role::Starting(_) | Role::Takeover(_) | Role::Halted(_) => Next::Stay,
+        }
+    }
+
+    /// Another database, another replica: everything that was said on its streams concerned the old one.
+    fn on_snapshot_installed(&mut self, now: Time, database: DatabaseId, position: Position) -> Next<F> {
+        self.common.writer = Writer::Idle;
+        self.common.database = database;
+        self.common.position = position;
+        for peer in self.common.connected().iter() {
+            self.common.disconnect(peer);
+        }
+        Next::Follow { heard_at: now, stand_not_before: now }
+    }
+
+    fn turn(&mut self, now: Time, next: Next<F>) {
+        let common = &mut self.common;
+        self.role = match next {
+            Next::Stay => return,
+            Next::Follow { heard_at, stand_not_before } => {
+                Role::Secondary(Secondary::new(common, heard_at, stand_not_before, None, now))
+            }
+            Next::FollowThen { heard_at, stand_not_before, following, peer, stream, message } => {
+                let mut secondary = Secondary::new(common, heard_at, stand_not_before, following, now);
+                secondary.on_message(common, now, peer, stream, message);
+                Role::Secondary(secondary)
+            }
+            Next::Stand { heard_at, released, following } => {
+                Role::Takeover(Takeover::start(common, now, heard_at, released, following))
+            }
+            Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
+            Next::Halt(reason) => {
+                common.emit(Effect::StopServing);
+                common.emit(Effect::Halt { reason });
+                Role::Halted(reason)
+            }
+        };
+    }
+
+    fn assert_invariants(&self, view_before: ViewNumber) {
+        let common = &self.common;
+        assert!(
+            common.view_number() >= view_before,
+            "invariant 1: replica {} went back from view {view_before} to {}",
+            common.me,
+            common.view_number()
+        );
+        assert!(
+            common.promised >= common.view_number(),
+            "replica {} listens to view {} although it knows {}",
+            common.me,
+            common.promised,
+            common.view_number()
+        );
+        if let Role::Primary(primary) = &self.role {
+            primary.assert_invariants(common);
+        }
+        if let Role::Takeover(takeover) = &self.role {
+            assert!(
+                takeover.proposed_number() == common.view_number().next(),
+                "a candidate proposes the view after the newest it knows: {} after {}",
+                takeover.proposed_number(),
+                common.view_number()
+            );
+        }
+    }
+
+    /// The view that this replica leads, if it leads one.
+    pub fn leads(&self) -> Option<&View> {
+        match &self.role {
+            Role::Primary(primary) => Some(primary.view()),
+            _ => None,
+        }
+    }
+}

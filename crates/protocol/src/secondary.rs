@@ -1,0 +1,364 @@
+//! The secondary: persists what the primary sends, and notices when the primary is gone.
+//!
+//! Everyone who does not lead is a secondary, in sync or not. The difference shows in one place only: who is not in
+//! sync never stands for primary, however low its index and however long it hears nothing (invariant 2).
+//!
+//! It listens to one stream: the one on which it last showed its position. From then on both sides know where its log
+//! ends, so that an append that does not fit means a broken stream, never a fork (forks are decided by
+//! [`crate::log::standing`], when a position is shown).
+
+use crate::common::Common;
+use crate::event::{Effect, Message, RegisterRead};
+use crate::identity::{ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::log::{Chain, Entry, Fact, Position};
+use crate::note::Note;
+use crate::replica::Next;
+use crate::time::Time;
+use crate::view::View;
+use crate::writer::Writer;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+pub(crate) struct Secondary<F> {
+    /// The stream on which this replica last showed its position, and so the only one whose appends it takes.
+    following: Option<(ReplicaIndex, StreamId)>,
+    /// When the primary last gave word (or when this replica began to wait for it): the start of the grace.
+    heard_at: Time,
+    /// Before that, a missing primary is given time to appear.
+    stand_not_before: Time,
+    /// The primary of the known view has said that it no longer leads.
+    released: bool,
+    /// Where the log ends once everything pending is persisted.
+    accepted: Position,
+    /// Accepted entries that wait for the store.
+    pending: Vec<Entry<F>>,
+    /// A call that is answered once nothing is being persisted.
+    show: Option<ViewNumber>,
+    /// The followed primary wants a snapshot to be taken, once nothing is being persisted.
+    snapshot_wanted: bool,
+    /// Reads of the log on behalf of a new primary that fetches the longest tail.
+    fetches: BTreeMap<Token, (ReplicaIndex, StreamId, ViewNumber)>,
+    polling: Option<Token>,
+    poll_at: Time,
+}
+
+/// How an append fits to what was accepted before.
+enum Fit<F> {
+    /// These entries are new.
+    New(Vec<Entry<F>>, Position),
+    /// Everything in it was there already: a repeated message.
+    Known,
+    /// A hole, or another history.
+    Unsound,
+}
+
+impl<F: Fact> Secondary<F> {
+    /// `heard_at` is when the primary of the known view last gave word, as far as anyone could have told it so.
+    pub(crate) fn new(
+        common: &Common<F>,
+        heard_at: Time,
+        stand_not_before: Time,
+        following: Option<(ReplicaIndex, StreamId)>,
+        now: Time,
+    ) -> Self {
+        Self {
+            following,
+            heard_at,
+            stand_not_before,
+            released: false,
+            accepted: common.position,
+            pending: Vec::new(),
+            show: None,
+            snapshot_wanted: false,
+            fetches: BTreeMap::new(),
+            polling: None,
+            poll_at: now + common.timing.grace,
+        }
+    }
+
+    pub(crate) fn on_message(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) {
+        match message {
+            Message::Call { base, number } => self.on_call(common, now, peer, stream, &base, number),
+            Message::Beat { view, sent_at } => {
+                if self.heed(common, now, peer, stream, &view) {
+                    common.send(peer, Message::BeatAnswered { number: view.number, sent_at });
+                }
+            }
+            Message::Append { view, previous, entries } => {
+                if self.heed(common, now, peer, stream, &view) {
+                    self.on_append(common, now, peer, previous, entries);
+                }
+            }
+            Message::Fetch { view, after } => {
+                if self.heed(common, now, peer, stream, &view) {
+                    let token = common.read_log(after);
+                    self.fetches.insert(token, (peer, stream, view.number));
+                }
+            }
+            Message::TakeSnapshot { view } => {
+                // A replica that is in sync gives up its database for nobody: it may be the last one that is right.
+                if self.heed(common, now, peer, stream, &view) && !common.in_sync() {
+                    self.snapshot_wanted = true;
+                }
+            }
+            Message::Resigned { number } => {
+                if common.view.as_ref().is_some_and(|view| view.number == number && view.primary() == peer) {
+                    self.released = true;
+                }
+            }
+            Message::HandedOver { view }
+            | Message::Refused { known: Some(view), .. }
+            | Message::Alive { view: Some(view), .. } => {
+                self.learn(common, now, &view);
+            }
+            Message::Probe
+            | Message::Alive { view: None, .. }
+            | Message::Refused { known: None, .. }
+            | Message::Shown { .. }
+            | Message::BeatAnswered { .. }
+            | Message::Persisted { .. }
+            | Message::Tail { .. }
+            | Message::Leaving { .. } => {}
+        }
+    }
+
+    /// A candidate or a primary wants to know where this log ends, and to be the only one it listens to.
+    fn on_call(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        base: &View,
+        number: ViewNumber,
+    ) {
+        self.learn(common, now, base);
+        let by_primary = number == base.number && base.primary() == peer;
+        let by_candidate = number == base.number.next() && base.in_sync.contains(peer);
+        if base.number < common.view_number() || number < common.promised || !(by_primary || by_candidate) {
+            common.refuse(peer);
+            return;
+        }
+        common.promised = number;
+        self.unfollow();
+        self.following = Some((peer, stream));
+        self.show = Some(number);
+        self.heard_at = now;
+    }
+
+    /// Whether a message of the leader of `view` counts: not from an older view than promised, and only on the stream
+    /// on which this replica has shown its position.
+    fn heed(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        view: &View,
+    ) -> bool {
+        if view.number < common.promised {
+            common.refuse(peer);
+            return false;
+        }
+        self.learn(common, now, view);
+        let heeded = self.following == Some((peer, stream))
+            && self.show.is_none()
+            && view.primary() == peer
+            && view.number >= common.view_number();
+        if heeded {
+            self.heard_at = now;
+            self.released = false;
+        }
+        heeded
+    }
+
+    fn learn(&mut self, common: &mut Common<F>, now: Time, view: &View) {
+        if common.adopt(view) {
+            // The new primary may hold a lease that this replica has not heard of only if it has answered it; still,
+            // a whole grace from here costs nothing and needs no argument.
+            self.heard_at = now;
+            self.released = false;
+        }
+    }
+
+    fn on_append(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        previous: Position,
+        entries: Vec<Entry<F>>,
+    ) {
+        match self.fit(previous, entries) {
+            Fit::New(entries, end) => {
+                self.pending.extend(entries);
+                self.accepted = end;
+                self.pump(common, now);
+            }
+            Fit::Known => self.acknowledge(common),
+            Fit::Unsound => {
+                common.note(Note::StreamUnsound { peer });
+                common.disconnect(peer);
+                self.unfollow();
+            }
+        }
+    }
+
+    fn fit(&self, previous: Position, entries: Vec<Entry<F>>) -> Fit<F> {
+        if previous.op > self.accepted.op
+            || (previous.op == self.accepted.op && previous.chain != self.accepted.chain)
+        {
+            return Fit::Unsound;
+        }
+        let mut known_end = previous;
+        let mut new = Vec::new();
+        for entry in entries {
+            if entry.op <= self.accepted.op {
+                known_end = entry.position();
+            } else {
+                new.push(entry);
+            }
+        }
+        if new.is_empty() {
+            return Fit::Known;
+        }
+        if known_end != self.accepted {
+            return Fit::Unsound;
+        }
+        match self.accepted.extend(&new) {
+            Some(end) => Fit::New(new, end),
+            None => Fit::Unsound,
+        }
+    }
+
+    fn pump(&mut self, common: &mut Common<F>, now: Time) {
+        if common.writer.is_idle() && !self.pending.is_empty() {
+            let entries = core::mem::take(&mut self.pending);
+            common.persist(entries, self.accepted, now);
+        }
+    }
+
+    fn acknowledge(&self, common: &mut Common<F>) {
+        if let (Some((peer, _)), None) = (self.following, self.show) {
+            let message = Message::Persisted { number: common.view_number(), position: common.position };
+            common.send(peer, message);
+        }
+    }
+
+    fn unfollow(&mut self) {
+        self.following = None;
+        self.show = None;
+        self.snapshot_wanted = false;
+        // What was accepted and not yet given to the store was never acknowledged by this replica.
+        self.pending.clear();
+    }
+
+    pub(crate) fn on_stream_closed(&mut self, peer: ReplicaIndex, stream: StreamId) {
+        if self.following == Some((peer, stream)) {
+            self.unfollow();
+        }
+        self.fetches.retain(|_, (_, reader, _)| *reader != stream);
+    }
+
+    pub(crate) fn on_persisted(&mut self, common: &mut Common<F>, now: Time) {
+        self.acknowledge(common);
+        self.pump(common, now);
+    }
+
+    /// The store failed: the primary hears of it at once, so that it does not wait for an acknowledgement.
+    pub(crate) fn on_store_failed(&mut self, common: &mut Common<F>) {
+        if let Some((peer, _)) = self.following {
+            common.send(peer, Message::Leaving { number: common.view_number() });
+            common.disconnect(peer);
+        }
+        self.unfollow();
+    }
+
+    pub(crate) fn on_log_read(
+        &mut self,
+        common: &mut Common<F>,
+        token: Token,
+        chain: Option<Chain>,
+        entries: Vec<Entry<F>>,
+    ) {
+        let Some((peer, stream, number)) = self.fetches.remove(&token) else { return };
+        if common.streams.get(&peer) == Some(&stream) {
+            common.send(peer, Message::Tail { number, chain, entries });
+        }
+    }
+
+    pub(crate) fn on_register_read(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: &RegisterRead,
+    ) {
+        if self.polling != Some(token) {
+            return;
+        }
+        self.polling = None;
+        if let RegisterRead::Current(view) = outcome {
+            self.learn(common, now, view);
+        }
+    }
+
+    /// Does what is due, and says whether it is time to stand for primary.
+    pub(crate) fn advance(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+        if common.writer.is_idle() {
+            if let (Some(number), Some((peer, _))) = (self.show.take(), self.following) {
+                self.accepted = common.position;
+                let message = Message::Shown { number, database: common.database, position: common.position };
+                common.send(peer, message);
+            }
+            if let (true, Some((from, _))) = (core::mem::take(&mut self.snapshot_wanted), self.following) {
+                let token = common.token();
+                common.writer = Writer::Installing { token };
+                common.emit(Effect::InstallSnapshot { token, from });
+            }
+        }
+        if self.should_stand(common, now) {
+            return Next::Stand {
+                heard_at: self.heard_at,
+                released: self.released,
+                following: self.following,
+            };
+        }
+        if !common.in_sync() && now >= self.poll_at && self.polling.is_none() {
+            let token = common.token();
+            self.polling = Some(token);
+            self.poll_at = now + common.timing.grace;
+            common.emit(Effect::ReadRegister { token });
+        }
+        Next::Stay
+    }
+
+    fn should_stand(&self, common: &Common<F>, now: Time) -> bool {
+        let Some(view) = &common.view else { return false };
+        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() || now < self.stand_not_before {
+            return false;
+        }
+        let primary = view.primary();
+        primary == common.me
+            || self.released
+            || !common.streams.contains_key(&primary)
+            || now >= self.heard_at + common.timing.grace
+    }
+
+    pub(crate) fn deadlines(&self, common: &Common<F>) -> [Option<Time>; 4] {
+        [
+            Some(self.heard_at + common.timing.grace),
+            Some(self.stand_not_before),
+            Some(self.poll_at),
+            common.unfit_until,
+        ]
+    }
+}

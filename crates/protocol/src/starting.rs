@@ -1,0 +1,181 @@
+//! Starting: what a process knows before it knows anything.
+//!
+//! It reads the view register before it listens to anyone: a replica that restarted has forgotten what it promised, and
+//! only the register can tell it which view is the newest. If there is none, this may be a first start: every
+//! database is empty, and the lowest index, having seen that with its own eyes, proposes view 1 with all of them. An
+//! empty register beside a database with entries is a lost register, and nobody serves until a person has decided.
+
+use crate::common::Common;
+use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
+use crate::identity::{DatabaseId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::log::{Fact, Op};
+use crate::note::{HaltReason, Note};
+use crate::replica::Next;
+use crate::takeover::Shown;
+use crate::time::Time;
+use crate::view::{Member, View};
+use alloc::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(crate) struct Starting {
+    reading: Option<Token>,
+    again_at: Time,
+    /// The register has answered that there is no view.
+    no_view: bool,
+    /// Who has shown an empty database.
+    empty: BTreeMap<ReplicaIndex, DatabaseId>,
+    waits_for: ReplicaSet,
+    swap: Option<(Token, View)>,
+}
+
+impl Starting {
+    pub(crate) const fn new(now: Time) -> Self {
+        Self {
+            reading: None,
+            again_at: now,
+            no_view: false,
+            empty: BTreeMap::new(),
+            waits_for: ReplicaSet::EMPTY,
+            swap: None,
+        }
+    }
+
+    pub(crate) fn on_message<F: Fact>(
+        &mut self,
+        common: &Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) -> Next<F> {
+        match message {
+            Message::Alive { view: None, position, .. } if self.no_view && position.op > Op(0) => {
+                return Next::Halt(HaltReason::RegisterLost);
+            }
+            Message::Alive { view: None, database, .. } if self.no_view => {
+                self.empty.insert(peer, database);
+            }
+            Message::Call { .. } | Message::Beat { .. } if self.no_view && common.me != founder(common) => {
+                // View 1 was founded since the register was read; whoever leads it says so.
+                return Next::FollowThen {
+                    heard_at: now,
+                    stand_not_before: now,
+                    following: None,
+                    peer,
+                    stream,
+                    message,
+                };
+            }
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    pub(crate) fn on_stream_closed(&mut self, peer: ReplicaIndex) {
+        self.empty.remove(&peer);
+    }
+
+    pub(crate) fn on_register_read<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: RegisterRead,
+    ) -> Next<F> {
+        if self.reading != Some(token) {
+            return Next::Stay;
+        }
+        self.reading = None;
+        self.again_at = now + common.timing.retry_every;
+        match outcome {
+            RegisterRead::Current(view) => {
+                common.adopt(&view);
+                if !common.in_sync() {
+                    common.note(Note::WaitingToBeLevelled);
+                }
+                Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience }
+            }
+            RegisterRead::Empty if common.position.op > Op(0) => Next::Halt(HaltReason::RegisterLost),
+            RegisterRead::Empty => {
+                self.no_view = true;
+                Next::Stay
+            }
+            RegisterRead::Failed => Next::Stay,
+        }
+    }
+
+    pub(crate) fn on_swap_answered<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: SwapOutcome,
+    ) -> Next<F> {
+        match self.swap.take() {
+            Some((asked, view)) if asked == token => match outcome {
+                SwapOutcome::Installed => Next::Lead { view, shown: Shown::new() },
+                // Read again: the register knows better than any guess of mine.
+                SwapOutcome::Superseded(_) | SwapOutcome::Unknown => {
+                    self.no_view = false;
+                    self.again_at = now + common.timing.retry_every;
+                    Next::Stay
+                }
+            },
+            other => {
+                self.swap = other;
+                Next::Stay
+            }
+        }
+    }
+
+    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.swap.is_some() {
+            return;
+        }
+        let others = common.all.without(common.me);
+        let missing = others.difference(self.empty.keys().copied().collect());
+        if self.no_view && common.me == founder(common) && missing.is_empty() {
+            self.found(common);
+            return;
+        }
+        if self.reading.is_some() || now < self.again_at {
+            return;
+        }
+        let token = common.token();
+        self.reading = Some(token);
+        common.emit(Effect::ReadRegister { token });
+        if common.me == founder(common) && self.no_view {
+            if missing != self.waits_for {
+                self.waits_for = missing;
+                common.note(Note::FoundingWaitsFor(missing));
+            }
+            for peer in missing.iter() {
+                common.send(peer, Message::Probe);
+            }
+        }
+    }
+
+    fn found<F: Fact>(&mut self, common: &mut Common<F>) {
+        let mine = Member { index: common.me, database: common.database };
+        let others = self.empty.iter().map(|(index, database)| Member { index: *index, database: *database });
+        let view = View {
+            number: ViewNumber(1),
+            members: core::iter::once(mine).chain(others).collect(),
+            in_sync: common.all,
+            op: Op(0),
+            proposed_by: common.proposer(),
+        };
+        let token = common.token();
+        self.swap = Some((token, view.clone()));
+        common.emit(Effect::Swap { token, view });
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        (self.reading.is_none() && self.swap.is_none()).then_some(self.again_at)
+    }
+}
+
+/// The lowest configured index founds the cluster; nobody else proposes view 1.
+fn founder<F: Fact>(common: &Common<F>) -> ReplicaIndex {
+    common.all.lowest().expect("a cluster has at least one replica: this one")
+}

@@ -1,0 +1,405 @@
+//! Takeover: how a replica becomes primary (`PacificA` §2.4, primary failure and reconciliation).
+//!
+//! Every primacy begins here, after a restart too, and ends the doubt about the old one in this order:
+//!
+//! 1. **Asking.** Does someone with a lower index live? Is my view the newest? Can the old lease still be valid? The
+//!    last is answered by time, by proof of death, or by the old primary's own word.
+//! 2. **Calling.** The in-sync replicas above me stop listening to the old view and show where their logs end.
+//!    Whoever does not answer is left out: it may be dead, and whatever it alone has was never acknowledged.
+//! 3. **Swapping.** The register installs `{me + those that answered}`, or someone else was quicker.
+//!
+//! What follows (taking the longest tail, levelling the others) is the new primary's work: see [`crate::primary`].
+
+use crate::common::Common;
+use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
+use crate::identity::{ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::log::{Fact, Position};
+use crate::note::Note;
+use crate::replica::Next;
+use crate::time::Time;
+use crate::view::View;
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+/// A killed process lets go of its sockets and of its lock one after the other, within moments: so the first attempts
+/// to prove its death follow each other closely.
+const PROOF_AGAIN_FIRST: Duration = Duration::from_millis(2);
+
+/// Positions that in-sync replicas have shown, and the streams on which they hold.
+pub(crate) type Shown = BTreeMap<ReplicaIndex, (StreamId, Position)>;
+
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    /// The view whose primary is lost.
+    base: View,
+    /// When the old lease can't be valid any more.
+    lease_over_at: Time,
+    /// The old lease is over already: its holder is dead, has said so, or was an earlier run of this process.
+    released: bool,
+    /// The stream that this replica followed, for as long as it has not called: a false alarm then changes nothing.
+    following: Option<(ReplicaIndex, StreamId)>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Asking(Asking),
+    Calling { waiting: ReplicaSet, shown: Shown, until: Time },
+    Swapping { proposal: View, shown: Shown, asked: Option<Token>, again_at: Time },
+}
+
+#[derive(Debug)]
+struct Asking {
+    probed: ReplicaSet,
+    probe_until: Time,
+    register: Option<Token>,
+    /// The register has confirmed that `base` is the newest view.
+    confirmed: bool,
+    register_again_at: Time,
+    proof: Option<Token>,
+    proof_again_at: Time,
+    proof_wait: Duration,
+}
+
+impl Takeover {
+    pub(crate) fn start<F: Fact>(
+        common: &mut Common<F>,
+        now: Time,
+        heard_at: Time,
+        released: bool,
+        following: Option<(ReplicaIndex, StreamId)>,
+    ) -> Self {
+        let base =
+            common.view.clone().expect("only a replica that is in sync by some view stands for primary");
+        common.note(Note::Standing { after: base.number });
+        let register = common.token();
+        common.emit(Effect::ReadRegister { token: register });
+        let probed = base.in_sync.below(common.me).intersection(common.connected());
+        for peer in probed.iter() {
+            common.send(peer, Message::Probe);
+        }
+        Self {
+            lease_over_at: heard_at + common.timing.grace,
+            released: released || base.primary() == common.me,
+            following,
+            stage: Stage::Asking(Asking {
+                probed,
+                probe_until: now + common.timing.probe_wait,
+                register: Some(register),
+                confirmed: false,
+                register_again_at: now,
+                proof: None,
+                proof_again_at: now,
+                proof_wait: PROOF_AGAIN_FIRST,
+            }),
+            base,
+        }
+    }
+
+    pub(crate) fn on_message<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) -> Next<F> {
+        let asking = matches!(self.stage, Stage::Asking(_));
+        let swapping = matches!(self.stage, Stage::Swapping { .. });
+        match message {
+            Message::Alive { view: Some(view), .. } if view.number > self.base.number => {
+                self.learn(common, now, &view)
+            }
+            Message::Alive { able: true, .. }
+                if asking && self.base.in_sync.contains(peer) && peer < common.me =>
+            {
+                common.note(Note::Deferred { to: peer });
+                self.give_way(common, now)
+            }
+            Message::Alive { .. } => {
+                if let Stage::Asking(asking) = &mut self.stage {
+                    asking.probed = asking.probed.without(peer);
+                }
+                Next::Stay
+            }
+            Message::Shown { number, database, position } => {
+                if let Stage::Calling { waiting, shown, .. } = &mut self.stage
+                    && number == self.base.number.next()
+                    && waiting.contains(peer)
+                {
+                    *waiting = waiting.without(peer);
+                    if self.base.holds(peer, database, position) {
+                        shown.insert(peer, (stream, position));
+                    }
+                }
+                Next::Stay
+            }
+            Message::Refused { known: Some(view), .. } if view.number > self.base.number => {
+                self.learn(common, now, &view)
+            }
+            Message::Refused { .. } => {
+                if let Stage::Calling { waiting, .. } = &mut self.stage {
+                    *waiting = waiting.without(peer);
+                }
+                Next::Stay
+            }
+            Message::Resigned { number } => {
+                self.released |= number == self.base.number && peer == self.base.primary();
+                Next::Stay
+            }
+            // Another candidate, with a lower index: it comes before me, unless my swap may already have taken effect.
+            Message::Call { ref base, .. }
+                if base.number > self.base.number || (peer < common.me && !swapping) =>
+            {
+                self.follow_then(common, now, peer, stream, message)
+            }
+            // The primary that I took for lost speaks. Once I have called, I no longer listen to its view.
+            Message::Beat { ref view, .. } | Message::Append { ref view, .. }
+                if view.number > self.base.number || (view.number == self.base.number && asking) =>
+            {
+                self.follow_then(common, now, peer, stream, message)
+            }
+            Message::Fetch { ref view, .. }
+            | Message::TakeSnapshot { ref view }
+            | Message::HandedOver { ref view }
+                if view.number > self.base.number =>
+            {
+                self.follow_then(common, now, peer, stream, message)
+            }
+            Message::Beat { .. }
+            | Message::Append { .. }
+            | Message::Fetch { .. }
+            | Message::TakeSnapshot { .. } => {
+                common.refuse(peer);
+                Next::Stay
+            }
+            Message::Call { .. }
+            | Message::Probe
+            | Message::HandedOver { .. }
+            | Message::BeatAnswered { .. }
+            | Message::Persisted { .. }
+            | Message::Tail { .. }
+            | Message::Leaving { .. } => Next::Stay,
+        }
+    }
+
+    fn learn<F: Fact>(&self, common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
+        common.adopt(view);
+        Next::Follow { heard_at: now, stand_not_before: now }
+    }
+
+    fn follow_then<F: Fact>(
+        &self,
+        common: &Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        message: Message<F>,
+    ) -> Next<F> {
+        Next::FollowThen {
+            heard_at: self.heard_at(common),
+            stand_not_before: now,
+            following: self.following,
+            peer,
+            stream,
+            message,
+        }
+    }
+
+    /// Leaves the lead to someone lower, for a whole grace; what is known of the old lease stays known.
+    fn give_way<F: Fact>(&self, common: &Common<F>, now: Time) -> Next<F> {
+        Next::Follow { heard_at: self.heard_at(common), stand_not_before: now + common.timing.grace }
+    }
+
+    /// When the old primary last gave word.
+    fn heard_at<F: Fact>(&self, common: &Common<F>) -> Time {
+        Time::from_micros(0)
+            + ((self.lease_over_at - Time::from_micros(0)).saturating_sub(common.timing.grace))
+    }
+
+    pub(crate) fn on_stream_opened<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+    ) {
+        if let Stage::Asking(asking) = &mut self.stage
+            && self.base.in_sync.contains(peer)
+            && peer < common.me
+        {
+            asking.probed = asking.probed.with(peer);
+            asking.probe_until = now + common.timing.probe_wait;
+            common.send(peer, Message::Probe);
+        }
+    }
+
+    pub(crate) fn on_stream_closed(&mut self, peer: ReplicaIndex, stream: StreamId) {
+        self.following = self.following.filter(|followed| *followed != (peer, stream));
+        match &mut self.stage {
+            Stage::Asking(asking) => asking.probed = asking.probed.without(peer),
+            Stage::Calling { waiting, shown, .. } => {
+                *waiting = waiting.without(peer);
+                shown.remove(&peer);
+            }
+            // The proposal may be installed already: the new primary will find the stream gone, and remove the peer.
+            Stage::Swapping { .. } => {}
+        }
+    }
+
+    pub(crate) fn on_death_answered(&mut self, token: Token, proven: bool) {
+        if let Stage::Asking(asking) = &mut self.stage
+            && asking.proof == Some(token)
+        {
+            asking.proof = None;
+            self.released |= proven;
+        }
+    }
+
+    pub(crate) fn on_register_read<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: &RegisterRead,
+    ) -> Next<F> {
+        let Stage::Asking(asking) = &mut self.stage else { return Next::Stay };
+        if asking.register != Some(token) {
+            return Next::Stay;
+        }
+        asking.register = None;
+        match outcome {
+            RegisterRead::Current(view) if view.number > self.base.number => {
+                return self.learn(common, now, view);
+            }
+            RegisterRead::Current(view) if view.number == self.base.number => asking.confirmed = true,
+            // An older view, or none, where a newer one was: the register can't be trusted now.
+            RegisterRead::Current(_) | RegisterRead::Empty | RegisterRead::Failed => {
+                asking.register_again_at = now + common.timing.retry_every;
+            }
+        }
+        Next::Stay
+    }
+
+    pub(crate) fn on_swap_answered<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: SwapOutcome,
+    ) -> Next<F> {
+        let Stage::Swapping { proposal, shown, asked, again_at } = &mut self.stage else { return Next::Stay };
+        if *asked != Some(token) {
+            return Next::Stay;
+        }
+        match outcome {
+            SwapOutcome::Installed => Next::Lead { view: proposal.clone(), shown: core::mem::take(shown) },
+            SwapOutcome::Superseded(view) => self.learn(common, now, &view),
+            SwapOutcome::Unknown => {
+                // The same proposal again, nonce and all: whichever attempt takes effect, it is the same view.
+                *asked = None;
+                *again_at = now + common.timing.retry_every;
+                Next::Stay
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+        if !common.fit(now) && !matches!(self.stage, Stage::Swapping { .. }) {
+            return self.give_way(common, now);
+        }
+        self.released |= now >= self.lease_over_at;
+        match &mut self.stage {
+            Stage::Asking(asking) => {
+                if asking.register.is_none() && !asking.confirmed && now >= asking.register_again_at {
+                    let token = common.token();
+                    asking.register = Some(token);
+                    common.emit(Effect::ReadRegister { token });
+                }
+                asking.prove(common, now, self.base.primary(), self.released);
+                let nobody_below = asking.probed.is_empty() || now >= asking.probe_until;
+                if nobody_below && asking.confirmed && self.released && common.writer.is_idle() {
+                    self.call(common, now);
+                    return self.advance(common, now);
+                }
+            }
+            Stage::Calling { waiting, shown, until } => {
+                if waiting.is_empty() || now >= *until {
+                    let shown = core::mem::take(shown);
+                    self.propose(common, now, shown);
+                }
+            }
+            Stage::Swapping { proposal, asked, again_at, .. } => {
+                if asked.is_none() && now >= *again_at {
+                    let token = common.token();
+                    *asked = Some(token);
+                    common.emit(Effect::Swap { token, view: proposal.clone() });
+                }
+            }
+        }
+        Next::Stay
+    }
+
+    fn call<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        let number = self.base.number.next();
+        // From here on I answer no beat and take no entry of the old view, like those whom I call.
+        common.promised = common.promised.max(number);
+        self.following = None;
+        let waiting = self.base.in_sync.above(common.me).intersection(common.connected());
+        for peer in waiting.iter() {
+            common.send(peer, Message::Call { base: self.base.clone(), number });
+        }
+        self.stage = Stage::Calling { waiting, shown: Shown::new(), until: now + common.timing.call_wait };
+    }
+
+    fn propose<F: Fact>(&mut self, common: &mut Common<F>, now: Time, shown: Shown) {
+        let mut proposal = self.base.clone();
+        proposal.number = self.base.number.next();
+        proposal.in_sync = shown.keys().copied().collect::<ReplicaSet>().with(common.me);
+        // All of them hold every acknowledged entry, so the shortest does: a longer `op` would lock out the others.
+        proposal.op = shown
+            .values()
+            .map(|(_, position)| position.op)
+            .chain([common.position.op])
+            .min()
+            .expect("one at least");
+        proposal.proposed_by = common.proposer();
+        assert_eq!(proposal.primary(), common.me, "a candidate proposes itself: {proposal}");
+        let token = common.token();
+        common.emit(Effect::Swap { token, view: proposal.clone() });
+        self.stage = Stage::Swapping { proposal, shown, asked: Some(token), again_at: now };
+    }
+
+    pub(crate) fn deadlines(&self) -> [Option<Time>; 4] {
+        match &self.stage {
+            Stage::Asking(asking) => [
+                Some(self.lease_over_at),
+                Some(asking.probe_until),
+                asking.proof.is_none().then_some(asking.proof_again_at),
+                asking.register.is_none().then_some(asking.register_again_at),
+            ],
+            Stage::Calling { until, .. } => [Some(*until), None, None, None],
+            Stage::Swapping { asked, again_at, .. } => {
+                [asked.is_none().then_some(*again_at), None, None, None]
+            }
+        }
+    }
+
+    pub(crate) fn proposed_number(&self) -> ViewNumber {
+        self.base.number.next()
+    }
+}
+
+impl Asking {
+    /// Asks for proof that the old primary is dead, again and again, while its stream is closed.
+    fn prove<F: Fact>(&mut self, common: &mut Common<F>, now: Time, primary: ReplicaIndex, released: bool) {
+        let silent = !common.streams.contains_key(&primary);
+        if !released && silent && self.proof.is_none() && now >= self.proof_again_at {
+            let token = common.token();
+            self.proof = Some(token);
+            self.proof_again_at = now + self.proof_wait;
+            self.proof_wait = (self.proof_wait * 2).min(common.timing.retry_every);
+            common.emit(Effect::ProveDeath { token, peer: primary });
+        }
+    }
+}
