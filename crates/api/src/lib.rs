@@ -1,1 +1,33 @@
-//! x
+//! The gRPC types of Trialogue, generated from `proto/trialogue/v1`, and everything that translates them.
+//!
+//! [`status`] is the one place where a refusal becomes a gRPC status, and where a client reads it back;
+//! [`replica`] translates between the protocol's messages and their wire form.
+
+pub mod replica;
+pub mod status;
+
+/// Generated from `proto/trialogue/v1`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    reason = "generated; the protos are commented"
+)]
+pub mod v1 {
+    tonic::include_proto!("trialogue.v1");
+
+    /// The public service's descriptors, for reflection.
+    pub const PUBLIC_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public_descriptors.bin"));
+}
+
+/// The metadata key of the session token.
+pub const AUTHORIZATION: &str = "authorization";
+/// The metadata key of the cluster's key.
+pub const CLUSTER_KEY: &str = "trialogue-cluster-key";
+/// The largest message between a client and a replica, in bytes: a text, its names and some room.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// The largest answer to a client, in bytes: a page of the longest texts.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest message between replicas, in bytes.
+pub const REPLICA_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,1 +1,31 @@
-//! x
+//! What a chat is, without a wire, a disk or a clock: names, passwords, messages, requests and the facts they lead to.
+//!
+//! Every rule about input is a function on the type it protects ([`UserName::parse`], [`Password::parse`],
+//! [`MessageText::parse`], [`NamePattern::parse`], [`Address::parse`]); whoever holds such a value holds a valid one.
+//! What is refused is data: a [`Refusal`], one sentence that says what is wrong and what would be right.
+
+mod address;
+mod fact;
+mod identity;
+mod limits;
+mod name;
+mod password;
+mod pattern;
+mod refusal;
+mod request;
+mod text;
+
+pub use address::{Address, parse_servers};
+pub use fact::{Fact, Record, RequestMark};
+pub use identity::{AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SessionId, TokenHash};
+pub use limits::{
+    Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
+    PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REQUEST_AGE_MAX, REQUEST_KEPT_FOR,
+    SESSIONS_AN_ACCOUNT_MAX,
+};
+pub use name::{NameRules, UserName};
+pub use password::{Password, PasswordHash};
+pub use pattern::NamePattern;
+pub use refusal::Refusal;
+pub use request::{Action, Answer, Request};
+pub use text::MessageText;

@@ -1,1 +1,34 @@
-//! x
+//! One replica of Trialogue as a server: it carries out what the protocol core decides, and speaks gRPC.
+//!
+//! ```text
+//!   clients ──▶ chat_service ──▶ gateway ──┐                       ┌──▶ store_thread ──▶ SQLite
+//!                  ▲                       ├──▶ driver ◀──▶ core ──┼──▶ register
+//!   listeners ◀── delivery ◀───────────────┤    (one loop)         ├──▶ lock (proof of death)
+//!   peers     ◀──▶ peers ◀─────────────────┘                       └──▶ peers
+//! ```
+//!
+//! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
+
+mod chat_service;
+mod clock;
+mod config;
+mod delivery;
+mod driver;
+mod gateway;
+mod key;
+mod listen;
+mod lock;
+mod passwords;
+mod peers;
+mod register;
+mod replica_service;
+mod run;
+mod snapshot_transfer;
+mod store_thread;
+mod tokens;
+
+pub use config::{ConfigError, DATABASE_FILE, LOCK_FILE, REPLICAS_MAX, Settings};
+pub use key::{ClusterKey, KeyError};
+pub use lock::{FolderLock, LockError};
+pub use register::{FileRegister, MemoryRegister, RegisterError, ViewRegister};
+pub use run::{RunError, run};

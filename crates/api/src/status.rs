@@ -1,0 +1,150 @@
+//! Refusals and faults as gRPC statuses, and back. This is the only place that knows which code and reason is which.
+
+use chat::Refusal;
+use std::collections::HashMap;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "trialogue";
+
+/// This replica does not lead; ask the one named in the metadata.
+pub const NOT_PRIMARY: &str = "NOT_PRIMARY";
+/// The history was lost or replaced since a cursor was given.
+pub const HISTORY_REPLACED: &str = "HISTORY_REPLACED";
+/// The session is unknown, expired or revoked.
+pub const SESSION_INVALID: &str = "SESSION_INVALID";
+/// The replica could not do its work.
+pub const FAULT: &str = "FAULT";
+
+/// The code and the reason of a refusal.
+pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
+    match refusal {
+        Refusal::NameTaken { .. } => (Code::AlreadyExists, "NAME_TAKEN"),
+        Refusal::WrongCredentials => (Code::Unauthenticated, "WRONG_CREDENTIALS"),
+        Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
+        Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
+        Refusal::NoSuchAccount { .. } => (Code::NotFound, "NO_SUCH_ACCOUNT"),
+        Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, "TOO_FEW_IN_SYNC"),
+        Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
+        Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        Refusal::RequestIdOutOfDate => (Code::InvalidArgument, "REQUEST_ID_OUT_OF_DATE"),
+        Refusal::NameEmpty
+        | Refusal::NameTooLong { .. }
+        | Refusal::NameCharacter { .. }
+        | Refusal::NameMixed
+        | Refusal::PasswordTooShort
+        | Refusal::PasswordTooLong
+        | Refusal::PasswordCharacter
+        | Refusal::TextEmpty
+        | Refusal::TextTooLong { .. }
+        | Refusal::TextCharacter { .. }
+        | Refusal::NotText { .. }
+        | Refusal::PatternTooLong { .. }
+        | Refusal::PatternInvalid { .. }
+        | Refusal::PatternTooCostly
+        | Refusal::Address { .. }
+        | Refusal::PageTooLarge { .. }
+        | Refusal::Malformed(_)
+        | Refusal::RequestIdInvalid
+        | Refusal::TooManyCopies { .. } => (Code::InvalidArgument, "INVALID_INPUT"),
+    }
+}
+
+/// The status that tells a client of a refusal.
+pub fn refused(refusal: &Refusal) -> Status {
+    let (code, reason) = code_and_reason(refusal);
+    with_reason(code, reason, &refusal.to_string(), HashMap::new())
+}
+
+/// The status of a replica that does not lead, with the address of the one that does, if it is known.
+pub fn not_primary(primary: Option<&str>) -> Status {
+    let metadata = primary.map(|address| ("primary".to_owned(), address.to_owned())).into_iter().collect();
+    with_reason(Code::Unavailable, NOT_PRIMARY, "this replica does not lead; ask the primary", metadata)
+}
+
+/// The status of a replica that could not do its work; what went wrong stands in its log.
+pub fn fault() -> Status {
+    with_reason(Code::Unavailable, FAULT, "this replica could not do its work; try again", HashMap::new())
+}
+
+fn with_reason(code: Code, reason: &str, message: &str, metadata: HashMap<String, String>) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
+}
+
+/// What a status says to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Go elsewhere; perhaps to this address.
+    NotPrimary {
+        /// Where the primary listens, if the asked replica knew.
+        primary: Option<String>,
+    },
+    /// Nobody can say whether the call had an effect: repeat it with the same request id.
+    Unknown,
+    /// The call was refused, and had no effect.
+    Refused {
+        /// The code.
+        code: Code,
+        /// The reason, from `ErrorInfo`.
+        reason: String,
+        /// One sentence for people.
+        message: String,
+    },
+}
+
+/// Reads a status as a client must.
+pub fn meaning(status: &Status) -> Meaning {
+    let details = status.get_error_details();
+    let info = details.error_info().filter(|info| info.domain == DOMAIN);
+    match info {
+        Some(info) if info.reason == NOT_PRIMARY => {
+            Meaning::NotPrimary { primary: info.metadata.get("primary").cloned() }
+        }
+        Some(info) if info.reason == FAULT => Meaning::Unknown,
+        Some(info) => Meaning::Refused {
+            code: status.code(),
+            reason: info.reason.clone(),
+            message: status.message().to_owned(),
+        },
+        // Without our mark it comes from the transport; a code that cannot come from a broken connection is final.
+        None => match status.code() {
+            Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::OutOfRange
+            | Code::ResourceExhausted
+            | Code::PermissionDenied => Meaning::Refused {
+                code: status.code(),
+                reason: "INVALID_INPUT".into(),
+                message: status.message().to_owned(),
+            },
+            _ => Meaning::Unknown,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_reads_back_what_was_refused() {
+        let refusal = Refusal::NameTaken { name: "bob".into() };
+        let Meaning::Refused { code, reason, message } = meaning(&refused(&refusal)) else { panic!() };
+        assert_eq!((code, &*reason, message), (Code::AlreadyExists, "NAME_TAKEN", refusal.to_string()));
+    }
+
+    #[test]
+    fn a_client_finds_the_primary_in_the_status() {
+        let to = |address: &str| Meaning::NotPrimary { primary: Some(address.into()) };
+        assert_eq!(meaning(&not_primary(Some("127.0.0.1:5101"))), to("127.0.0.1:5101"));
+        assert_eq!(meaning(&not_primary(None)), Meaning::NotPrimary { primary: None });
+    }
+
+    #[test]
+    fn what_the_transport_says_leaves_the_effect_unknown() {
+        for status in [Status::unavailable("reset"), Status::cancelled("x"), Status::unknown("h2"), fault()] {
+            assert_eq!(meaning(&status), Meaning::Unknown, "{status}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Facts: what happened, with everything needed to apply it on any replica at any time.
+//!
+//! A fact is never judged again. Whatever could make it fail was checked before it became an entry, by the primary
+//! alone: a rule applied by three replicas in turn would stop all three.
+
+use crate::identity::{AccountId, HistoryId, MessageId, Millis, RequestId, SessionId, TokenHash};
+use crate::password::PasswordHash;
+use crate::request::Answer;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Something that happened. The number of a new account, session or message is the op of its entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// A history began; what came before, if anything, may have lost entries.
+    HistoryBegan {
+        /// Its identity.
+        history: HistoryId,
+    },
+    /// An account was created.
+    AccountCreated {
+        /// The name as written.
+        name: String,
+        /// The name as compared.
+        key: String,
+        /// The password.
+        password: PasswordHash,
+    },
+    /// A session was opened.
+    SessionOpened {
+        /// Whose.
+        account: AccountId,
+        /// Its token.
+        token: TokenHash,
+        /// When it ends by itself.
+        expires_at: Millis,
+    },
+    /// A session was closed.
+    SessionClosed {
+        /// Which.
+        session: SessionId,
+    },
+    /// An account was deleted, with its sessions and what was not delivered to it.
+    AccountDeleted {
+        /// Which.
+        account: AccountId,
+    },
+    /// An account has a new password, and only one session.
+    PasswordChanged {
+        /// Which.
+        account: AccountId,
+        /// The password.
+        password: PasswordHash,
+        /// The session that stays.
+        keep: SessionId,
+    },
+    /// A message was sent.
+    MessageSent {
+        /// By whom.
+        from: AccountId,
+        /// The sender's name at that time.
+        from_name: String,
+        /// To whom.
+        to: AccountId,
+        /// The recipient's name at that time.
+        to_name: String,
+        /// What.
+        text: String,
+    },
+    /// An account has everything up to a message.
+    MessagesAcknowledged {
+        /// Which account.
+        account: AccountId,
+        /// The last message it has.
+        up_to: MessageId,
+    },
+}
+
+/// The request that led to a fact, so that its retry is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMark {
+    /// The request's id.
+    pub id: RequestId,
+    /// What it asked for.
+    pub digest: [u8; 16],
+    /// What it was answered.
+    pub answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<RequestMark>,
+    fact: Fact,
+}
+
+/// A fact with its time and its request, and the one encoding that every replica keeps: JSON, readable by anyone who
+/// opens the database. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    content: Arc<Content>,
+    encoded: Arc<[u8]>,
+}
+
+impl Record {
+    /// A new fact, encoded once.
+    pub fn new(at: Millis, request: Option<RequestMark>, fact: Fact) -> Self {
+        let content = Content { at, request, fact };
+        let encoded = serde_json::to_vec(&content).expect("a fact has no map with keys that JSON lacks");
+        Self { content: Arc::new(content), encoded: encoded.into() }
+    }
+
+    /// A fact from its encoding, which it keeps as it is.
+    pub fn decode(encoded: &[u8]) -> Result<Self, serde_json::Error> {
+        let content = serde_json::from_slice(encoded)?;
+        Ok(Self { content: Arc::new(content), encoded: encoded.into() })
+    }
+
+    /// When it happened, by the primary's clock; never before the entry before it.
+    pub fn at(&self) -> Millis {
+        self.content.at
+    }
+
+    /// The request that led to it.
+    pub fn request(&self) -> Option<&RequestMark> {
+        self.content.request.as_ref()
+    }
+
+    /// What happened.
+    pub fn fact(&self) -> &Fact {
+        &self.content.fact
+    }
+}
+
+impl protocol::Fact for Record {
+    fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Fact as _;
+
+    #[test]
+    fn a_record_survives_its_encoding() {
+        let fact = Fact::MessageSent {
+            from: AccountId(1),
+            from_name: "alice".into(),
+            to: AccountId(2),
+            to_name: "bob".into(),
+            text: "line\n\"quote\" 👋 \u{2028}".into(),
+        };
+        let mark = RequestMark {
+            id: RequestId(uuid::Uuid::now_v7()),
+            digest: [7; 16],
+            answer: Answer::MessageSent { id: MessageId(9), sent_at: Millis(5) },
+        };
+        let record = Record::new(Millis(5), Some(mark), fact);
+        assert_eq!(Record::decode(record.encoded()).unwrap(), record);
+    }
+
+    #[test]
+    fn what_is_no_record_is_an_error() {
+        for bytes in [&b""[..], b"{}", b"null", b"\xff\xfe", b"{\"at\":1,\"fact\":\"nonsense\"}"] {
+            assert!(Record::decode(bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The bounds on everything that people can make grow.
+
+use std::time::Duration;
+
+/// The longest user name, in characters.
+pub const NAME_CHARACTERS_MAX: usize = 32;
+/// The shortest password, in characters.
+pub const PASSWORD_CHARACTERS_MIN: usize = 8;
+/// The longest password, in characters.
+pub const PASSWORD_CHARACTERS_MAX: usize = 256;
+/// The longest message text, in bytes of UTF-8.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// The longest regular expression, in characters.
+pub const PATTERN_CHARACTERS_MAX: usize = 256;
+/// The most items of one page.
+pub const PAGE_MAX: usize = 500;
+/// How many sessions an account can have at once; opening one more closes the oldest.
+pub const SESSIONS_AN_ACCOUNT_MAX: u32 = 64;
+/// How far the time in a request id may be from the primary's clock, either way.
+pub const REQUEST_AGE_MAX: Duration = Duration::from_hours(24);
+/// How long a request is remembered, so that its retry gets the same answer.
+///
+/// Twice the age: an id may be dated up to `REQUEST_AGE_MAX` ahead when it takes effect, and is refused as too old
+/// `REQUEST_AGE_MAX` after that date. So whenever a request is forgotten, its id is refused.
+pub const REQUEST_KEPT_FOR: Duration = Duration::from_hours(48);
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a session lasts.
+    pub session_lifetime: Duration,
+    /// Writes are refused while fewer replicas are in sync.
+    pub min_in_sync: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { session_lifetime: Duration::from_hours(24 * 30), min_in_sync: 1 }
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests: what a client wants changed, already validated; and their answers.
+
+use crate::identity::{AccountId, MessageId, Millis, RequestId, SessionId, TokenHash};
+use crate::name::UserName;
+use crate::password::PasswordHash;
+use crate::text::MessageText;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A mutating call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Chosen by the client; repeated, the request takes effect once and gets the same answer.
+    pub id: RequestId,
+    /// Whose session it comes from; none for those who are not signed in yet.
+    pub session: Option<TokenHash>,
+    /// What is wanted.
+    pub action: Action,
+}
+
+/// What a request wants changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The first entry of a history; asked for by each new primary, and without effect where there is one.
+    BeginHistory,
+    /// A new account.
+    CreateAccount {
+        /// Its name.
+        name: UserName,
+        /// Its password.
+        password: PasswordHash,
+    },
+    /// A new session, for someone whose password was verified.
+    OpenSession {
+        /// Whose.
+        account: AccountId,
+        /// The hash that the password was verified against: if it changed since, the session is refused.
+        verified: PasswordHash,
+        /// The new session's token.
+        token: TokenHash,
+        /// When it ends by itself.
+        expires_at: Millis,
+    },
+    /// The end of the calling session.
+    CloseSession,
+    /// The end of the calling account, whose password was verified.
+    DeleteAccount {
+        /// The hash that the password was verified against.
+        verified: PasswordHash,
+    },
+    /// A new password for the calling account; its other sessions end.
+    ChangePassword {
+        /// The hash that the old password was verified against.
+        verified: PasswordHash,
+        /// The new one.
+        password: PasswordHash,
+    },
+    /// A message from the calling account.
+    SendMessage {
+        /// To whom.
+        to: UserName,
+        /// What.
+        text: MessageText,
+        /// Refused without effect if fewer replicas are in sync.
+        min_copies: usize,
+    },
+    /// The calling account has everything up to this message.
+    Acknowledge {
+        /// The last message it has.
+        up_to: MessageId,
+    },
+}
+
+impl Action {
+    /// A digest of what is asked for, so that an id used for something else is noticed. Secrets and what differs
+    /// between two tries of one request (salts, expiry) are left out.
+    pub fn digest(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        let mut feed = |parts: &[&[u8]]| {
+            for part in parts {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        };
+        match self {
+            Self::BeginHistory => feed(&[b"begin"]),
+            Self::CreateAccount { name, .. } => feed(&[b"create", name.key().as_bytes()]),
+            Self::OpenSession { account, .. } => feed(&[b"login", &account.0.to_be_bytes()]),
+            Self::CloseSession => feed(&[b"logout"]),
+            Self::DeleteAccount { .. } => feed(&[b"delete"]),
+            Self::ChangePassword { .. } => feed(&[b"password"]),
+            Self::SendMessage { to, text, .. } => {
+                feed(&[b"send", to.key().as_bytes(), text.as_str().as_bytes()])
+            }
+            Self::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
+        }
+        let full: [u8; 32] = hash.finalize().into();
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&full[..16]);
+        digest
+    }
+}
+
+/// What a request that took effect is answered, the first time and every time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// There is a history (whether or not this request began it).
+    HistoryBegun,
+    /// The account exists.
+    AccountCreated {
+        /// Its number.
+        account: AccountId,
+    },
+    /// The session is open.
+    SessionOpened {
+        /// Its number.
+        session: SessionId,
+        /// Whose.
+        account: AccountId,
+        /// When it ends by itself.
+        expires_at: Millis,
+    },
+    /// The session is closed.
+    SessionClosed,
+    /// The account is gone.
+    AccountDeleted,
+    /// The password is the new one.
+    PasswordChanged,
+    /// The message has its place.
+    MessageSent {
+        /// Its number.
+        id: MessageId,
+        /// When.
+        sent_at: Millis,
+    },
+    /// Everything up to here counts as delivered.
+    Acknowledged {
+        /// The last message that does.
+        up_to: MessageId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::NameRules;
+
+    #[test]
+    fn the_digest_tells_requests_apart_and_ignores_salts() {
+        let name = |name| UserName::parse(name, &NameRules::default()).unwrap();
+        let create =
+            |n, hash: &str| Action::CreateAccount { name: name(n), password: PasswordHash(hash.into()) };
+        let send = |to, text| Action::SendMessage {
+            to: name(to),
+            text: MessageText::parse(text).unwrap(),
+            min_copies: 0,
+        };
+        assert_eq!(create("alice", "salt1").digest(), create("Alice", "salt2").digest());
+        assert_ne!(create("alice", "s").digest(), create("bob", "s").digest());
+        assert_ne!(send("bob", "ab").digest(), send("bob", "abc").digest());
+        assert_ne!(send("boba", "b").digest(), send("bob", "ab").digest());
+    }
+}

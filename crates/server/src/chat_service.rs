@@ -1,0 +1,474 @@
+//! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
+
+use crate::delivery::Delivery;
+use crate::gateway::{Gateway, NotServing, Settled};
+use crate::key::ClusterKey;
+use crate::listen::{self, Listener};
+use crate::passwords::Passwords;
+use crate::{Settings, clock, tokens};
+use api::status::{not_primary, refused};
+use api::v1::chat_server::Chat;
+use api::{AUTHORIZATION, v1};
+use chat::{
+    AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Password,
+    PasswordHash, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
+};
+use protocol::RoleName;
+use std::sync::Arc;
+use store::{Account, Message, Reader, Readers, Session, StoreError};
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+use uuid::Uuid;
+
+const PAGE_DEFAULT: usize = 100;
+
+/// The public service of one replica.
+#[derive(Clone, Debug)]
+pub(crate) struct ChatService {
+    pub(crate) index: u8,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) key: ClusterKey,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) passwords: Passwords,
+    /// Comparing tables reads all of them: one at a time.
+    pub(crate) digests: Arc<Semaphore>,
+    /// Grows with each beat that listeners are due.
+    pub(crate) beats: tokio::sync::watch::Receiver<u64>,
+}
+
+/// What a handler works with: a refusal and a fault become statuses in one place each.
+pub(crate) type Answered<T> = Result<T, Status>;
+
+impl ChatService {
+    pub(crate) fn not_serving(&self, _: NotServing) -> Status {
+        not_primary(self.gateway.primary_address().as_deref())
+    }
+
+    /// Reads from the committed state, once no acknowledged write can be missing from it.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
+    ) -> Answered<T> {
+        self.gateway.may_read().await.map_err(|error| self.not_serving(error))?;
+        self.read_now(ask).await
+    }
+
+    async fn read_now<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
+    ) -> Answered<T> {
+        let readers = self.readers.clone();
+        let answer = tokio::task::spawn_blocking(move || readers.read(ask)).await;
+        match answer {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err(refused(&refusal)),
+            Ok(Err(error)) => {
+                warn!(%error, "a read failed");
+                Err(api::status::fault())
+            }
+            Err(error) => {
+                warn!(%error, "a read did not end");
+                Err(api::status::fault())
+            }
+        }
+    }
+
+    /// Has a request executed and says what came of it.
+    async fn write(
+        &self,
+        id: &[u8],
+        session: Option<TokenHash>,
+        action: Action,
+    ) -> Answered<(Answer, usize)> {
+        let id = request_id(id).map_err(|refusal| refused(&refusal))?;
+        let request = ChatRequest { id, session, action };
+        let Settled { outcome, copies } =
+            self.gateway.settle(request).await.map_err(|error| self.not_serving(error))?;
+        outcome.map(|answer| (answer, copies)).map_err(|refusal| refused(&refusal))
+    }
+
+    pub(crate) fn name(&self, name: &str) -> Result<UserName, Refusal> {
+        UserName::parse(name, &self.settings.names)
+    }
+
+    /// The valid session that a token belongs to.
+    async fn session(&self, token: TokenHash) -> Answered<Session> {
+        self.read(move |reader| reader.session(token, clock::wall())).await
+    }
+
+    /// Verifies a password against the account's, and returns what it was verified against.
+    async fn verified(&self, account: Account, password: &str) -> Answered<PasswordHash> {
+        let password = Password::parse(password).map_err(|_| refused(&Refusal::WrongCredentials))?;
+        if self.passwords.verify(password, Some(account.password.clone())).await {
+            Ok(account.password)
+        } else {
+            Err(refused(&Refusal::WrongCredentials))
+        }
+    }
+
+    /// What a message to be sent asks for.
+    pub(crate) fn send_action(&self, message: &v1::SendMessageRequest) -> Result<Action, Refusal> {
+        Ok(Action::SendMessage {
+            to: self.name(&message.to)?,
+            text: MessageText::parse(&message.text)?,
+            min_copies: usize::try_from(message.min_copies).unwrap_or(usize::MAX),
+        })
+    }
+
+    pub(crate) fn sent(&self, answer: &Answer, copies: usize) -> Answered<v1::SendMessageResponse> {
+        let Answer::MessageSent { id, sent_at } = answer else { return Err(mismatch()) };
+        Ok(v1::SendMessageResponse {
+            id: id.0,
+            sent_at: sent_at.0,
+            copies: small(copies),
+            replicas: small(self.settings.addresses.len()),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Chat for ChatService {
+    async fn heartbeat(&self, _: Request<v1::HeartbeatRequest>) -> Answered<Response<v1::HeartbeatResponse>> {
+        let published = self.gateway.published().borrow().clone();
+        let status = &published.status;
+        let role = match status.role {
+            RoleName::Starting => "starting",
+            RoleName::Secondary => "secondary",
+            RoleName::Candidate => "candidate",
+            RoleName::Primary => "primary",
+            RoleName::Halted(_) => "halted",
+        };
+        let view = status.view.as_ref();
+        let halted = published.halted.map(|reason| reason.to_string());
+        Ok(Response::new(v1::HeartbeatResponse {
+            replica: u32::from(self.index),
+            view: view.map_or(0, |view| view.number.0),
+            primary: view.map(|view| u32::from(view.primary().0)),
+            in_sync: view
+                .map(|view| view.in_sync.iter().map(|index| u32::from(index.0)).collect())
+                .unwrap_or_default(),
+            addresses: self.gateway.addresses().iter().map(ToString::to_string).collect(),
+            serving: status.serving,
+            role: role.to_owned(),
+            op: status.position.op.0,
+            chain: status.position.chain.0.to_vec(),
+            pid: std::process::id(),
+            fault: halted.or(published.fault).unwrap_or_default(),
+        }))
+    }
+
+    async fn digest(&self, request: Request<v1::DigestRequest>) -> Answered<Response<v1::DigestResponse>> {
+        let first_op = request.into_inner().first_op.min(i64::MAX.cast_unsigned()).cast_signed();
+        let _place = self.digests.acquire().await.map_err(|_| api::status::fault())?;
+        let digest = self.read_now(move |reader| {
+            let position = reader.identity()?.position;
+            let (first_op, digests) = store::digest_tables(reader, first_op)?;
+            let tables = store::TABLES.iter().zip(digests).map(|((table, _), digest)| v1::TableDigest {
+                table: (*table).to_owned(),
+                digest: digest.to_vec(),
+            });
+            Ok(Ok(v1::DigestResponse {
+                op: position.op.0,
+                chain: position.chain.0.to_vec(),
+                first_op: first_op.cast_unsigned(),
+                tables: tables.collect(),
+            }))
+        });
+        Ok(Response::new(digest.await?))
+    }
+
+    async fn create_account(
+        &self,
+        request: Request<v1::CreateAccountRequest>,
+    ) -> Answered<Response<v1::CreateAccountResponse>> {
+        let request = request.into_inner();
+        let name = self.name(&request.name).map_err(|refusal| refused(&refusal))?;
+        let password = Password::parse(&request.password).map_err(|refusal| refused(&refusal))?;
+        let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
+        // A name that is taken is refused before a password is hashed for it, unless this is the retry that took it.
+        let wanted = name.clone();
+        let taken =
+            move |reader: &Reader<'_>| Ok(Ok(reader.living(&wanted)?.is_some() && !reader.took_effect(id)?));
+        if self.read(taken).await? {
+            return Err(refused(&Refusal::NameTaken { name: name.shown().to_owned() }));
+        }
+        let password = self.passwords.hash(password).await;
+        let action = Action::CreateAccount { name, password };
+        let (answer, _) = self.write(&request.request_id, None, action).await?;
+        let Answer::AccountCreated { account } = answer else { return Err(mismatch()) };
+        Ok(Response::new(v1::CreateAccountResponse { account_id: account.0 }))
+    }
+
+    async fn login(&self, request: Request<v1::LoginRequest>) -> Answered<Response<v1::LoginResponse>> {
+        let request = request.into_inner();
+        let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
+        let wrong = || refused(&Refusal::WrongCredentials);
+        let account = match self.name(&request.name) {
+            Ok(name) => self.read(move |reader| Ok(Ok(reader.living(&name)?))).await?,
+            Err(_) => None,
+        };
+        // A password that can't be one is compared all the same: unknown names and wrong passwords take like time.
+        let password = Password::parse(&request.password)
+            .or_else(|_| Password::parse("a password that nobody has"))
+            .map_err(|_| wrong())?;
+        let matches =
+            self.passwords.verify(password, account.as_ref().map(|account| account.password.clone())).await;
+        let account =
+            account.filter(|_| matches && Password::parse(&request.password).is_ok()).ok_or_else(wrong)?;
+        let token = tokens::token_for(&self.key, id);
+        let action = Action::OpenSession {
+            account: account.id,
+            verified: account.password,
+            token: tokens::hash_of(&token),
+            expires_at: clock::wall().plus(self.settings.limits.session_lifetime),
+        };
+        let (answer, _) = self.write(&request.request_id, None, action).await?;
+        let Answer::SessionOpened { expires_at, .. } = answer else { return Err(mismatch()) };
+        Ok(Response::new(v1::LoginResponse {
+            token,
+            expires_at: expires_at.0,
+            account_id: account.id.0,
+            name: account.name,
+        }))
+    }
+
+    async fn logout(&self, request: Request<v1::LogoutRequest>) -> Answered<Response<v1::LogoutResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        self.write(&request.request_id, Some(token), Action::CloseSession).await?;
+        Ok(Response::new(v1::LogoutResponse {}))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<v1::DeleteAccountRequest>,
+    ) -> Answered<Response<v1::DeleteAccountResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let verified = self.verified_or_retry(&request.request_id, token, &request.password).await?;
+        self.write(&request.request_id, Some(token), Action::DeleteAccount { verified }).await?;
+        Ok(Response::new(v1::DeleteAccountResponse {}))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<v1::ChangePasswordRequest>,
+    ) -> Answered<Response<v1::ChangePasswordResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let new = Password::parse(&request.new_password).map_err(|refusal| refused(&refusal))?;
+        let verified = self.verified_or_retry(&request.request_id, token, &request.password).await?;
+        let password = self.passwords.hash(new).await;
+        self.write(&request.request_id, Some(token), Action::ChangePassword { verified, password }).await?;
+        Ok(Response::new(v1::ChangePasswordResponse {}))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<v1::ListAccountsRequest>,
+    ) -> Answered<Response<v1::ListAccountsResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let pattern = NamePattern::parse(&request.pattern).map_err(|refusal| refused(&refusal))?;
+        let limit = page(request.page_size)?;
+        let page = self.read(move |reader| {
+            if let Err(refusal) = reader.session(token, clock::wall())? {
+                return Ok(Err(refusal));
+            }
+            reader.accounts(&pattern, &request.page_token, limit).map(Ok)
+        });
+        let (accounts, next) = page.await?;
+        Ok(Response::new(v1::ListAccountsResponse {
+            accounts: accounts.into_iter().map(|(id, name)| v1::Account { id: id.0, name }).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<v1::SendMessageRequest>,
+    ) -> Answered<Response<v1::SendMessageResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let action = self.send_action(&request).map_err(|refusal| refused(&refusal))?;
+        let (answer, copies) = self.write(&request.request_id, Some(token), action).await?;
+        Ok(Response::new(self.sent(&answer, copies)?))
+    }
+
+    type SendMessagesStream = ReceiverStream<Answered<v1::SendMessagesResponse>>;
+
+    async fn send_messages(
+        &self,
+        request: Request<Streaming<v1::SendMessageRequest>>,
+    ) -> Answered<Response<Self::SendMessagesStream>> {
+        let token = token(&request)?;
+        let session = self.session(token).await?;
+        Ok(Response::new(listen::send_messages(self.clone(), session, token, request.into_inner())?))
+    }
+
+    type ListenMessagesStream = ReceiverStream<Answered<v1::ListenMessagesResponse>>;
+
+    async fn listen_messages(
+        &self,
+        request: Request<v1::ListenMessagesRequest>,
+    ) -> Answered<Response<Self::ListenMessagesStream>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let cursor = request.cursor.map(cursor).transpose().map_err(|refusal| refused(&refusal))?;
+        let start = self.read(move |reader| {
+            let session = match reader.session(token, clock::wall())? {
+                Ok(session) => session,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let after = match cursor {
+                None => session.account.acknowledged,
+                Some(cursor) => match check_cursor(reader, cursor)? {
+                    Ok(after) => after,
+                    Err(refusal) => return Ok(Err(refusal)),
+                },
+            };
+            Ok(Ok((session, after, reader.history()?)))
+        });
+        let (session, after, history) = start.await?;
+        let listener = Listener { service: self.clone(), session, after, history, own: request.own_messages };
+        Ok(Response::new(listener.start()?))
+    }
+
+    async fn acknowledge_messages(
+        &self,
+        request: Request<v1::AcknowledgeMessagesRequest>,
+    ) -> Answered<Response<v1::AcknowledgeMessagesResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let cursor = cursor(v1::Cursor { history: request.history, after: request.up_to });
+        let cursor = cursor.map_err(|refusal| refused(&refusal))?;
+        if cursor.history.is_some() {
+            self.read(move |reader| check_cursor(reader, cursor)).await?;
+        }
+        let action = Action::Acknowledge { up_to: MessageId(request.up_to) };
+        let (answer, _) = self.write(&request.request_id, Some(token), action).await?;
+        let Answer::Acknowledged { up_to } = answer else { return Err(mismatch()) };
+        Ok(Response::new(v1::AcknowledgeMessagesResponse { up_to: up_to.0 }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<v1::ListMessagesRequest>,
+    ) -> Answered<Response<v1::ListMessagesResponse>> {
+        let token = token(&request)?;
+        let request = request.into_inner();
+        let limit = page(request.page_size)?;
+        let with = match request.with_id {
+            0 => Ok(self.name(&request.with).map_err(|refusal| refused(&refusal))?),
+            id => Err(AccountId(id)),
+        };
+        let before = MessageId(if request.before == 0 { u64::MAX } else { request.before });
+        let page = self.read(move |reader| {
+            let session = match reader.session(token, clock::wall())? {
+                Ok(session) => session,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let (other, named) = match &with {
+                Ok(name) => (reader.living_or_last(name)?, name.shown().to_owned()),
+                Err(id) => (reader.account(*id)?, format!("#{id}")),
+            };
+            let Some(other) = other else { return Ok(Err(Refusal::NoSuchAccount { name: named })) };
+            let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
+            reader.conversation(session.account.id, other.id, before, wanted).map(Ok)
+        });
+        let mut messages = page.await?;
+        let more = messages.len() > limit;
+        messages.truncate(limit);
+        Ok(Response::new(v1::ListMessagesResponse {
+            messages: messages.into_iter().map(message).collect(),
+            more,
+        }))
+    }
+}
+
+impl ChatService {
+    /// The hash that the caller's password was verified against. The retry of a request that took effect is let
+    /// through without: its session, or that password, may be gone by its very effect.
+    async fn verified_or_retry(
+        &self,
+        id: &[u8],
+        session: TokenHash,
+        password: &str,
+    ) -> Answered<PasswordHash> {
+        let id = request_id(id).map_err(|refusal| refused(&refusal))?;
+        if self.read(move |reader| reader.took_effect(id).map(Ok)).await? {
+            return Ok(PasswordHash(String::new()));
+        }
+        let session = self.session(session).await?;
+        self.verified(session.account, password).await
+    }
+}
+
+/// A message as clients see it.
+pub(crate) fn message(message: Message) -> v1::Message {
+    v1::Message {
+        id: message.id.0,
+        from_id: message.sender.0,
+        from: message.sender_name,
+        to_id: message.recipient.0,
+        to: message.recipient_name,
+        text: message.text,
+        sent_at: message.sent_at.0,
+        delivered: message.delivered,
+        undeliverable: message.undeliverable,
+    }
+}
+
+/// The session token of a call, hashed.
+fn token<T>(request: &Request<T>) -> Answered<TokenHash> {
+    let refuse = |refusal| refused(&refusal);
+    let value = request.metadata().get(AUTHORIZATION).ok_or_else(|| refuse(Refusal::NotSignedIn))?;
+    let text = value.to_str().map_err(|_| refuse(Refusal::SessionInvalid))?;
+    let token = text.strip_prefix("Bearer ").ok_or_else(|| refuse(Refusal::SessionInvalid))?;
+    Ok(tokens::hash_of(token))
+}
+
+pub(crate) fn request_id(bytes: &[u8]) -> Result<RequestId, Refusal> {
+    let id = Uuid::from_slice(bytes).map(RequestId).map_err(|_| Refusal::RequestIdInvalid)?;
+    id.dated().map(|_| id).ok_or(Refusal::RequestIdInvalid)
+}
+
+fn cursor(cursor: v1::Cursor) -> Result<Cursor, Refusal> {
+    let history = match &*cursor.history {
+        [] => None,
+        bytes => Some(HistoryId(
+            Uuid::from_slice(bytes)
+                .map_err(|_| Refusal::Malformed("a cursor's history has 16 bytes".into()))?,
+        )),
+    };
+    Ok(Cursor { history, after: MessageId(cursor.after) })
+}
+
+/// Where a cursor points in this history; a place in another one, or beyond the end of this one, is refused.
+fn check_cursor(reader: &Reader<'_>, cursor: Cursor) -> Result<Result<MessageId, Refusal>, StoreError> {
+    let same = cursor.history.is_none() || cursor.history == reader.history()?;
+    let within = cursor.after.0 <= reader.head()?.0;
+    Ok(if same && within { Ok(cursor.after) } else { Err(Refusal::HistoryReplaced) })
+}
+
+fn page(size: u32) -> Answered<usize> {
+    match usize::try_from(size).unwrap_or(usize::MAX) {
+        0 => Ok(PAGE_DEFAULT),
+        size if size <= PAGE_MAX => Ok(size),
+        _ => Err(refused(&Refusal::PageTooLarge { size: u64::from(size) })),
+    }
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The digest of a request covers its kind, so its answer has that kind too.
+fn mismatch() -> Status {
+    warn!("a request was answered with another kind of answer");
+    api::status::fault()
+}

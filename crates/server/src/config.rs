@@ -1,0 +1,212 @@
+//! The settings of a cluster: one file, the same for every replica.
+
+use chat::{Address, Limits, NameRules};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The database's name in a replica's folder.
+pub const DATABASE_FILE: &str = "chat.db";
+/// The lock's name in a replica's folder.
+pub const LOCK_FILE: &str = "lock";
+/// The most replicas of one cluster.
+pub const REPLICAS_MAX: usize = 7;
+
+/// What every replica of a cluster agrees on, and where this machine keeps its files.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where each replica listens, by index.
+    pub addresses: Vec<Address>,
+    /// The folder that holds the replicas' folders, the view register and the cluster key.
+    pub data: PathBuf,
+    /// What an operator may set.
+    pub limits: Limits,
+    /// How many log entries are kept for replicas that return.
+    pub log_entries_max: u64,
+    /// Which characters names may not have.
+    pub names: NameRules,
+}
+
+/// Why the settings can't be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not understood.
+    #[error("{path}: {source}")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// An address is not one.
+    #[error("{path}: {refusal}")]
+    Address {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        refusal: chat::Refusal,
+    },
+    /// Too few or too many replicas.
+    #[error("{path}: {count} replicas are named in `addresses`; 1 to {REPLICAS_MAX} are possible")]
+    Count {
+        /// Which file.
+        path: PathBuf,
+        /// How many are named.
+        count: usize,
+    },
+    /// The file register only works where every replica sees the same file system and the same locks.
+    #[error(
+        "{path}: {address} is not on this machine, and a view register in files can't be shared between machines; \
+         use loopback addresses"
+    )]
+    FileRegisterAcrossMachines {
+        /// Which file.
+        path: PathBuf,
+        /// The first address elsewhere.
+        address: Address,
+    },
+    /// More replicas must be in sync than there are.
+    #[error("{path}: min_in_sync is {wanted}, and there are {count} replicas; give 1 to {count}")]
+    MinInSync {
+        /// Which file.
+        path: PathBuf,
+        /// What is demanded.
+        wanted: usize,
+        /// How many replicas there are.
+        count: usize,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    addresses: Vec<String>,
+    data: Option<PathBuf>,
+    min_in_sync: Option<usize>,
+    session_lifetime_seconds: Option<u64>,
+    log_entries_max: Option<u64>,
+    illegal_name_characters: Option<String>,
+}
+
+impl Settings {
+    /// The settings in a file; relative paths in it start from its folder. `addresses` takes the place of those in the
+    /// file, which may then be missing altogether.
+    pub fn read(path: &Path, addresses: Option<Vec<Address>>) -> Result<Self, ConfigError> {
+        let file = match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str::<File>(&text)
+                .map_err(|source| ConfigError::Malformed { path: path.into(), source: Box::new(source) })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && addresses.is_some() => {
+                File::default()
+            }
+            Err(source) => return Err(ConfigError::Unreadable { path: path.into(), source }),
+        };
+        let parse = |text: &String| Address::parse(text);
+        let addresses = match addresses {
+            Some(addresses) => addresses,
+            None => file
+                .addresses
+                .iter()
+                .map(parse)
+                .collect::<Result<_, _>>()
+                .map_err(|refusal| ConfigError::Address { path: path.into(), refusal })?,
+        };
+        let default = Limits::default();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let settings = Self {
+            data: folder.join(file.data.unwrap_or_default()),
+            limits: Limits {
+                session_lifetime: file
+                    .session_lifetime_seconds
+                    .map_or(default.session_lifetime, Duration::from_secs),
+                min_in_sync: file.min_in_sync.unwrap_or(default.min_in_sync),
+            },
+            log_entries_max: file.log_entries_max.unwrap_or(100_000),
+            names: file
+                .illegal_name_characters
+                .map_or_else(NameRules::default, |illegal| NameRules { illegal: illegal.into() }),
+            addresses,
+        };
+        settings.check(path)?;
+        Ok(settings)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let (path, count) = (path.to_owned(), self.addresses.len());
+        if !(1..=REPLICAS_MAX).contains(&count) {
+            return Err(ConfigError::Count { path, count });
+        }
+        if let Some(address) = self.addresses.iter().find(|address| !address.is_loopback()) {
+            return Err(ConfigError::FileRegisterAcrossMachines { path, address: address.clone() });
+        }
+        if !(1..=count).contains(&self.limits.min_in_sync) {
+            return Err(ConfigError::MinInSync { path, wanted: self.limits.min_in_sync, count });
+        }
+        Ok(())
+    }
+
+    /// The folder of one replica.
+    pub fn replica_folder(&self, index: usize) -> PathBuf {
+        self.data.join(format!("replica-{index}"))
+    }
+
+    /// The database of one replica.
+    pub fn database(&self, index: usize) -> PathBuf {
+        self.replica_folder(index).join(DATABASE_FILE)
+    }
+
+    /// The folder of the view register.
+    pub fn register_folder(&self) -> PathBuf {
+        self.data.join("register")
+    }
+
+    /// The cluster key's file.
+    pub fn key_file(&self) -> PathBuf {
+        self.data.join("cluster.key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trialogue.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::read(&path, None)
+    }
+
+    #[test]
+    fn settings_have_defaults_and_relative_paths() {
+        let settings = read("addresses = ['127.0.0.1:1', '[::1]:2']\nmin_in_sync = 2").unwrap();
+        assert_eq!(settings.addresses.len(), 2);
+        assert_eq!(settings.limits.min_in_sync, 2);
+        assert_eq!(settings.limits.session_lifetime, Limits::default().session_lifetime);
+        assert!(settings.database(1).ends_with("replica-1/chat.db"));
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_with_the_reason() {
+        let cases = [
+            ("addresses = []", "1 to 7"),
+            ("addresses = ['127.0.0.1']", "no port"),
+            ("addresses = ['10.0.0.1:5100']", "between machines"),
+            ("addresses = ['127.0.0.1:1']\nmin_in_sync = 2", "min_in_sync is 2"),
+            ("addresses = ['127.0.0.1:1']\nmin_in_snyc = 2", "unknown field"),
+            ("addresses = 7", "invalid type"),
+        ];
+        for (text, expected) in cases {
+            let error = read(text).map(drop).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The driver: one loop that feeds events to the core and performs its effects. It decides nothing.
+
+use crate::clock;
+use crate::delivery::Delivery;
+use crate::gateway::{Gateway, Pending, Published, Settled};
+use crate::lock;
+use crate::peers::Link;
+use crate::register::ViewRegister;
+use crate::snapshot_transfer::SnapshotSource;
+use crate::store_thread::{Command, StoreAnswer};
+use crate::{LOCK_FILE, Settings};
+use api::replica::to_wire;
+use chat::{Action, Record, Request, RequestId};
+use protocol::{
+    Effect, Entry, Event, HaltReason, RegisterRead, Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use store::{Context, Readers, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+/// A piece of the log for a replica that catches up, in bytes.
+const LOG_PIECE_BYTES: usize = 1 << 20;
+/// How long a log read or a register may keep the driver waiting for nothing when the deadline is unknown.
+const IDLE_AT_MOST: Duration = Duration::from_secs(1);
+
+/// What comes to the driver.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Core(Event<Record>),
+    Store(StoreAnswer),
+    /// A stream to a peer is open.
+    Linked {
+        peer: ReplicaIndex,
+        link: Link,
+    },
+    /// A snapshot has arrived and was checked, or not.
+    SnapshotReady {
+        token: Token,
+        incoming: Option<PathBuf>,
+    },
+}
+
+/// Requests whose transaction is open or being committed.
+#[derive(Debug)]
+struct Batch {
+    replies: Vec<oneshot::Sender<Settled>>,
+    executed: Option<store::Executed>,
+}
+
+/// Everything that the driver needs to perform effects.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) core: Replica<Record>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) index: ReplicaIndex,
+    pub(crate) incoming: mpsc::Receiver<Incoming>,
+    /// For those who answer effects from elsewhere.
+    pub(crate) answers: mpsc::Sender<Incoming>,
+    pub(crate) store: Sender<Command>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) register: Arc<dyn ViewRegister>,
+    pub(crate) snapshots: SnapshotSource,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) published: watch::Sender<Published>,
+    pub(crate) state: State,
+}
+
+/// What the driver remembers between effects and their answers.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    links: BTreeMap<ReplicaIndex, Link>,
+    batches: HashMap<Token, Batch>,
+    /// Events that performing an effect gave rise to at once.
+    backlog: VecDeque<Event<Record>>,
+    fault: Option<String>,
+    halted: Option<HaltReason>,
+}
+
+impl Driver {
+    /// Runs until the process ends, or until the store is lost.
+    pub(crate) async fn run(mut self) -> Result<(), StoreError> {
+        self.handle(Event::Tick);
+        loop {
+            self.publish();
+            let now = clock::now();
+            let wait = self.core.next_deadline(now).map_or(IDLE_AT_MOST, |deadline| deadline - now);
+            tokio::select! {
+                incoming = self.incoming.recv() => match incoming {
+                    Some(incoming) => self.take(incoming)?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep(wait) => self.handle(Event::Tick),
+            }
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming) -> Result<(), StoreError> {
+        match incoming {
+            Incoming::Core(event) => self.handle(event),
+            Incoming::Store(answer) => self.on_store(answer)?,
+            Incoming::Linked { peer, link } => {
+                let stream = link.stream;
+                self.state.links.insert(peer, link);
+                self.handle(Event::StreamOpened { peer, stream });
+            }
+            Incoming::SnapshotReady { token, incoming: Some(incoming) } => {
+                self.command(Command::SwapIn { token, incoming });
+            }
+            Incoming::SnapshotReady { token, incoming: None } => self.handle(Event::SnapshotFailed { token }),
+        }
+        Ok(())
+    }
+
+    fn on_store(&mut self, answer: StoreAnswer) -> Result<(), StoreError> {
+        match answer {
+            StoreAnswer::Executed { token, executed } => {
+                let entries = executed.entries.clone();
+                if let Some(batch) = self.state.batches.get_mut(&token) {
+                    batch.executed = Some(executed);
+                }
+                self.handle(Event::BatchExecuted { token, entries });
+            }
+            StoreAnswer::Committed { token } => {
+                self.state.fault = None;
+                self.handle(Event::BatchCommitted { token });
+            }
+            StoreAnswer::RolledBack { token } => {
+                self.state.batches.remove(&token);
+                self.handle(Event::BatchRolledBack { token });
+            }
+            StoreAnswer::Persisted { token } => {
+                self.state.fault = None;
+                self.handle(Event::EntriesPersisted { token });
+            }
+            StoreAnswer::SwappedIn { token, database, position } => {
+                info!(%position, "has taken a snapshot");
+                self.state.fault = None;
+                self.handle(Event::SnapshotInstalled { token, database, position });
+            }
+            StoreAnswer::Failed { token, position, error } => {
+                warn!(%error, %position, "the store failed; this replica leaves the in-sync set");
+                self.state.fault = Some(error.to_string());
+                self.state.batches.remove(&token);
+                self.handle(Event::StoreFailed { token, position });
+            }
+            StoreAnswer::Lost { error } => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event<Record>) {
+        self.state.backlog.push_back(event);
+        while let Some(event) = self.state.backlog.pop_front() {
+            for effect in self.core.handle(clock::now(), event) {
+                self.perform(effect);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect<Record>) {
+        match effect {
+            Effect::Send { peer, stream, message } => {
+                let link = self.state.links.get(&peer).filter(|link| link.stream == stream);
+                if link.is_some_and(|link| link.outbound.try_send(to_wire(&message)).is_err()) {
+                    // Its queue is full or its stream is over: either way nothing more can be said on it.
+                    self.close_link(peer, stream);
+                    self.state.backlog.push_back(Event::StreamClosed { peer, stream });
+                }
+            }
+            Effect::Disconnect { peer, stream } => self.close_link(peer, stream),
+            Effect::ReadRegister { token } => self.read_register(token),
+            Effect::Swap { token, view } => self.swap(token, view),
+            Effect::ProveDeath { token, peer } => {
+                let proven =
+                    lock::nobody_holds(&self.settings.replica_folder(usize::from(peer.0)), LOCK_FILE);
+                self.state.backlog.push_back(Event::DeathAnswered { token, proven });
+            }
+            Effect::Execute { token, copies } => self.execute(token, copies),
+            Effect::Commit { token } => self.command(Command::Commit { token }),
+            Effect::RollBack { token } => self.command(Command::RollBack { token }),
+            Effect::Persist { token, entries } => self.command(Command::Persist { token, entries }),
+            Effect::ReadLog { token, after } => self.read_log(token, after),
+            Effect::InstallSnapshot { token, from } => self.fetch_snapshot(token, from),
+            Effect::Answer { token, copies } => self.answer(token, copies),
+            Effect::AnswerRead { read } => self.gateway.settle_read(read, true),
+            Effect::RefuseRead { read } => self.gateway.settle_read(read, false),
+            Effect::RefuseRequests => self.gateway.close(),
+            Effect::Serve { view } => {
+                info!(view = view.0, "serves");
+                self.gateway.open();
+                self.begin_history();
+            }
+            Effect::StopServing => {
+                self.gateway.close();
+                self.delivery.end_all();
+                self.state.batches.clear();
+            }
+            Effect::Note(note) => info!("{note}"),
+            Effect::Halt { reason } => {
+                warn!("halts: {reason}");
+                self.state.halted = Some(reason);
+            }
+        }
+    }
+
+    fn close_link(&mut self, peer: ReplicaIndex, stream: StreamId) {
+        if self.state.links.get(&peer).is_some_and(|link| link.stream == stream) {
+            self.state.links.remove(&peer);
+        }
+    }
+
+    fn command(&self, command: Command) {
+        // The thread ends only when this sender is dropped, or after it has sent word that the store is lost.
+        if self.store.send(command).is_err() {
+            warn!("the store's thread has ended");
+        }
+    }
+
+    fn execute(&mut self, token: Token, copies: usize) {
+        let (pending, more) = self.gateway.take_batch();
+        if more {
+            self.state.backlog.push_back(Event::RequestsWaiting);
+        }
+        let (requests, replies) =
+            pending.into_iter().map(|Pending { request, reply }| (request, reply)).unzip();
+        self.state.batches.insert(token, Batch { replies, executed: None });
+        let context = Context {
+            now: clock::wall(),
+            in_sync: copies,
+            replicas: self.settings.addresses.len(),
+            limits: self.settings.limits,
+        };
+        self.command(Command::Execute { token, requests, context });
+    }
+
+    fn answer(&mut self, token: Token, copies: usize) {
+        let Some(Batch { replies, executed: Some(executed) }) = self.state.batches.remove(&token) else {
+            return;
+        };
+        self.delivery.committed(&executed.entries);
+        for (reply, outcome) in replies.into_iter().zip(executed.outcomes) {
+            // Who has gone away finds the answer by its request id.
+            let _ = reply.send(Settled { outcome, copies });
+        }
+    }
+
+    /// The first request of every primacy: without effect where a history has begun.
+    fn begin_history(&self) {
+        let request =
+            Request { id: RequestId(uuid::Uuid::now_v7()), session: None, action: Action::BeginHistory };
+        let gateway = self.gateway.clone();
+        tokio::spawn(async move {
+            if gateway.settle(request).await.is_err() {
+                info!("the primacy ended before it had begun");
+            }
+        });
+    }
+
+    fn read_register(&self, token: Token) {
+        let (register, answers) = (self.register.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let outcome = match register.read().await {
+                Ok(Some(view)) => RegisterRead::Current(view),
+                Ok(None) => RegisterRead::Empty,
+                Err(error) => {
+                    warn!(%error, "the view register could not be read");
+                    RegisterRead::Failed
+                }
+            };
+            answer(&answers, Event::RegisterRead { token, outcome }).await;
+        });
+    }
+
+    fn swap(&self, token: Token, view: protocol::View) {
+        let (register, answers) = (self.register.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let outcome = match register.compare_and_swap(view).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    warn!(%error, "the view register did not say what became of a view");
+                    SwapOutcome::Unknown
+                }
+            };
+            answer(&answers, Event::SwapAnswered { token, outcome }).await;
+        });
+    }
+
+    fn read_log(&self, token: Token, after: protocol::Op) {
+        let (readers, answers) = (self.readers.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            let piece = readers.read(|reader| reader.log_after(after, LOG_PIECE_BYTES));
+            let (chain, entries) = match piece {
+                Ok(piece) => (piece.chain, piece.entries),
+                Err(error) => {
+                    // Without an answer nobody can be brought level; a snapshot, read page by page, may still work.
+                    warn!(%error, "the log could not be read");
+                    (None, Vec::<Entry<Record>>::new())
+                }
+            };
+            // The driver has ended: nobody is left to be answered.
+            let _ = answers.blocking_send(Incoming::Core(Event::LogRead { token, chain, entries }));
+        });
+    }
+
+    fn fetch_snapshot(&self, token: Token, from: ReplicaIndex) {
+        let (source, answers) = (self.snapshots.clone(), self.answers.clone());
+        let address = self.settings.addresses[usize::from(from.0)].clone();
+        let folder = self.settings.replica_folder(usize::from(self.index.0));
+        tokio::spawn(async move {
+            let incoming = match source.fetch(&address, &folder).await {
+                Ok(incoming) => Some(incoming),
+                Err(error) => {
+                    warn!(%error, "no snapshot was taken from replica {from}");
+                    None
+                }
+            };
+            // The driver has ended: so has this replica.
+            let _ = answers.send(Incoming::SnapshotReady { token, incoming }).await;
+        });
+    }
+
+    fn publish(&self) {
+        let published = Published {
+            status: self.core.status(clock::now()),
+            fault: self.state.fault.clone(),
+            halted: self.state.halted,
+        };
+        self.published.send_if_modified(|before| {
+            let changed = *before != published;
+            *before = published;
+            changed
+        });
+    }
+}
+
+async fn answer(answers: &mpsc::Sender<Incoming>, event: Event<Record>) {
+    // The driver has ended: nobody is left to be answered.
+    let _ = answers.send(Incoming::Core(event)).await;
+}

@@ -1,0 +1,269 @@
+//! The streams of a session: listening, and sending many messages.
+
+use crate::chat_service::{Answered, ChatService, message, request_id};
+use crate::clock;
+use crate::delivery::{Delivered, End, NextUp, Registered};
+use crate::gateway::Settled;
+use crate::run::LISTENER_BEAT;
+use api::status::{code_and_reason, refused};
+use api::v1;
+use api::v1::listen_messages_response::Event;
+use api::v1::send_messages_response::Outcome;
+use chat::{Fact, HistoryId, MessageId, Refusal, Request as ChatRequest, TokenHash};
+use std::time::Duration;
+use store::Session;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// Events that wait for a client to read them; then its stream waits, and nothing else does.
+const UNREAD_MAX: usize = 64;
+/// Messages read from the store at once for a listener that is behind.
+const PAGE: u32 = 100;
+/// Messages of one stream that wait for their answers.
+const UNANSWERED_MAX: usize = 512;
+
+type Events = mpsc::Sender<Answered<v1::ListenMessagesResponse>>;
+
+/// Why a listener's stream is over.
+enum Over {
+    /// The client has gone away.
+    Gone,
+    Ended(Status),
+}
+
+/// Someone who is about to listen.
+pub(crate) struct Listener {
+    pub(crate) service: ChatService,
+    pub(crate) session: Session,
+    pub(crate) after: MessageId,
+    pub(crate) history: Option<HistoryId>,
+    pub(crate) own: bool,
+}
+
+impl Listener {
+    pub(crate) fn start(self) -> Answered<ReceiverStream<Answered<v1::ListenMessagesResponse>>> {
+        let (events, stream) = mpsc::channel(UNREAD_MAX);
+        let account = self.session.account.id;
+        let registered = self.service.delivery.register(account, self.session.id, true, self.own);
+        // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
+        // after it ends the stream.
+        self.service.gateway.term().map_err(|error| self.service.not_serving(error))?;
+        tokio::spawn(async move {
+            if let Err(Over::Ended(status)) = self.run(registered, &events).await {
+                // The client has gone away: it needs no reason.
+                let _ = events.send(Err(status)).await;
+            }
+        });
+        Ok(ReceiverStream::new(stream))
+    }
+
+    async fn run(self, mut registered: Registered, events: &Events) -> Result<(), Over> {
+        let mut after = self.after;
+        let history = self.history.map(|history| history.0.as_bytes().to_vec()).unwrap_or_default();
+        let cursor = v1::Cursor { history, after: after.0 };
+        let beat_every = u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX);
+        let listening = Event::Listening(v1::Listening { cursor: Some(cursor), beat_every });
+        say(events, &mut registered, listening).await?;
+        let mut beats = self.service.beats.clone();
+        let expired = tokio::time::sleep(until(&self.session));
+        tokio::pin!(expired);
+        loop {
+            let queue = registered.queue.clone();
+            let next = tokio::select! {
+                biased;
+                end = ended(&mut registered) => return Err(self.over(end)),
+                () = &mut expired => return Err(self.over(End::SessionOver)),
+                () = events.closed() => return Err(Over::Gone),
+                next = queue.next() => Some(next),
+                _ = beats.changed() => None,
+            };
+            match next {
+                None => say(events, &mut registered, Event::Beat(v1::Beat {})).await?,
+                Some(NextUp::Deliver(delivered)) if delivered.id > after => {
+                    after = delivered.id;
+                    if let Some(event) = live(delivered) {
+                        say(events, &mut registered, event).await?;
+                    }
+                }
+                Some(NextUp::Deliver(_)) => {}
+                Some(NextUp::ReadFromStore) => self.catch_up(&mut registered, events, &mut after).await?,
+            }
+        }
+    }
+
+    /// Sends what the store has after the last message that was sent.
+    async fn catch_up(
+        &self,
+        registered: &mut Registered,
+        events: &Events,
+        after: &mut MessageId,
+    ) -> Result<(), Over> {
+        let (account, own) = (self.session.account.id, self.own);
+        loop {
+            let from = *after;
+            let page =
+                self.service.read(move |reader| reader.messages_after(account, from, own, PAGE).map(Ok));
+            let page = page.await.map_err(Over::Ended)?;
+            let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+            for stored in page {
+                *after = stored.id;
+                say(events, registered, Event::Message(message(stored))).await?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    fn over(&self, end: End) -> Over {
+        Over::Ended(status_of(&self.service, end))
+    }
+}
+
+async fn say(events: &Events, registered: &mut Registered, event: Event) -> Result<(), Over> {
+    let event = v1::ListenMessagesResponse { event: Some(event) };
+    // A client that does not read keeps its stream waiting, but not past the end of its session.
+    tokio::select! {
+        sent = events.send(Ok(event)) => sent.map_err(|_| Over::Gone),
+        end = ended(registered) => {
+            let status = if end == End::SessionOver { refused(&Refusal::SessionInvalid) } else { api::status::not_primary(None) };
+            Err(Over::Ended(status))
+        }
+    }
+}
+
+/// Waits until the stream must end.
+async fn ended(registered: &mut Registered) -> End {
+    match registered.end.wait_for(Option::is_some).await {
+        Ok(end) => (*end).unwrap_or(End::NotPrimary),
+        // The books are gone with the process.
+        Err(_) => End::NotPrimary,
+    }
+}
+
+fn status_of(service: &ChatService, end: End) -> Status {
+    match end {
+        End::SessionOver => refused(&Refusal::SessionInvalid),
+        End::NotPrimary => api::status::not_primary(service.gateway.primary_address().as_deref()),
+    }
+}
+
+fn until(session: &Session) -> Duration {
+    Duration::from_millis(session.expires_at.0.saturating_sub(clock::wall().0))
+}
+
+fn live(delivered: Delivered) -> Option<Event> {
+    let Fact::MessageSent { from, from_name, to, to_name, text } = delivered.record.fact() else {
+        return None;
+    };
+    Some(Event::Message(v1::Message {
+        id: delivered.id.0,
+        from_id: from.0,
+        from: from_name.clone(),
+        to_id: to.0,
+        to: to_name.clone(),
+        text: text.clone(),
+        sent_at: delivered.record.at().0,
+        delivered: false,
+        undeliverable: false,
+    }))
+}
+
+/// What waits to be answered, in the stream's order.
+enum Unanswered {
+    Submitted(oneshot::Receiver<Settled>),
+    Refused(Refusal),
+}
+
+/// Takes messages from a stream, each into effect in the stream's order, and answers each by itself in that order.
+///
+/// Everything belongs to one term: when the primacy ends, the stream ends with the first message that has no answer, and
+/// nothing behind it takes effect.
+pub(crate) fn send_messages(
+    service: ChatService,
+    session: Session,
+    token: TokenHash,
+    mut messages: Streaming<v1::SendMessageRequest>,
+) -> Answered<ReceiverStream<Answered<v1::SendMessagesResponse>>> {
+    let mut registered = service.delivery.register(session.account.id, session.id, false, false);
+    let term = service.gateway.term().map_err(|error| service.not_serving(error))?;
+    let (answers, stream) = mpsc::channel(UNREAD_MAX);
+    let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);
+    let answering = service.clone();
+    let replies = answers.clone();
+    tokio::spawn(async move {
+        while let Some((request_id, one)) = unanswered.recv().await {
+            let answer = answer(&answering, request_id, one).await;
+            let over = answer.is_err();
+            if replies.send(answer).await.is_err() || over {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let expired = tokio::time::sleep(until(&session));
+        tokio::pin!(expired);
+        loop {
+            let next = tokio::select! {
+                biased;
+                end = ended(&mut registered) => Err(status_of(&service, end)),
+                () = &mut expired => Err(refused(&Refusal::SessionInvalid)),
+                () = waiting.closed() => return,
+                next = messages.message() => next,
+            };
+            let message = match next {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(status) => {
+                    // The client has gone away, or is told why its stream ends.
+                    let _ = answers.send(Err(status)).await;
+                    return;
+                }
+            };
+            let checked = request_id(&message.request_id).and_then(|id| {
+                Ok(ChatRequest { id, session: Some(token), action: service.send_action(&message)? })
+            });
+            let one = match checked {
+                Err(refusal) => Unanswered::Refused(refusal),
+                Ok(request) => match service.gateway.submit(request, term).await {
+                    Ok(outcome) => Unanswered::Submitted(outcome),
+                    Err(error) => {
+                        let _ = answers.send(Err(service.not_serving(error))).await;
+                        return;
+                    }
+                },
+            };
+            if waiting.send((message.request_id, one)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(stream))
+}
+
+async fn answer(
+    service: &ChatService,
+    request_id: Vec<u8>,
+    one: Unanswered,
+) -> Answered<v1::SendMessagesResponse> {
+    let refusal = match one {
+        Unanswered::Refused(refusal) => refusal,
+        Unanswered::Submitted(outcome) => {
+            let Settled { outcome, copies } =
+                outcome.await.map_err(|_| service.not_serving(crate::gateway::NotServing))?;
+            match outcome {
+                Ok(answer) => {
+                    let sent = service.sent(&answer, copies)?;
+                    return Ok(v1::SendMessagesResponse { request_id, outcome: Some(Outcome::Sent(sent)) });
+                }
+                // Without a session nothing of this stream can succeed any more.
+                Err(Refusal::SessionInvalid) => return Err(refused(&Refusal::SessionInvalid)),
+                Err(refusal) => refusal,
+            }
+        }
+    };
+    let (code, reason) = code_and_reason(&refusal);
+    let refused = v1::Refused { code: code.into(), reason: reason.into(), message: refusal.to_string() };
+    Ok(v1::SendMessagesResponse { request_id, outcome: Some(Outcome::Refused(refused)) })
+}

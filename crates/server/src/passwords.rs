@@ -1,0 +1,85 @@
+//! Passwords: Argon2id off the runtime's threads, a few at a time.
+
+use argon2::password_hash::phc::{PasswordHash as Phc, Salt};
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use chat::{Password, PasswordHash};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// OWASP's first choice for Argon2id with little memory (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Each computation takes memory and a whole core for some 30 ms; more at once would only starve the service.
+const AT_ONCE: usize = 2;
+
+/// Computes and verifies password hashes.
+#[derive(Clone, Debug)]
+pub(crate) struct Passwords {
+    places: Arc<Semaphore>,
+    /// Verified for names that nobody has, so that the answer takes as long as for those that somebody has.
+    nobody: Arc<PasswordHash>,
+}
+
+impl Passwords {
+    pub(crate) fn new() -> Self {
+        let nobody = hash_now("a password that nobody has");
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), nobody: Arc::new(nobody) }
+    }
+
+    pub(crate) async fn hash(&self, password: Password) -> PasswordHash {
+        self.compute(move || hash_now(password.expose())).await
+    }
+
+    /// Whether the password is the one behind `hash`; `None` stands for an account that does not exist.
+    pub(crate) async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> bool {
+        let nobody = self.nobody.clone();
+        self.compute(move || {
+            let matches = verify_now(password.expose(), hash.as_ref().unwrap_or(&nobody));
+            hash.is_some() && matches
+        })
+        .await
+    }
+
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        tokio::task::spawn_blocking(work).await.expect("hashing a password does not panic")
+    }
+}
+
+fn argon2() -> Argon2<'static> {
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the parameters are within Argon2's bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+fn hash_now(password: &str) -> PasswordHash {
+    let salt: [u8; 16] = rand::random();
+    let salt = Salt::new(&salt).expect("16 bytes are a salt");
+    let hash = argon2()
+        .hash_password_with_salt(password.as_bytes(), salt.as_ref())
+        .expect("a prepared password of at most 256 characters can be hashed");
+    PasswordHash(hash.to_string())
+}
+
+fn verify_now(password: &str, hash: &PasswordHash) -> bool {
+    Phc::new(&hash.0).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_recognised_and_a_wrong_one_and_nobodys_are_not() {
+        let passwords = Passwords::new();
+        let right = Password::parse("correct horse").unwrap();
+        let hash = passwords.hash(right.clone()).await;
+        assert!(hash.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(passwords.verify(right.clone(), Some(hash.clone())).await);
+        assert!(!passwords.verify(Password::parse("wrong horse").unwrap(), Some(hash.clone())).await);
+        assert!(!passwords.verify(Password::parse("a password that nobody has").unwrap(), None).await);
+        assert_ne!(passwords.hash(right).await, hash, "each hash has a salt of its own");
+    }
+}

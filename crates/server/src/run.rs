@@ -1,0 +1,239 @@
+//! One replica, from its start to its end.
+
+use crate::chat_service::ChatService;
+use crate::clock;
+use crate::config::Settings;
+use crate::delivery::Delivery;
+use crate::driver::Driver;
+use crate::gateway::{Gateway, Published};
+use crate::key::{ClusterKey, KeyError};
+use crate::lock::{FolderLock, LockError};
+use crate::passwords::Passwords;
+use crate::peers::Peers;
+use crate::register::{FileRegister, RegisterError, ViewRegister};
+use crate::replica_service::ReplicaService;
+use crate::snapshot_transfer::SnapshotSource;
+use crate::{LOCK_FILE, store_thread};
+use api::v1::PUBLIC_DESCRIPTORS;
+use api::v1::chat_server::ChatServer;
+use api::v1::replica_server::ReplicaServer;
+use chat::Address;
+use protocol::{Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Readers, StoreError, Writer, move_aside};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+/// How often a listener hears something at least.
+pub(crate) const LISTENER_BEAT: Duration = Duration::from_secs(1);
+/// Events that wait for the driver; those who bring more wait.
+const INCOMING_MAX: usize = 4096;
+/// Calls on one connection at a time.
+const STREAMS_MAX: u32 = 4096;
+
+/// Why a replica could not start, or could not go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The folder is in use or can't be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// There is no usable cluster key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The view register can't be used.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source}; stop what uses that port, or choose another with --port")]
+    Listen {
+        /// Which.
+        address: Address,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No such replica is configured.
+    #[error("there is no replica {index}: {replicas} are configured, from 0 on")]
+    NoSuchReplica {
+        /// Which.
+        index: usize,
+        /// How many there are.
+        replicas: usize,
+    },
+    /// The service itself broke.
+    #[error("the service ended: {0}")]
+    Service(String),
+}
+
+/// Runs one replica until `shutdown` is ready or it can't go on.
+pub async fn run(
+    settings: Settings,
+    index: usize,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let replicas = settings.addresses.len();
+    let me = u8::try_from(index).ok().filter(|_| index < replicas).map(ReplicaIndex);
+    let me = me.ok_or(RunError::NoSuchReplica { index, replicas })?;
+    let settings = Arc::new(settings);
+    let folder = settings.replica_folder(index);
+    let _lock = FolderLock::acquire(&folder, LOCK_FILE)?;
+    let key = ClusterKey::read(&settings.key_file())?;
+    let register: Arc<dyn ViewRegister> = Arc::new(FileRegister::open(&settings.register_folder())?);
+    let writer = open_store(&settings, index)?;
+    let address = settings.addresses[index].clone();
+    let listener = TcpListener::bind(address.to_string())
+        .await
+        .map_err(|source| RunError::Listen { address: address.clone(), source })?;
+
+    let path = settings.database(index);
+    let readers = Arc::new(Readers::new(&path));
+    let stored = writer.identity();
+    let (answers, incoming) = mpsc::channel(INCOMING_MAX);
+    let store = store_thread::start(writer, path, settings.log_entries_max, readers.clone(), answers.clone())
+        .map_err(|error| RunError::Service(error.to_string()))?;
+    let identity = Identity {
+        index: me,
+        all: ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX)),
+        incarnation: Incarnation(rand::random()),
+        database: stored.database,
+        position: stored.position,
+    };
+    let core = Replica::new(identity, Timing::DEFAULT, clock::now());
+    let status = core.status(clock::now());
+    let (published, seen) = watch::channel(Published { status, fault: None, halted: None });
+    let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), settings.addresses.clone()));
+    let delivery = Arc::new(Delivery::default());
+    let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), folder };
+    let peers = Peers::new(me, replicas, key.clone(), answers.clone());
+    info!(%address, position = %stored.position, "starts");
+
+    let driver = Driver {
+        core,
+        settings: settings.clone(),
+        index: me,
+        incoming,
+        answers,
+        store,
+        readers: readers.clone(),
+        register,
+        snapshots: snapshots.clone(),
+        gateway: gateway.clone(),
+        delivery: delivery.clone(),
+        published,
+        state: crate::driver::State::default(),
+    };
+    let driver = tokio::spawn(driver.run());
+    for lower in 0..me.0 {
+        let address = settings.addresses[usize::from(lower)].clone();
+        tokio::spawn(peers.clone().dial(ReplicaIndex(lower), address));
+    }
+
+    let (beat, beats) = watch::channel(0);
+    tokio::spawn(beat_while_leased(gateway.clone(), beat));
+    let chat = ChatService {
+        index: me.0,
+        settings,
+        key: key.clone(),
+        gateway,
+        delivery,
+        readers,
+        passwords: Passwords::new(),
+        digests: Arc::new(Semaphore::new(1)),
+        beats,
+    };
+    let replica = ReplicaService { key, peers, snapshots };
+    let service = serve(listener, chat, replica, seen);
+    tokio::select! {
+        () = shutdown => {
+            info!("ends");
+            Ok(())
+        }
+        ended = service => ended.map_err(|error| RunError::Service(error.to_string())),
+        ended = driver => match ended {
+            Ok(Ok(())) => Err(RunError::Service("the driver ended".into())),
+            Ok(Err(error)) => Err(error.into()),
+            // A broken invariant: the assertion has said which. This process must not go on.
+            Err(error) => Err(RunError::Service(error.to_string())),
+        },
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    chat: ChatService,
+    replica: ReplicaService,
+    seen: watch::Receiver<Published>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let chat = ChatServer::new(chat)
+        .max_decoding_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(api::CLIENT_ANSWER_BYTES_MAX);
+    let replica = ReplicaServer::new(replica)
+        .max_decoding_message_size(api::REPLICA_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(api::REPLICA_MESSAGE_BYTES_MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    tokio::spawn(report_health(health, seen));
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(Some(STREAMS_MAX))
+        .add_service(chat)
+        .add_service(replica)
+        .add_service(reflection)
+        .add_service(health_service)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await?;
+    Ok(())
+}
+
+/// A replica is healthy as a server of chats while it serves; as a process, while it answers at all.
+async fn report_health(health: tonic_health::server::HealthReporter, mut seen: watch::Receiver<Published>) {
+    loop {
+        let serving = seen.borrow_and_update().status.serving;
+        if serving {
+            health.set_serving::<ChatServer<ChatService>>().await;
+        } else {
+            health.set_not_serving::<ChatServer<ChatService>>().await;
+        }
+        if seen.wait_for(|published| published.status.serving != serving).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Listeners hear a beat only while this replica may answer reads: a primary that was cut off falls silent, and its
+/// listeners go elsewhere.
+async fn beat_while_leased(gateway: Arc<Gateway>, beat: watch::Sender<u64>) {
+    let mut every = tokio::time::interval(LISTENER_BEAT);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if gateway.may_read().await.is_ok() {
+            beat.send_modify(|beats| *beats += 1);
+        }
+    }
+}
+
+/// Opens the database. A damaged one is moved aside, and a new one takes its place, which is in sync with nothing until
+/// the primary has brought it level.
+fn open_store(settings: &Settings, index: usize) -> Result<Writer, StoreError> {
+    let path = settings.database(index);
+    match Writer::open(&path, settings.log_entries_max) {
+        Err(StoreError::Corrupt { path, what }) => {
+            let aside = move_aside(&path, "damaged", clock::wall())?;
+            warn!("{} was damaged ({what}); it was moved to {}", path.display(), aside.display());
+            Writer::open(&path, settings.log_entries_max)
+        }
+        opened => opened,
+    }
+}

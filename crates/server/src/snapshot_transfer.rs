@@ -1,0 +1,135 @@
+//! Snapshots on their way: a whole database from the primary to a replica that can't be brought level otherwise.
+
+use crate::key::ClusterKey;
+use crate::peers::{authenticated, connect};
+use api::REPLICA_MESSAGE_BYTES_MAX;
+use api::v1::replica_client::ReplicaClient;
+use api::v1::{FetchSnapshotRequest, SnapshotChunk};
+use chat::Address;
+use protocol::ReplicaIndex;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Readers, StoreError, check_snapshot};
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tracing::warn;
+
+const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNKS_WAITING: usize = 8;
+const INCOMING: &str = "chat.db.incoming";
+
+/// Why a snapshot did not arrive.
+#[derive(Debug, Error)]
+pub(crate) enum TransferError {
+    #[error("the sender says: {0}")]
+    Sender(#[from] Status),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("it ended early")]
+    Truncated,
+    #[error("its checksum is wrong")]
+    Damaged,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The chunks of a snapshot.
+pub(crate) type Chunks = ReceiverStream<Result<SnapshotChunk, Status>>;
+
+/// Sends snapshots of this replica's database, and fetches those of others.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotSource {
+    pub(crate) me: ReplicaIndex,
+    pub(crate) key: ClusterKey,
+    pub(crate) readers: Arc<Readers>,
+    /// Where the copy is made before it is sent.
+    pub(crate) folder: PathBuf,
+}
+
+impl SnapshotSource {
+    /// Copies the database and sends the copy, while writes go on.
+    pub(crate) async fn send(&self) -> Result<Chunks, Status> {
+        let (readers, folder) = (self.readers.clone(), self.folder.clone());
+        let copied = tokio::task::spawn_blocking(move || {
+            // Inside the replica's own folder, so that it is as private as the database; gone when it is dropped.
+            let copy = tempfile::Builder::new().prefix("outgoing-").tempdir_in(&folder);
+            let copy = copy.map_err(|source| TransferError::File { path: folder, source })?;
+            readers.read(|reader| reader.snapshot_to(&copy.path().join("chat.db")))?;
+            Ok::<_, TransferError>(copy)
+        });
+        let copy = copied.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
+            warn!(%error, "no snapshot could be made");
+            api::status::fault()
+        })?;
+        let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = send_file(&copy.path().join("chat.db"), &chunks) {
+                warn!(%error, "a snapshot could not be read to its end");
+                // The receiver has gone away: it will ask again.
+                let _ = chunks.blocking_send(Err(api::status::fault()));
+            }
+        });
+        Ok(ReceiverStream::new(stream))
+    }
+
+    /// Fetches a snapshot into the folder and checks it. Returns where it is.
+    pub(crate) async fn fetch(&self, address: &Address, folder: &Path) -> Result<PathBuf, TransferError> {
+        let target = folder.join(INCOMING);
+        let channel = connect(address).await?;
+        let mut client = ReplicaClient::new(channel).max_decoding_message_size(REPLICA_MESSAGE_BYTES_MAX);
+        let request = authenticated(FetchSnapshotRequest { replica: u32::from(self.me.0) }, &self.key)?;
+        let mut chunks = client.fetch_snapshot(request).await?.into_inner();
+        let fault = |source| TransferError::File { path: target.clone(), source };
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let left_over = folder.join(format!("{INCOMING}{suffix}"));
+            match std::fs::remove_file(&left_over) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
+                _ => {}
+            }
+        }
+        let file =
+            std::fs::File::options().create_new(true).write(true).mode(0o600).open(&target).map_err(fault)?;
+        let mut file = tokio::fs::File::from_std(file);
+        let mut hash = Sha256::new();
+        loop {
+            let chunk = chunks.message().await?.ok_or(TransferError::Truncated)?;
+            hash.update(&chunk.bytes);
+            file.write_all(&chunk.bytes).await.map_err(fault)?;
+            if !chunk.sha256.is_empty() {
+                if hash.finalize().as_slice() != chunk.sha256 {
+                    return Err(TransferError::Damaged);
+                }
+                break;
+            }
+        }
+        file.sync_all().await.map_err(fault)?;
+        drop(file);
+        let checked = target.clone();
+        let check = tokio::task::spawn_blocking(move || check_snapshot(&checked));
+        check.await.map_err(|error| Status::internal(error.to_string()))??;
+        Ok(target)
+    }
+}
+
+fn send_file(path: &Path, chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>) -> std::io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    loop {
+        let mut bytes = vec![0; CHUNK_BYTES];
+        let read = file.read(&mut bytes)?;
+        bytes.truncate(read);
+        hash.update(&bytes);
+        let last = read == 0;
+        let sha256 = if last { hash.clone().finalize().to_vec() } else { Vec::new() };
+        let gone = chunks.blocking_send(Ok(SnapshotChunk { bytes: bytes.into(), sha256 })).is_err();
+        if last || gone {
+            return Ok(());
+        }
+    }
+}

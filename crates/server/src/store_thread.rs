@@ -1,0 +1,147 @@
+//! The store's thread: carries out the core's store effects, one at a time, in the order they come.
+
+use crate::driver::Incoming;
+use chat::{Record, Request};
+use protocol::{DatabaseId, Entry, Position, Token};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use store::{Context, Executed, Readers, StoreError, Writer, swap_in};
+use tokio::sync::mpsc;
+
+/// What the driver asks of the store.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Execute {
+        token: Token,
+        requests: Vec<Request>,
+        context: Context,
+    },
+    Commit {
+        token: Token,
+    },
+    RollBack {
+        token: Token,
+    },
+    Persist {
+        token: Token,
+        entries: Vec<Entry<Record>>,
+    },
+    /// Replace the database by a snapshot that has arrived and was checked.
+    SwapIn {
+        token: Token,
+        incoming: PathBuf,
+    },
+}
+
+/// What the store answers.
+#[derive(Debug)]
+pub(crate) enum StoreAnswer {
+    Executed {
+        token: Token,
+        executed: Executed,
+    },
+    Committed {
+        token: Token,
+    },
+    RolledBack {
+        token: Token,
+    },
+    Persisted {
+        token: Token,
+    },
+    SwappedIn {
+        token: Token,
+        database: DatabaseId,
+        position: Position,
+    },
+    /// The disk failed; the log ends here, as read back from it.
+    Failed {
+        token: Token,
+        position: Position,
+        error: StoreError,
+    },
+    /// The disk failed, and can't even be read back: this process can't go on.
+    Lost {
+        error: StoreError,
+    },
+}
+
+struct StoreThread {
+    writer: Writer,
+    path: PathBuf,
+    log_entries_max: u64,
+    readers: Arc<Readers>,
+}
+
+/// Starts the thread; it ends when the returned sender is dropped.
+pub(crate) fn start(
+    writer: Writer,
+    path: PathBuf,
+    log_entries_max: u64,
+    readers: Arc<Readers>,
+    answers: mpsc::Sender<Incoming>,
+) -> std::io::Result<Sender<Command>> {
+    let (commands, received) = channel();
+    let thread = StoreThread { writer, path, log_entries_max, readers };
+    std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
+    Ok(commands)
+}
+
+impl StoreThread {
+    fn run(mut self, commands: &Receiver<Command>, answers: &mpsc::Sender<Incoming>) {
+        while let Ok(command) = commands.recv() {
+            let answer = self.carry_out(command);
+            let over = matches!(answer, StoreAnswer::Lost { .. });
+            // The driver has ended: so does this thread, and with it whatever transaction is open.
+            if answers.blocking_send(Incoming::Store(answer)).is_err() || over {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) -> StoreAnswer {
+        match command {
+            Command::Execute { token, requests, context } => match self.writer.execute(&requests, &context) {
+                Ok(executed) => StoreAnswer::Executed { token, executed },
+                Err(error) => self.after_fault(token, error),
+            },
+            Command::Commit { token } => match self.writer.commit() {
+                Ok(_) => StoreAnswer::Committed { token },
+                Err(error) => self.after_fault(token, error),
+            },
+            Command::RollBack { token } => match self.writer.roll_back() {
+                Ok(()) => StoreAnswer::RolledBack { token },
+                Err(error) => self.after_fault(token, error),
+            },
+            Command::Persist { token, entries } => match self.writer.persist(&entries) {
+                Ok(_) => StoreAnswer::Persisted { token },
+                Err(error) => self.after_fault(token, error),
+            },
+            Command::SwapIn { token, incoming } => self.swap_in(token, &incoming),
+        }
+    }
+
+    fn after_fault(&mut self, token: Token, error: StoreError) -> StoreAnswer {
+        match self.writer.recover() {
+            Ok(identity) => StoreAnswer::Failed { token, position: identity.position, error },
+            Err(error) => StoreAnswer::Lost { error },
+        }
+    }
+
+    fn swap_in(&mut self, token: Token, incoming: &std::path::Path) -> StoreAnswer {
+        let readers = self.readers.clone();
+        let swapped = readers.while_closed(|| {
+            self.writer.close()?;
+            swap_in(incoming, &self.path)?;
+            self.writer = Writer::open(&self.path, self.log_entries_max)?;
+            Ok(self.writer.identity())
+        });
+        match swapped {
+            Ok(identity) => {
+                StoreAnswer::SwappedIn { token, database: identity.database, position: identity.position }
+            }
+            Err(error) => StoreAnswer::Lost { error },
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Applying facts: the same rows on every replica, whatever the hour and however often a process restarted in between.
+//!
+//! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
+
+use chat::{Fact, REQUEST_KEPT_FOR, Record, SESSIONS_AN_ACCOUNT_MAX};
+use protocol::{Entry, Fact as _};
+use rusqlite::{Connection, params};
+
+/// Every so many entries, what has had its day is deleted: old requests, and the log behind its bound.
+const TIDY_EVERY: u64 = 1024;
+
+/// Writes an entry to the log and its effect to the tables, inside the caller's transaction.
+pub(crate) fn apply(
+    connection: &Connection,
+    entry: &Entry<Record>,
+    log_entries_max: u64,
+) -> Result<(), rusqlite::Error> {
+    let op = entry.op.0.cast_signed();
+    let record = &entry.fact;
+    let text = String::from_utf8_lossy(record.encoded());
+    connection
+        .prepare_cached("INSERT INTO log (op, chain, record) VALUES (?1, ?2, ?3)")?
+        .execute(params![op, entry.chain.0, text])?;
+    if let Some(mark) = record.request() {
+        let answer =
+            serde_json::to_string(&mark.answer).expect("an answer has no map with keys that JSON lacks");
+        connection
+            .prepare_cached("INSERT INTO requests (id, digest, answer, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![mark.id.0.as_bytes(), mark.digest, answer, millis(record.at())])?;
+    }
+    apply_fact(connection, op, record)?;
+    if entry.op.0.is_multiple_of(TIDY_EVERY) {
+        tidy(connection, entry, log_entries_max)?;
+    }
+    Ok(())
+}
+
+fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
+    let at = millis(record.at());
+    match record.fact() {
+        Fact::HistoryBegan { history } => {
+            connection
+                .prepare_cached("INSERT INTO histories (began_op, id) VALUES (?1, ?2)")?
+                .execute(params![op, history.0.as_bytes()])?;
+        }
+        Fact::AccountCreated { name, key, password } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO accounts (id, name, key, password, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![op, name, key, password.0, at])?;
+        }
+        Fact::SessionOpened { account, token, expires_at } => {
+            let account = account.0.cast_signed();
+            connection
+                .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND expires_at <= ?2")?
+                .execute(params![account, at])?;
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO sessions (id, account, token, opened_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![op, account, token.0, at, millis(*expires_at)])?;
+            connection
+                .prepare_cached(
+                    "DELETE FROM sessions WHERE account = ?1 AND id NOT IN
+                     (SELECT id FROM sessions WHERE account = ?1 ORDER BY id DESC LIMIT ?2)",
+                )?
+                .execute(params![account, SESSIONS_AN_ACCOUNT_MAX])?;
+        }
+        Fact::SessionClosed { session } => {
+            connection
+                .prepare_cached("DELETE FROM sessions WHERE id = ?1")?
+                .execute([session.0.cast_signed()])?;
+        }
+        Fact::AccountDeleted { account } => {
+            let account = account.0.cast_signed();
+            connection
+                .prepare_cached(
+                    "UPDATE messages SET text = '', undeliverable = 1
+                     WHERE recipient = ?1 AND id > (SELECT acknowledged FROM accounts WHERE id = ?1)",
+                )?
+                .execute([account])?;
+            connection.prepare_cached("DELETE FROM sessions WHERE account = ?1")?.execute([account])?;
+            connection
+                .prepare_cached("UPDATE accounts SET deleted_at = ?2, password = '' WHERE id = ?1")?
+                .execute(params![account, at])?;
+        }
+        Fact::PasswordChanged { account, password, keep } => {
+            let account = account.0.cast_signed();
+            connection
+                .prepare_cached("UPDATE accounts SET password = ?2 WHERE id = ?1")?
+                .execute(params![account, password.0])?;
+            connection
+                .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND id <> ?2")?
+                .execute(params![account, keep.0.cast_signed()])?;
+        }
+        Fact::MessageSent { from, from_name, to, to_name, text } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO messages (id, sender, sender_name, recipient, recipient_name, text, sent_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    op,
+                    from.0.cast_signed(),
+                    from_name,
+                    to.0.cast_signed(),
+                    to_name,
+                    text,
+                    at
+                ])?;
+        }
+        Fact::MessagesAcknowledged { account, up_to } => {
+            connection
+                .prepare_cached("UPDATE accounts SET acknowledged = max(acknowledged, ?2) WHERE id = ?1")?
+                .execute(params![account.0.cast_signed(), up_to.0.cast_signed()])?;
+        }
+    }
+    Ok(())
+}
+
+fn tidy(connection: &Connection, entry: &Entry<Record>, log_entries_max: u64) -> Result<(), rusqlite::Error> {
+    let forgotten = entry.fact.at().minus(REQUEST_KEPT_FOR);
+    connection.prepare_cached("DELETE FROM requests WHERE at < ?1")?.execute([millis(forgotten)])?;
+    let pruned = entry.op.0.saturating_sub(log_entries_max);
+    connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.cast_signed()])?;
+    Ok(())
+}
+
+pub(crate) fn millis(time: chat::Millis) -> i64 {
+    time.0.cast_signed()
+}

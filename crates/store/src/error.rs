@@ -1,0 +1,82 @@
+//! Faults of a store, each a situation with its remedy.
+
+use protocol::Op;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why the store could not do its work.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder or a file in it can't be created, opened or replaced.
+    #[error("{path}: {source}; check that the folder exists, has room and belongs to you")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// SQLite failed: a full disk, an I/O error, a locked file.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The database fails its integrity check.
+    #[error("{path} is damaged ({what}); it is not used any more")]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What the check found first.
+        what: String,
+    },
+    /// The database was written by a newer version of the program.
+    #[error("{path} has schema version {found}, and this program knows {known}; use the newer program")]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known one.
+        known: i64,
+    },
+    /// An entry can't be understood: it comes from a newer version of the program.
+    #[error("entry {op} can't be understood ({source}); all replicas must run the same version")]
+    UnknownFact {
+        /// Which.
+        op: Op,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Entries that do not follow the log.
+    #[error("{path}: entries that do not follow op {op} were to be persisted")]
+    NotNext {
+        /// The database.
+        path: PathBuf,
+        /// Where its log ends.
+        op: Op,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+
+    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match &source {
+            rusqlite::Error::SqliteFailure(error, _)
+                if matches!(
+                    error.code,
+                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
+                ) =>
+            {
+                Self::Corrupt { path: path.clone(), what: source.to_string() }
+            }
+            _ => Self::Sqlite { path: path.clone(), source },
+        }
+    }
+}

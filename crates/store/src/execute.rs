@@ -1,0 +1,275 @@
+//! Executing requests: the one place where what people want meets what is, inside the primary's open transaction.
+//!
+//! A request is a retry (it gets its first answer), is refused (it changes nothing), or becomes a fact. Each sees the
+//! effects of those before it in the batch.
+
+use crate::apply::{apply, millis};
+use crate::error::StoreError;
+use chat::{
+    AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REQUEST_AGE_MAX, Record, Refusal,
+    Request, RequestMark, SessionId, TokenHash, UserName,
+};
+use protocol::{Entry, Op, Position};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
+
+/// What a batch is executed under.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The primary's clock.
+    pub now: Millis,
+    /// How many replicas will hold the batch.
+    pub in_sync: usize,
+    /// How many are configured.
+    pub replicas: usize,
+    /// What the operator has set.
+    pub limits: Limits,
+}
+
+/// What a batch came to, while its transaction is open.
+#[derive(Debug)]
+pub struct Executed {
+    /// The entries, following the position before the batch.
+    pub entries: Vec<Entry<Record>>,
+    /// What each request is to be told once the batch is committed, in the order of the requests.
+    pub outcomes: Vec<Result<Answer, Refusal>>,
+}
+
+enum Decision {
+    /// Something happens; the answer may name the op that it gets.
+    Happens(Fact, Answer),
+    /// Nothing happens, and this is the answer.
+    Nothing(Answer),
+}
+
+type Decided = Result<Decision, Refusal>;
+
+struct Caller {
+    session: SessionId,
+    account: AccountId,
+    name: String,
+    password: String,
+    acknowledged: MessageId,
+}
+
+pub(crate) fn execute(
+    connection: &Connection,
+    path: &Path,
+    requests: &[Request],
+    start: Position,
+    last_at: Millis,
+    context: &Context,
+    log_entries_max: u64,
+) -> Result<Executed, StoreError> {
+    let sql = StoreError::sqlite(path);
+    // Time in entries never runs backwards, whatever the clocks of successive primaries do.
+    let at = context.now.max(last_at);
+    let mut end = start;
+    let mut entries = Vec::new();
+    let mut outcomes = Vec::with_capacity(requests.len());
+    for request in requests {
+        let decided = decide(connection, request, end.op.next(), at, context).map_err(&sql)?;
+        let outcome = match decided {
+            Ok(Decision::Happens(fact, answer)) => {
+                let mark = RequestMark { id: request.id, digest: request.action.digest(), answer };
+                let entry = end.follow(Record::new(at, Some(mark), fact));
+                apply(connection, &entry, log_entries_max).map_err(&sql)?;
+                end = entry.position();
+                entries.push(entry);
+                Ok(answer)
+            }
+            Ok(Decision::Nothing(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        outcomes.push(outcome);
+    }
+    Ok(Executed { entries, outcomes })
+}
+
+/// `next` is the op that the request's entry gets, if it gets one.
+fn decide(
+    connection: &Connection,
+    request: &Request,
+    next: Op,
+    at: Millis,
+    context: &Context,
+) -> Result<Decided, rusqlite::Error> {
+    if matches!(request.action, Action::BeginHistory) {
+        return Ok(Ok(match history(connection)? {
+            Some(_) => Decision::Nothing(Answer::HistoryBegun),
+            None => {
+                let history = HistoryId(uuid::Uuid::new_v4());
+                Decision::Happens(Fact::HistoryBegan { history }, Answer::HistoryBegun)
+            }
+        }));
+    }
+    // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
+    if let Some(decided) = retry(connection, request)? {
+        return Ok(decided);
+    }
+    let dated = match request.id.dated() {
+        None => return Ok(Err(Refusal::RequestIdInvalid)),
+        Some(dated) => dated,
+    };
+    if dated < at.minus(REQUEST_AGE_MAX) || dated > at.plus(REQUEST_AGE_MAX) {
+        return Ok(Err(Refusal::RequestIdOutOfDate));
+    }
+    if let Err(refusal) = enough_copies(request, context) {
+        return Ok(Err(refusal));
+    }
+    match &request.action {
+        Action::BeginHistory => unreachable!("decided above"),
+        Action::CreateAccount { name, password } => {
+            if living(connection, name)?.is_some() {
+                return Ok(Err(Refusal::NameTaken { name: name.shown().into() }));
+            }
+            let (name, key) = (name.shown().to_owned(), name.key().to_owned());
+            let fact = Fact::AccountCreated { name, key, password: password.clone() };
+            Ok(Ok(Decision::Happens(fact, Answer::AccountCreated { account: AccountId(next.0) })))
+        }
+        Action::OpenSession { account, verified, token, expires_at } => {
+            if password_of(connection, *account)?.as_deref() != Some(&verified.0) {
+                return Ok(Err(Refusal::WrongCredentials));
+            }
+            let (account, expires_at) = (*account, *expires_at);
+            let fact = Fact::SessionOpened { account, token: *token, expires_at };
+            let session = SessionId(next.0);
+            Ok(Ok(Decision::Happens(fact, Answer::SessionOpened { session, account, expires_at })))
+        }
+        action => {
+            let caller = match caller(connection, request.session, at)? {
+                Ok(caller) => caller,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            decide_signed_in(connection, &caller, action, next, at)
+        }
+    }
+}
+
+fn decide_signed_in(
+    connection: &Connection,
+    caller: &Caller,
+    action: &Action,
+    next: Op,
+    at: Millis,
+) -> Result<Decided, rusqlite::Error> {
+    let account = caller.account;
+    let decision = match action {
+        Action::BeginHistory | Action::CreateAccount { .. } | Action::OpenSession { .. } => {
+            unreachable!("needs no session")
+        }
+        Action::CloseSession => {
+            Decision::Happens(Fact::SessionClosed { session: caller.session }, Answer::SessionClosed)
+        }
+        Action::DeleteAccount { verified } if verified.0 == caller.password => {
+            Decision::Happens(Fact::AccountDeleted { account }, Answer::AccountDeleted)
+        }
+        Action::ChangePassword { verified, password } if verified.0 == caller.password => {
+            let fact = Fact::PasswordChanged { account, password: password.clone(), keep: caller.session };
+            Decision::Happens(fact, Answer::PasswordChanged)
+        }
+        Action::DeleteAccount { .. } | Action::ChangePassword { .. } => {
+            return Ok(Err(Refusal::WrongCredentials));
+        }
+        Action::SendMessage { to, text, .. } => {
+            let Some((recipient, to_name)) = living(connection, to)? else {
+                return Ok(Err(Refusal::NoSuchAccount { name: to.shown().into() }));
+            };
+            let fact = Fact::MessageSent {
+                from: account,
+                from_name: caller.name.clone(),
+                to: recipient,
+                to_name,
+                text: text.as_str().to_owned(),
+            };
+            Decision::Happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
+        }
+        Action::Acknowledge { up_to } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
+        Action::Acknowledge { up_to } if *up_to <= caller.acknowledged => {
+            Decision::Nothing(Answer::Acknowledged { up_to: caller.acknowledged })
+        }
+        Action::Acknowledge { up_to } => {
+            let fact = Fact::MessagesAcknowledged { account, up_to: *up_to };
+            Decision::Happens(fact, Answer::Acknowledged { up_to: *up_to })
+        }
+    };
+    Ok(Ok(decision))
+}
+
+fn retry(connection: &Connection, request: &Request) -> Result<Option<Decided>, rusqlite::Error> {
+    let known: Option<([u8; 16], String)> = connection
+        .prepare_cached("SELECT digest, answer FROM requests WHERE id = ?1")?
+        .query_row([request.id.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((digest, answer)) = known else { return Ok(None) };
+    if digest != request.action.digest() {
+        return Ok(Some(Err(Refusal::RequestIdReused)));
+    }
+    let answer = serde_json::from_str(&answer).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(Some(Ok(Decision::Nothing(answer))))
+}
+
+fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
+    let asked = match &request.action {
+        Action::SendMessage { min_copies, .. } => *min_copies,
+        _ => 0,
+    };
+    if asked > context.replicas {
+        return Err(Refusal::TooManyCopies { wanted: asked, replicas: context.replicas });
+    }
+    let wanted = asked.max(context.limits.min_in_sync);
+    if context.in_sync < wanted {
+        return Err(Refusal::TooFewInSync { in_sync: context.in_sync, wanted });
+    }
+    Ok(())
+}
+
+fn caller(
+    connection: &Connection,
+    token: Option<TokenHash>,
+    at: Millis,
+) -> Result<Result<Caller, Refusal>, rusqlite::Error> {
+    let Some(token) = token else { return Ok(Err(Refusal::NotSignedIn)) };
+    let caller = connection
+        .prepare_cached(
+            "SELECT sessions.id, accounts.id, accounts.name, accounts.password, accounts.acknowledged
+             FROM sessions JOIN accounts ON accounts.id = sessions.account
+             WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL",
+        )?
+        .query_row(params![token.0, millis(at)], |row| {
+            Ok(Caller {
+                session: SessionId(row.get::<_, i64>(0)?.cast_unsigned()),
+                account: AccountId(row.get::<_, i64>(1)?.cast_unsigned()),
+                name: row.get(2)?,
+                password: row.get(3)?,
+                acknowledged: MessageId(row.get::<_, i64>(4)?.cast_unsigned()),
+            })
+        })
+        .optional()?;
+    Ok(caller.ok_or(Refusal::SessionInvalid))
+}
+
+fn living(connection: &Connection, name: &UserName) -> Result<Option<(AccountId, String)>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT id, name FROM accounts WHERE key = ?1 AND deleted_at IS NULL")?
+        .query_row([name.key()], |row| Ok((AccountId(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?)))
+        .optional()
+}
+
+fn password_of(connection: &Connection, account: AccountId) -> Result<Option<String>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT password FROM accounts WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([account.0.cast_signed()], |row| row.get(0))
+        .optional()
+}
+
+/// The identity of the history that counts.
+pub(crate) fn history(connection: &Connection) -> Result<Option<HistoryId>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT id FROM histories ORDER BY began_op DESC LIMIT 1")?
+        .query_row([], |row| row.get::<_, [u8; 16]>(0))
+        .optional()
+        .map(|id| id.map(|id| HistoryId(uuid::Uuid::from_bytes(id))))
+}

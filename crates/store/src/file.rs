@@ -1,0 +1,182 @@
+//! The database file: created private, checked at each start, brought to the newest schema.
+
+use crate::error::StoreError;
+use chat::{Millis, Record};
+use protocol::{Chain, DatabaseId, Entry, Op, Position};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rustix::fs::{Mode, OFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One script a schema version; version n is what `user_version` n has.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
+/// "Tria", in the file's header.
+const APPLICATION_ID: i64 = 0x5472_6961;
+/// How many of the newest entries are checked against the chain at each start.
+const ENTRIES_CHECKED: i64 = 256;
+
+/// Who a database is and where its log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Drawn when it was created.
+    pub database: DatabaseId,
+    /// Where its log ends.
+    pub position: Position,
+    /// The time of the last entry.
+    pub last_at: Millis,
+}
+
+/// Opens the database at `path` for writing, creating it (0600, in a folder 0700) if there is none.
+pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
+    let sql = StoreError::sqlite(path);
+    create_private(path)?;
+    let mut connection = Connection::open(path).map_err(&sql)?;
+    configure(&connection).map_err(&sql)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(&sql)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(&sql)?;
+    check_integrity(&connection, path)?;
+    migrate(&mut connection, path)?;
+    // A write at each start: a disk that is full or read-only is found out now, not with the first message.
+    connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
+    let identity = identity(&connection, path)?;
+    Ok((connection, identity))
+}
+
+/// Opens an existing database for looking at it: nothing is created, nothing is changed.
+pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(StoreError::sqlite(path))?;
+    configure(&connection).map_err(StoreError::sqlite(path))?;
+    Ok(connection)
+}
+
+pub(crate) fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -1024)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)
+}
+
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(StoreError::file(folder))?;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| StoreError::file(path)(error.into()))?;
+    Ok(())
+}
+
+fn check_integrity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(StoreError::sqlite(path))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), what: found }) }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let sql = StoreError::sqlite(path);
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&sql)?;
+    let known = i64::try_from(MIGRATIONS.len()).expect("few migrations");
+    let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..));
+    let Some(missing) = missing else {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction().map_err(&sql)?;
+    for script in missing {
+        transaction.execute_batch(script).map_err(&sql)?;
+    }
+    if found == 0 {
+        let id = uuid::Uuid::new_v4();
+        transaction
+            .execute("INSERT INTO database (only_row, id) VALUES (1, ?1)", [id.as_bytes()])
+            .map_err(&sql)?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(&sql)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(&sql)?;
+    transaction.commit().map_err(&sql)
+}
+
+/// Reads who the database is, and checks that the newest entries are tied together by their chain.
+pub(crate) fn identity(connection: &Connection, path: &Path) -> Result<Identity, StoreError> {
+    let sql = StoreError::sqlite(path);
+    let id: [u8; 16] = connection.query_row("SELECT id FROM database", [], |row| row.get(0)).map_err(&sql)?;
+    let mut newest =
+        connection.prepare("SELECT op, chain, record FROM log ORDER BY op DESC LIMIT ?1").map_err(&sql)?;
+    let rows = newest.query_map([ENTRIES_CHECKED], raw_entry).map_err(&sql)?;
+    let mut rows = rows.collect::<Result<Vec<_>, _>>().map_err(&sql)?;
+    rows.reverse();
+    let entries = rows.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>()?;
+    // Below the oldest entry that was read there is another one, or the beginning, or what was pruned.
+    let (start, rest) = match entries.first() {
+        Some(first) if first.op == Op(1) => (Position::ORIGIN, &entries[..]),
+        Some(first) => (first.position(), &entries[1..]),
+        None => (Position::ORIGIN, &entries[..]),
+    };
+    let Some(position) = start.extend(rest) else {
+        return Err(StoreError::Corrupt { path: path.to_owned(), what: "the log's chain is broken".into() });
+    };
+    let last_at = entries.last().map_or(Millis(0), |entry| entry.fact.at());
+    Ok(Identity { database: DatabaseId(id), position, last_at })
+}
+
+pub(crate) type RawEntry = (Op, Chain, String);
+
+pub(crate) fn raw_entry(row: &rusqlite::Row<'_>) -> Result<RawEntry, rusqlite::Error> {
+    Ok((Op(row.get::<_, i64>(0)?.cast_unsigned()), Chain(row.get(1)?), row.get(2)?))
+}
+
+pub(crate) fn decode_entry((op, chain, record): RawEntry) -> Result<Entry<Record>, StoreError> {
+    let fact = Record::decode(record.as_bytes()).map_err(|source| StoreError::UnknownFact { op, source })?;
+    Ok(Entry { op, chain, fact })
+}
+
+/// The chain that the log has at `op`; `None` if it does not hold that op.
+pub(crate) fn chain_at(connection: &Connection, op: Op) -> Result<Option<Chain>, rusqlite::Error> {
+    if op == Op(0) {
+        let first: Option<i64> = connection.query_row("SELECT min(op) FROM log", [], |row| row.get(0))?;
+        return Ok((first.unwrap_or(1) == 1).then_some(Chain::GENESIS));
+    }
+    connection
+        .prepare_cached("SELECT chain FROM log WHERE op = ?1")?
+        .query_row(params![op.0.cast_signed()], |row| row.get(0).map(Chain))
+        .optional()
+}
+
+/// Moves a database and its companions aside, so that nothing of it is lost and nothing of it is used. Returns the new
+/// name.
+pub fn move_aside(path: &Path, why: &str, at: Millis) -> Result<PathBuf, StoreError> {
+    let aside = path.with_file_name(format!(
+        "{}.{why}-{}",
+        path.file_name().map_or_else(|| "chat.db".into(), |name| name.to_string_lossy().into_owned()),
+        at.0
+    ));
+    for suffix in ["-wal", "-shm", ""] {
+        let from = with_suffix(path, suffix);
+        if from.exists() {
+            let to = with_suffix(&aside, suffix);
+            std::fs::rename(&from, &to).map_err(StoreError::file(&from))?;
+        }
+    }
+    sync_folder(path)?;
+    Ok(aside)
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+}

@@ -1,0 +1,368 @@
+//! Every question to the database, each with the index that answers it. Readers see only what is committed.
+
+use crate::apply::millis;
+use crate::error::StoreError;
+use crate::execute::history;
+use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
+use chat::{
+    AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, RequestId,
+    SessionId, TokenHash, UserName,
+};
+use protocol::{Chain, Entry, Op};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Connections kept open for readers.
+const IDLE_MAX: usize = 4;
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its number.
+    pub id: AccountId,
+    /// Its name as written.
+    pub name: String,
+    /// Its password.
+    pub password: PasswordHash,
+    /// Everything up to here has been delivered to it.
+    pub acknowledged: MessageId,
+    /// When it was deleted, if it was.
+    pub deleted_at: Option<Millis>,
+}
+
+/// A session that is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its number.
+    pub id: SessionId,
+    /// Whose.
+    pub account: Account,
+    /// When it ends by itself.
+    pub expires_at: Millis,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its number.
+    pub id: MessageId,
+    /// Who sent it.
+    pub sender: AccountId,
+    /// The sender's name when it was sent.
+    pub sender_name: String,
+    /// Whom it is for.
+    pub recipient: AccountId,
+    /// The recipient's name when it was sent.
+    pub recipient_name: String,
+    /// What it says; empty if it is undeliverable.
+    pub text: String,
+    /// When it was sent.
+    pub sent_at: Millis,
+    /// Its recipient was deleted before it was delivered.
+    pub undeliverable: bool,
+    /// Its recipient has acknowledged it.
+    pub delivered: bool,
+}
+
+/// A piece of the committed log.
+#[derive(Debug)]
+pub struct LogPiece {
+    /// The chain at the op asked for; `None` if the log does not hold that op.
+    pub chain: Option<Chain>,
+    /// What follows it, up to the limit.
+    pub entries: Vec<Entry<Record>>,
+}
+
+/// Readers of one database, each with a connection of its own.
+#[derive(Debug)]
+pub struct Readers {
+    path: PathBuf,
+    /// Locked for reading by each reader, for writing while the file is replaced: a connection to the old file must
+    /// not outlive it, because closing it would tidy away the new file's companions.
+    gate: RwLock<()>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Readers of the database at `path`, which a writer has created.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), gate: RwLock::new(()), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Asks something of the committed state. Everything within one call is read from one point in time.
+    pub fn read<T>(&self, ask: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.idle().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => open_existing_read_only(&self.path)?,
+        };
+        let sql = StoreError::sqlite(&self.path);
+        connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).map_err(&sql)?;
+        let answer = ask(&Reader { connection: &connection, path: &self.path });
+        connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([])).map_err(&sql)?;
+        let mut idle = self.idle();
+        if answer.is_ok() && idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    /// Closes every connection and keeps readers out while `change` replaces the file.
+    pub fn while_closed<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.idle().clear();
+        change()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reader, at one point in time.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+const ACCOUNT: &str =
+    "accounts.id, accounts.name, accounts.password, accounts.acknowledged, accounts.deleted_at";
+const MESSAGE: &str =
+    "messages.id, sender, sender_name, recipient, recipient_name, text, sent_at, undeliverable,
+     messages.id <= (SELECT acknowledged FROM accounts WHERE accounts.id = recipient)";
+
+impl<'a> Reader<'a> {
+    /// A reader on a connection of the caller's.
+    pub const fn on(connection: &'a Connection, path: &'a Path) -> Self {
+        Self { connection, path }
+    }
+
+    fn sql<T>(&self, result: Result<T, rusqlite::Error>) -> Result<T, StoreError> {
+        result.map_err(StoreError::sqlite(self.path))
+    }
+
+    pub(crate) const fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    pub(crate) const fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Who the database is and where its log ends.
+    pub fn identity(&self) -> Result<file::Identity, StoreError> {
+        file::identity(self.connection, self.path)
+    }
+
+    /// The op of the last entry.
+    pub fn head(&self) -> Result<Op, StoreError> {
+        let head = self
+            .connection
+            .prepare_cached("SELECT coalesce(max(op), 0) FROM log")
+            .and_then(|mut head| head.query_row([], |row| row.get::<_, i64>(0)));
+        self.sql(head).map(|op| Op(op.cast_unsigned()))
+    }
+
+    /// The identity of the history, once one has begun.
+    pub fn history(&self) -> Result<Option<HistoryId>, StoreError> {
+        self.sql(history(self.connection))
+    }
+
+    /// The valid session with this token. Index: `sessions_token`.
+    pub fn session(&self, token: TokenHash, now: Millis) -> Result<Result<Session, Refusal>, StoreError> {
+        let found = self
+            .connection
+            .prepare_cached(&format!(
+                "SELECT {ACCOUNT}, sessions.id, sessions.expires_at FROM sessions
+                 JOIN accounts ON accounts.id = sessions.account
+                 WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL"
+            ))
+            .and_then(|mut find| {
+                find.query_row(params![token.0, millis(now)], |row| {
+                    Ok(Session {
+                        account: account(row)?,
+                        id: SessionId(unsigned(row, 5)?),
+                        expires_at: Millis(unsigned(row, 6)?),
+                    })
+                })
+                .optional()
+            });
+        self.sql(found).map(|session| session.ok_or(Refusal::SessionInvalid))
+    }
+
+    /// The living account of that name. Index: `accounts_living_key`.
+    pub fn living(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.account_where("accounts.key = ?1 AND deleted_at IS NULL", [name.key()])
+    }
+
+    /// The living account of that name, or else the last one that had it. Index: `accounts_key`.
+    pub fn living_or_last(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.account_where(
+            "accounts.key = ?1 ORDER BY deleted_at IS NULL DESC, id DESC LIMIT 1",
+            [name.key()],
+        )
+    }
+
+    /// The account with that number, living or not.
+    pub fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.account_where("accounts.id = ?1", [id.0.cast_signed()])
+    }
+
+    fn account_where(
+        &self,
+        condition: &str,
+        what: impl rusqlite::Params,
+    ) -> Result<Option<Account>, StoreError> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("SELECT {ACCOUNT} FROM accounts WHERE {condition}"))
+            .and_then(|mut find| find.query_row(what, account).optional());
+        self.sql(found)
+    }
+
+    /// Living accounts whose name matches, in the order of their keys, after `after`. Returns the names, and the key to
+    /// go on from if there may be more. Index: `accounts_living_key`.
+    pub fn accounts(
+        &self,
+        pattern: &NamePattern,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<(AccountId, String)>, Option<String>), StoreError> {
+        let page = || {
+            let mut all = self.connection.prepare_cached(
+                "SELECT id, name, key FROM accounts WHERE deleted_at IS NULL AND key > ?1 ORDER BY key",
+            )?;
+            let mut rows = all.query([after])?;
+            let mut names = Vec::new();
+            let mut last_key = None;
+            while let Some(row) = rows.next()? {
+                let name: String = row.get(1)?;
+                if !pattern.matches(&name) {
+                    continue;
+                }
+                if names.len() == limit {
+                    return Ok((names, last_key));
+                }
+                names.push((AccountId(unsigned(row, 0)?), name));
+                last_key = Some(row.get(2)?);
+            }
+            Ok((names, None))
+        };
+        self.sql(page())
+    }
+
+    /// Messages for an account after `after`, oldest first; with `own`, also those that it sent. Index:
+    /// `messages_recipient`, `messages_conversation`.
+    pub fn messages_after(
+        &self,
+        account: AccountId,
+        after: MessageId,
+        own: bool,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let own = if own {
+            format!(
+                "UNION SELECT {MESSAGE} FROM messages WHERE sender = ?1 AND messages.id > ?2 AND undeliverable = 0"
+            )
+        } else {
+            String::new()
+        };
+        self.messages(
+            &format!(
+                "SELECT {MESSAGE} FROM messages WHERE recipient = ?1 AND messages.id > ?2 {own} ORDER BY 1 LIMIT ?3"
+            ),
+            params![account.0.cast_signed(), after.0.cast_signed(), limit],
+        )
+    }
+
+    /// The conversation between two accounts before `before`, newest first. Index: `messages_conversation`.
+    pub fn conversation(
+        &self,
+        one: AccountId,
+        other: AccountId,
+        before: MessageId,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        self.messages(
+            &format!(
+                "SELECT {MESSAGE} FROM messages WHERE sender = ?1 AND recipient = ?2 AND messages.id < ?3
+                 UNION SELECT {MESSAGE} FROM messages WHERE sender = ?2 AND recipient = ?1 AND messages.id < ?3
+                 ORDER BY 1 DESC LIMIT ?4"
+            ),
+            params![one.0.cast_signed(), other.0.cast_signed(), before.0.min(i64::MAX as u64).cast_signed(), limit],
+        )
+    }
+
+    fn messages(&self, query: &str, what: impl rusqlite::Params) -> Result<Vec<Message>, StoreError> {
+        let found = self
+            .connection
+            .prepare_cached(query)
+            .and_then(|mut find| find.query_map(what, message)?.collect::<Result<Vec<_>, _>>());
+        self.sql(found)
+    }
+
+    /// Whether a request took effect.
+    pub fn took_effect(&self, id: RequestId) -> Result<bool, StoreError> {
+        let found = self
+            .connection
+            .prepare_cached("SELECT 1 FROM requests WHERE id = ?1")
+            .and_then(|mut find| find.exists([id.0.as_bytes()]));
+        self.sql(found)
+    }
+
+    /// The committed log after `after`: at least one entry if there is one, and no more once `bytes_max` is reached.
+    pub fn log_after(&self, after: Op, bytes_max: usize) -> Result<LogPiece, StoreError> {
+        let piece = || {
+            let chain = chain_at(self.connection, after)?;
+            let mut rest = self
+                .connection
+                .prepare_cached("SELECT op, chain, record FROM log WHERE op > ?1 ORDER BY op")?;
+            let mut rows = rest.query([after.0.cast_signed()])?;
+            let mut raw = Vec::new();
+            let mut bytes = 0;
+            while bytes < bytes_max
+                && let Some(row) = rows.next()?
+            {
+                let entry = raw_entry(row)?;
+                bytes += entry.2.len();
+                raw.push(entry);
+            }
+            Ok((chain, raw))
+        };
+        let (chain, raw) = self.sql(piece())?;
+        // Without the chain there is no telling whether the entries follow.
+        let raw = if chain.is_some() { raw } else { Vec::new() };
+        Ok(LogPiece { chain, entries: raw.into_iter().map(decode_entry).collect::<Result<_, _>>()? })
+    }
+}
+
+fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
+    row.get::<_, i64>(place).map(i64::cast_unsigned)
+}
+
+fn account(row: &Row<'_>) -> Result<Account, rusqlite::Error> {
+    Ok(Account {
+        id: AccountId(unsigned(row, 0)?),
+        name: row.get(1)?,
+        password: PasswordHash(row.get(2)?),
+        acknowledged: MessageId(unsigned(row, 3)?),
+        deleted_at: row.get::<_, Option<i64>>(4)?.map(|at| Millis(at.cast_unsigned())),
+    })
+}
+
+fn message(row: &Row<'_>) -> Result<Message, rusqlite::Error> {
+    Ok(Message {
+        id: MessageId(unsigned(row, 0)?),
+        sender: AccountId(unsigned(row, 1)?),
+        sender_name: row.get(2)?,
+        recipient: AccountId(unsigned(row, 3)?),
+        recipient_name: row.get(4)?,
+        text: row.get(5)?,
+        sent_at: Millis(unsigned(row, 6)?),
+        undeliverable: row.get(7)?,
+        delivered: row.get::<_, Option<bool>>(8)?.unwrap_or(false),
+    })
+}

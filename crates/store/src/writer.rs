@@ -1,0 +1,133 @@
+//! The writer: the one connection that changes the database.
+
+use crate::apply::apply;
+use crate::error::StoreError;
+use crate::execute::{Context, Executed, execute};
+use crate::file::{self, Identity};
+use chat::{Fact, HistoryId, Millis, Record, Request};
+use protocol::{Entry, Position};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+
+/// Executes, commits, rolls back, persists.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    identity: Identity,
+    log_entries_max: u64,
+    /// Where the log ends once the open transaction is committed.
+    open: Option<Identity>,
+}
+
+impl Writer {
+    /// Opens the database, creating it if there is none. Its log keeps at least `log_entries_max` entries for replicas
+    /// that return.
+    pub fn open(path: &Path, log_entries_max: u64) -> Result<Self, StoreError> {
+        let (connection, identity) = file::open(path)?;
+        Ok(Self { connection, path: path.to_owned(), identity, log_entries_max, open: None })
+    }
+
+    /// Who the database is and where its durable log ends.
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Executes requests and leaves the transaction open.
+    ///
+    /// # Panics
+    /// If a transaction is open already: the core emits one store effect at a time.
+    pub fn execute(&mut self, requests: &[Request], context: &Context) -> Result<Executed, StoreError> {
+        self.begin()?;
+        let Identity { position, last_at, database } = self.identity;
+        let executed = execute(
+            &self.connection,
+            &self.path,
+            requests,
+            position,
+            last_at,
+            context,
+            self.log_entries_max,
+        )?;
+        let last = executed.entries.last();
+        self.open = Some(Identity {
+            database,
+            position: last.map_or(position, Entry::position),
+            last_at: last.map_or(last_at, |entry| entry.fact.at()),
+        });
+        Ok(executed)
+    }
+
+    /// Makes the open transaction durable and visible.
+    ///
+    /// # Panics
+    /// If none is open.
+    pub fn commit(&mut self) -> Result<Position, StoreError> {
+        let after = self.open.take().expect("a commit needs an open transaction");
+        self.connection
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]))
+            .map_err(StoreError::sqlite(&self.path))?;
+        self.identity = after;
+        Ok(after.position)
+    }
+
+    /// Takes the open transaction back.
+    pub fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.open = None;
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection.execute_batch("ROLLBACK").map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Appends entries that were decided elsewhere and applies them, durably.
+    pub fn persist(&mut self, entries: &[Entry<Record>]) -> Result<Position, StoreError> {
+        let Identity { position, last_at, database } = self.identity;
+        let Some(end) = position.extend(entries) else {
+            return Err(StoreError::NotNext { path: self.path.clone(), op: position.op });
+        };
+        self.begin()?;
+        for entry in entries {
+            apply(&self.connection, entry, self.log_entries_max).map_err(StoreError::sqlite(&self.path))?;
+        }
+        let last_at = entries.last().map_or(last_at, |entry| entry.fact.at());
+        self.open = Some(Identity { database, position: end, last_at });
+        self.commit()
+    }
+
+    /// After a fault: drops the connection with whatever it had begun, opens the database again and reads back where
+    /// its log ends. After a failed commit nothing else can tell whether it took effect.
+    pub fn recover(&mut self) -> Result<Identity, StoreError> {
+        self.close()?;
+        let connection = Connection::open(&self.path).map_err(StoreError::sqlite(&self.path))?;
+        file::configure(&connection).map_err(StoreError::sqlite(&self.path))?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(StoreError::sqlite(&self.path))?;
+        self.identity = file::identity(&connection, &self.path)?;
+        self.connection = connection;
+        Ok(self.identity)
+    }
+
+    /// Closes the file, so that it can be replaced. A connection in memory takes its place until the next `open`.
+    pub fn close(&mut self) -> Result<(), StoreError> {
+        self.open = None;
+        self.connection = Connection::open_in_memory().map_err(StoreError::sqlite(&self.path))?;
+        Ok(())
+    }
+
+    /// Begins a new history on top of this log: for an operator who has accepted that entries may be lost.
+    pub fn begin_new_history(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
+        let at = now.max(self.identity.last_at);
+        let entry = self.identity.position.follow(Record::new(at, None, Fact::HistoryBegan { history }));
+        self.persist(&[entry])
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        assert!(self.open.is_none(), "a transaction is open while another begins");
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .map(drop)
+            .map_err(StoreError::sqlite(&self.path))
+    }
+}

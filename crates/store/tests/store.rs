@@ -1,0 +1,411 @@
+//! What a store promises, on real files.
+
+#![allow(missing_docs, reason = "a test")]
+
+use chat::{
+    Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules, PasswordHash,
+    Refusal, Request, RequestId, TokenHash, UserName,
+};
+use proptest::prelude::*;
+use protocol::Position;
+use std::path::Path;
+use store::{
+    Context, Reader, Readers, StoreError, Writer, check_snapshot, compare, open_existing_read_only, swap_in,
+};
+use uuid::Uuid;
+
+fn context() -> Context {
+    Context {
+        now: Millis::of(std::time::SystemTime::now()),
+        in_sync: 3,
+        replicas: 3,
+        limits: Limits::default(),
+    }
+}
+
+fn name(name: &str) -> UserName {
+    UserName::parse(name, &NameRules::default()).unwrap()
+}
+
+fn request(session: Option<u8>, action: Action) -> Request {
+    Request { id: RequestId(Uuid::now_v7()), session: session.map(|n| TokenHash([n; 32])), action }
+}
+
+fn create(who: &str) -> Request {
+    request(None, Action::CreateAccount { name: name(who), password: PasswordHash(format!("hash of {who}")) })
+}
+
+fn open_session(account: chat::AccountId, who: &str, token: u8) -> Request {
+    let expires_at = context().now.plus(Limits::default().session_lifetime);
+    let verified = PasswordHash(format!("hash of {who}"));
+    request(None, Action::OpenSession { account, verified, token: TokenHash([token; 32]), expires_at })
+}
+
+fn send(session: u8, to: &str, text: &str) -> Request {
+    let text = MessageText::parse(text).unwrap();
+    request(Some(session), Action::SendMessage { to: name(to), text, min_copies: 0 })
+}
+
+/// Executes and commits requests, each in a batch of its own, and persists the entries at the secondary.
+fn run(primary: &mut Writer, secondary: &mut Writer, requests: &[Request]) -> Vec<Result<Answer, Refusal>> {
+    let mut outcomes = Vec::new();
+    for one in requests {
+        let executed = primary.execute(std::slice::from_ref(one), &context()).unwrap();
+        secondary.persist(&executed.entries).unwrap();
+        primary.commit().unwrap();
+        outcomes.extend(executed.outcomes);
+    }
+    outcomes
+}
+
+fn account(outcome: &Result<Answer, Refusal>) -> chat::AccountId {
+    match outcome {
+        Ok(Answer::AccountCreated { account }) => *account,
+        other => panic!("{other:?}"),
+    }
+}
+
+struct Pair {
+    folder: tempfile::TempDir,
+    primary: Writer,
+    secondary: Writer,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let primary = Writer::open(&folder.path().join("a/chat.db"), 1000).unwrap();
+        let secondary = Writer::open(&folder.path().join("b/chat.db"), 1000).unwrap();
+        Self { folder, primary, secondary }
+    }
+
+    /// Alice has session 1, bob session 2.
+    fn with_two_people() -> Self {
+        let mut pair = Self::new();
+        let begun = pair.run(&[request(None, Action::BeginHistory), create("alice"), create("bob")]);
+        let (alice, bob) = (account(&begun[1]), account(&begun[2]));
+        for outcome in pair.run(&[open_session(alice, "alice", 1), open_session(bob, "bob", 2)]) {
+            outcome.unwrap();
+        }
+        pair
+    }
+
+    fn run(&mut self, requests: &[Request]) -> Vec<Result<Answer, Refusal>> {
+        run(&mut self.primary, &mut self.secondary, requests)
+    }
+
+    fn path(&self, which: &str) -> std::path::PathBuf {
+        self.folder.path().join(which).join("chat.db")
+    }
+
+    fn assert_same(&self) {
+        let (a, b) = (self.path("a"), self.path("b"));
+        assert_eq!(difference(&a, &b), None);
+    }
+}
+
+fn difference(a: &Path, b: &Path) -> Option<String> {
+    let (one, other) = (open_existing_read_only(a).unwrap(), open_existing_read_only(b).unwrap());
+    compare(&Reader::on(&one, a), &Reader::on(&other, b)).unwrap().map(|difference| difference.to_string())
+}
+
+#[test]
+fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backwards() {
+    let mut pair = Pair::with_two_people();
+    let outcomes = pair.run(&[send(1, "bob", "one"), send(2, "Alice", "two"), send(1, "BOB", "three")]);
+    let ids: Vec<MessageId> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(Answer::MessageSent { id, .. }) => *id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    let acknowledge = request(Some(2), Action::Acknowledge { up_to: ids[0] });
+    assert_eq!(pair.run(&[acknowledge])[0], Ok(Answer::Acknowledged { up_to: ids[0] }));
+    let readers = Readers::new(&pair.path("a"));
+    readers
+        .read(|reader| {
+            let bob = reader.living(&name("bob"))?.unwrap();
+            let alice = reader.living(&name("alice"))?.unwrap();
+            let texts = |own| {
+                let messages = reader.messages_after(bob.id, bob.acknowledged, own, 10)?;
+                Ok::<_, StoreError>(messages.into_iter().map(|message| message.text).collect::<Vec<_>>())
+            };
+            assert_eq!(texts(false)?, ["three"]);
+            assert_eq!(texts(true)?, ["two", "three"]);
+            let talk = reader.conversation(alice.id, bob.id, MessageId(u64::MAX), 2)?;
+            assert_eq!(
+                talk.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(),
+                [("three", false), ("two", false)]
+            );
+            let older = reader.conversation(alice.id, bob.id, ids[1], 2)?;
+            assert_eq!(older.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(), [("one", true)]);
+            Ok(())
+        })
+        .unwrap();
+    pair.assert_same();
+}
+
+#[test]
+fn a_retry_has_one_effect_and_the_same_answer_for_each_action() {
+    let mut pair = Pair::with_two_people();
+    let alice = PasswordHash("hash of alice".into());
+    let requests = [
+        create("carol"),
+        send(1, "bob", "hello"),
+        request(Some(2), Action::Acknowledge { up_to: MessageId(3) }),
+        request(Some(1), Action::ChangePassword { verified: alice, password: PasswordHash("new".into()) }),
+        request(Some(2), Action::CloseSession),
+        request(Some(1), Action::DeleteAccount { verified: PasswordHash("new".into()) }),
+    ];
+    for one in requests {
+        let first = pair.run(std::slice::from_ref(&one)).remove(0);
+        let position = pair.primary.identity().position;
+        assert!(first.is_ok(), "{one:?}: {first:?}");
+        assert_eq!(pair.run(std::slice::from_ref(&one)).remove(0), first, "{one:?}");
+        assert_eq!(pair.primary.identity().position, position, "a retry made an entry: {one:?}");
+    }
+    pair.assert_same();
+}
+
+#[test]
+fn an_id_used_for_something_else_or_out_of_date_is_refused() {
+    let mut pair = Pair::with_two_people();
+    let first = send(1, "bob", "hello");
+    let mut other = send(1, "bob", "goodbye");
+    other.id = first.id;
+    let mut old = send(1, "bob", "late");
+    old.id = RequestId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_000_000, 0)));
+    let mut random = send(1, "bob", "undated");
+    random.id = RequestId(Uuid::new_v4());
+    let outcomes = pair.run(&[first, other, old, random]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(
+        outcomes[1..],
+        [Err(Refusal::RequestIdReused), Err(Refusal::RequestIdOutOfDate), Err(Refusal::RequestIdInvalid)]
+    );
+}
+
+#[test]
+fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_missed() {
+    let mut pair = Pair::with_two_people();
+    let sent = pair.run(&[send(1, "bob", "seen"), send(1, "bob", "missed"), send(2, "alice", "mine")]);
+    let Ok(Answer::MessageSent { id: seen, .. }) = sent[0] else { panic!("{sent:?}") };
+    let verified = PasswordHash("hash of bob".into());
+    let gone = pair.run(&[
+        request(Some(2), Action::Acknowledge { up_to: seen }),
+        request(Some(2), Action::DeleteAccount { verified }),
+        send(2, "alice", "from beyond"),
+        send(1, "bob", "anyone there"),
+        create("Bob"),
+    ]);
+    assert_eq!(gone[2], Err(Refusal::SessionInvalid));
+    assert_eq!(gone[3], Err(Refusal::NoSuchAccount { name: "bob".into() }));
+    let newcomer = account(&gone[4]);
+    Readers::new(&pair.path("b"))
+        .read(|reader| {
+            assert_eq!(reader.messages_after(newcomer, MessageId(0), true, 10)?, []);
+            let alice = reader.living(&name("alice"))?.unwrap();
+            let old = reader.account(chat::AccountId(3))?.unwrap();
+            let talk = reader.conversation(alice.id, old.id, MessageId(u64::MAX), 10)?;
+            let shown: Vec<_> = talk.iter().map(|m| (&*m.text, m.undeliverable)).collect();
+            assert_eq!(shown, [("mine", false), ("", true), ("seen", false)]);
+            Ok(())
+        })
+        .unwrap();
+    pair.assert_same();
+}
+
+#[test]
+fn refusals_change_nothing() {
+    let mut pair = Pair::with_two_people();
+    let before = pair.primary.identity();
+    let wanted = |min_copies| {
+        let text = MessageText::parse("x").unwrap();
+        request(Some(1), Action::SendMessage { to: name("bob"), text, min_copies })
+    };
+    let cases = [
+        (create("ALICE"), Refusal::NameTaken { name: "ALICE".into() }),
+        (send(1, "nobody", "x"), Refusal::NoSuchAccount { name: "nobody".into() }),
+        (send(9, "bob", "x"), Refusal::SessionInvalid),
+        (request(None, Action::CloseSession), Refusal::NotSignedIn),
+        (request(Some(1), Action::Acknowledge { up_to: MessageId(1_000_000) }), Refusal::HistoryReplaced),
+        (wanted(4), Refusal::TooManyCopies { wanted: 4, replicas: 3 }),
+        (
+            request(Some(1), Action::DeleteAccount { verified: PasswordHash("other".into()) }),
+            Refusal::WrongCredentials,
+        ),
+    ];
+    for (one, refusal) in cases {
+        assert_eq!(pair.run(&[one])[0], Err(refusal));
+    }
+    let executed = pair.primary.execute(&[wanted(3)], &Context { in_sync: 2, ..context() }).unwrap();
+    assert_eq!(executed.outcomes, [Err(Refusal::TooFewInSync { in_sync: 2, wanted: 3 })]);
+    pair.primary.roll_back().unwrap();
+    assert_eq!(pair.primary.identity(), before);
+}
+
+#[test]
+fn what_is_not_committed_is_gone_and_what_is_committed_stays() {
+    let mut pair = Pair::with_two_people();
+    let path = pair.path("a");
+    let before = pair.primary.identity().position;
+    pair.primary.execute(&[send(1, "bob", "lost")], &context()).unwrap();
+    assert_eq!(
+        Readers::new(&path).read(|reader| reader.head()).unwrap(),
+        before.op,
+        "a reader sees what is not committed"
+    );
+    let Pair { folder, primary, secondary } = pair;
+    drop(primary);
+    let mut pair = Pair { primary: Writer::open(&path, 1000).unwrap(), folder, secondary };
+    assert_eq!(pair.primary.identity().position, before);
+    pair.run(&[send(1, "bob", "kept")])[0].as_ref().unwrap();
+    let after = pair.primary.identity().position;
+    assert_eq!(pair.primary.recover().unwrap().position, after);
+    pair.assert_same();
+}
+
+#[test]
+fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
+    let mut pair = Pair::with_two_people();
+    pair.run(&[send(1, "bob", "hello")])[0].as_ref().unwrap();
+    let incoming = pair.folder.path().join("incoming");
+    Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
+    let checked = check_snapshot(&incoming).unwrap();
+    assert_eq!(checked.position, pair.primary.identity().position);
+    assert_ne!(checked.database, pair.primary.identity().database);
+    let target = pair.folder.path().join("c/chat.db");
+    drop(Writer::open(&target, 1000).unwrap());
+    swap_in(&incoming, &target).unwrap();
+    let swapped = Writer::open(&target, 1000).unwrap();
+    assert_eq!(swapped.identity(), checked);
+    assert_eq!(difference(&pair.path("a"), &target), None);
+}
+
+#[test]
+fn a_damaged_snapshot_or_database_is_refused() {
+    let pair = Pair::with_two_people();
+    let incoming = pair.folder.path().join("incoming");
+    Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
+    let mut bytes = std::fs::read(&incoming).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle - 2048..middle + 2048].fill(0x5a);
+    std::fs::write(&incoming, &bytes).unwrap();
+    assert!(matches!(check_snapshot(&incoming), Err(StoreError::Corrupt { .. })));
+    std::fs::write(
+        &incoming,
+        b"this is no database, but it is long enough to be read as a header".repeat(10),
+    )
+    .unwrap();
+    assert!(matches!(check_snapshot(&incoming), Err(StoreError::Corrupt { .. })));
+}
+
+#[test]
+fn a_changed_row_is_named() {
+    let mut pair = Pair::with_two_people();
+    pair.run(&[send(1, "bob", "hello")])[0].as_ref().unwrap();
+    let other = rusqlite_open(&pair.path("b"));
+    other.execute("UPDATE messages SET text = 'jello'", []).unwrap();
+    let found = difference(&pair.path("a"), &pair.path("b")).unwrap();
+    assert!(found.contains("messages") && found.contains("hello") && found.contains("jello"), "{found}");
+}
+
+fn rusqlite_open(path: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(path).unwrap()
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    drop(Writer::open(&path, 1000).unwrap());
+    rusqlite_open(&path).pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Writer::open(&path, 1000), Err(StoreError::NewerSchema { found: 99, .. })));
+}
+
+#[test]
+fn the_log_is_pruned_behind_its_bound_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let mut writer = Writer::open(&path, 100).unwrap();
+    let all: Vec<Request> = (0..2100).map(|i| create(&format!("user{i}"))).collect();
+    let executed = writer.execute(&all, &context()).unwrap();
+    assert!(executed.outcomes.iter().all(Result::is_ok));
+    writer.commit().unwrap();
+    let readers = Readers::new(&path);
+    let piece = |after| readers.read(|reader| reader.log_after(protocol::Op(after), 1 << 20)).unwrap();
+    assert!(piece(0).chain.is_none() && piece(0).entries.is_empty());
+    assert!(piece(1000).chain.is_none());
+    assert_eq!(piece(2000).entries.len(), 100);
+    assert_eq!(piece(2100).chain, Some(writer.identity().position.chain));
+    drop(writer);
+    assert_eq!(Writer::open(&path, 100).unwrap().identity().position.op.0, 2100);
+}
+
+#[test]
+fn accounts_come_in_pages_in_the_order_of_their_names() {
+    let mut pair = Pair::new();
+    let people: Vec<Request> = ["dora", "Alma", "carl", "berta", "alan"].map(create).to_vec();
+    pair.run(&people);
+    Readers::new(&pair.path("a"))
+        .read(|reader| {
+            let page =
+                |pattern, after: &str| reader.accounts(&NamePattern::parse(pattern).unwrap(), after, 2);
+            let names = |page: &[(chat::AccountId, String)]| {
+                page.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>()
+            };
+            let (first, next) = page("", "")?;
+            assert_eq!(names(&first), ["alan", "Alma"]);
+            let (second, next) = page("", &next.unwrap())?;
+            assert_eq!(names(&second), ["berta", "carl"]);
+            let (third, next) = page("", &next.unwrap())?;
+            assert_eq!((names(&third), next), (vec!["dora".to_owned()], None));
+            assert_eq!(names(&page("^al", "")?.0), ["alan", "Alma"]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the primary executed, in whatever batches, the secondary that applied the entries has the same rows.
+    #[test]
+    fn execute_and_apply_agree(steps in proptest::collection::vec((0_u8..8, 0_u8..4, 0_u8..4), 1..60), batch in 1_usize..9) {
+        let mut pair = Pair::with_two_people();
+        let people = ["alice", "bob", "carol", "dave"];
+        let mut requests = Vec::new();
+        for (kind, who, whom) in steps {
+            let (who_name, session) = (people[usize::from(who)], who + 1);
+            requests.push(match kind {
+                0 => create(who_name),
+                1 => open_session(chat::AccountId(u64::from(whom) + 2), who_name, session),
+                2 => request(Some(session), Action::CloseSession),
+                3 => request(Some(session), Action::DeleteAccount { verified: PasswordHash(format!("hash of {who_name}")) }),
+                4 => request(Some(session), Action::Acknowledge { up_to: MessageId(u64::from(whom) * 4) }),
+                _ => send(session, people[usize::from(whom)], &format!("{kind} {who} {whom}")),
+            });
+        }
+        let before: Position = pair.primary.identity().position;
+        for some in requests.chunks(batch) {
+            let executed = pair.primary.execute(some, &context()).unwrap();
+            prop_assert_eq!(executed.outcomes.len(), some.len());
+            pair.secondary.persist(&executed.entries).unwrap();
+            pair.primary.commit().unwrap();
+        }
+        prop_assert!(pair.primary.identity().position.op >= before.op);
+        pair.assert_same();
+    }
+}
+
+#[test]
+fn a_cursor_is_a_place_in_one_history() {
+    let pair = Pair::with_two_people();
+    let history = Readers::new(&pair.path("a")).read(|reader| reader.history()).unwrap();
+    let other = Readers::new(&pair.path("b")).read(|reader| reader.history()).unwrap();
+    assert!(history.is_some());
+    let cursor = |history| Cursor { history, after: MessageId(0) };
+    assert_eq!(cursor(history), cursor(other), "the secondary has the primary's history");
+}
