@@ -1,1 +1,24 @@
-//! x
+//! A client of Trialogue. Its application sees only: it worked, it was refused (and why), or nobody served in time.
+//!
+//! Any one address is enough to find the rest. A call that changes something is tried again with the same request id
+//! until it is answered, so it has one effect, whatever dies meanwhile. [`Outbox`] keeps a sender's order over
+//! fail-overs with many messages in flight; [`Listening`] goes on from its cursor.
+//!
+//! ```text
+//!   Client ── call ──▶ Connection ── finds the primary, notices its loss ──▶ replicas
+//!   Outbox ── one stream, what has no answer is sent again ──▲
+//!   Listening ── one stream, from the last message seen ─────┘
+//! ```
+
+mod calls;
+mod connection;
+mod error;
+mod listening;
+mod outbox;
+
+pub use api::v1::Message;
+pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent};
+pub use connection::Options;
+pub use error::ClientError;
+pub use listening::{Heard, Listening, Start};
+pub use outbox::{Outbox, Receipt};

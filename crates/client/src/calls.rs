@@ -1,0 +1,280 @@
+//! The calls of a client, one method each.
+
+use crate::connection::{Connection, Options};
+use crate::error::ClientError;
+use crate::listening::{Listening, Start};
+use crate::outbox::Outbox;
+use api::{AUTHORIZATION, v1};
+use chat::Address;
+use std::sync::Arc;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+/// A client. Cheap to clone; all clones share one connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// A session that was opened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Its token.
+    pub token: String,
+    /// When it ends by itself, in milliseconds since 1970.
+    pub expires_at: u64,
+    /// Whose.
+    pub account_id: u64,
+    /// The name as it was registered.
+    pub name: String,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("name", &self.name)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its number.
+    pub id: u64,
+    /// When, in milliseconds since 1970.
+    pub sent_at: u64,
+    /// On how many replicas it is durable.
+    pub copies: u32,
+    /// How many there should be.
+    pub replicas: u32,
+}
+
+impl From<v1::SendMessageResponse> for Sent {
+    fn from(sent: v1::SendMessageResponse) -> Self {
+        Self { id: sent.id, sent_at: sent.sent_at, copies: sent.copies, replicas: sent.replicas }
+    }
+}
+
+/// A page of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryPage {
+    /// Newest first.
+    pub messages: Vec<v1::Message>,
+    /// Whether there may be older ones.
+    pub more: bool,
+}
+
+/// What one replica says of itself; `None` if it does not answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaView {
+    /// Where it was asked.
+    pub address: Address,
+    /// What it said.
+    pub heartbeat: Option<v1::HeartbeatResponse>,
+}
+
+impl Client {
+    /// A client of the service at these addresses; one of them must answer before long, the others are learned.
+    pub fn new(servers: Vec<Address>, options: Options) -> Self {
+        Self { connection: Connection::new(servers, options) }
+    }
+
+    /// Waits until somebody serves.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        let until = tokio::time::Instant::now() + self.connection.timeout();
+        self.connection.primary(until, "no replica serves").await.map(drop)
+    }
+
+    /// Asks every replica what it knows, by index.
+    pub async fn replicas(&self) -> Vec<ReplicaView> {
+        let ask = |servers: Vec<Address>| async {
+            futures_util::future::join_all(servers.into_iter().map(|server| async {
+                let heartbeat = self.connection.ask(server.clone()).await.map(|(_, heartbeat, _)| heartbeat);
+                ReplicaView { address: server, heartbeat }
+            }))
+            .await
+        };
+        let first = ask(self.connection.servers()).await;
+        // Whoever answered knows where all of them are, and in which order.
+        let known = first.iter().find_map(|one| one.heartbeat.as_ref()).map(|heartbeat| &heartbeat.addresses);
+        let Some(known) = known else { return first };
+        let known: Vec<Address> = known.iter().filter_map(|address| Address::parse(address).ok()).collect();
+        let missing =
+            known.iter().filter(|address| !first.iter().any(|one| one.address == **address)).cloned();
+        let second = ask(missing.collect()).await;
+        let found = known
+            .iter()
+            .filter_map(|address| first.iter().chain(&second).find(|one| one.address == *address));
+        found.cloned().collect()
+    }
+
+    /// What each table of one replica comes to; `None` if it does not answer.
+    pub async fn digest(&self, replica: &Address, first_op: u64) -> Option<v1::DigestResponse> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{replica}")).ok()?;
+        let channel = endpoint.connect_timeout(self.connection.timeout()).connect().await.ok()?;
+        let mut client = v1::chat_client::ChatClient::new(channel);
+        let answer =
+            tokio::time::timeout(self.connection.timeout(), client.digest(v1::DigestRequest { first_op }));
+        Some(answer.await.ok()?.ok()?.into_inner())
+    }
+
+    /// Makes an account.
+    pub async fn create_account(&self, name: &str, password: &str) -> Result<u64, ClientError> {
+        let message = v1::CreateAccountRequest {
+            request_id: new_request_id(),
+            name: name.to_owned(),
+            password: password.to_owned(),
+        };
+        let answer =
+            self.connection.call(async |mut client| client.create_account(message.clone()).await).await?;
+        Ok(answer.into_inner().account_id)
+    }
+
+    /// Opens a session.
+    pub async fn login(&self, name: &str, password: &str) -> Result<Opened, ClientError> {
+        let message = v1::LoginRequest {
+            request_id: new_request_id(),
+            name: name.to_owned(),
+            password: password.to_owned(),
+        };
+        let answer =
+            self.connection.call(async |mut client| client.login(message.clone()).await).await?.into_inner();
+        Ok(Opened {
+            token: answer.token,
+            expires_at: answer.expires_at,
+            account_id: answer.account_id,
+            name: answer.name,
+        })
+    }
+
+    /// Closes the session.
+    pub async fn logout(&self, token: &str) -> Result<(), ClientError> {
+        let message = v1::LogoutRequest { request_id: new_request_id() };
+        self.connection
+            .call(async |mut client| client.logout(signed(message.clone(), token)?).await)
+            .await
+            .map(drop)
+    }
+
+    /// Deletes the session's account.
+    pub async fn delete_account(&self, token: &str, password: &str) -> Result<(), ClientError> {
+        let message =
+            v1::DeleteAccountRequest { request_id: new_request_id(), password: password.to_owned() };
+        self.connection
+            .call(async |mut client| client.delete_account(signed(message.clone(), token)?).await)
+            .await
+            .map(drop)
+    }
+
+    /// Sets a new password; the account's other sessions end.
+    pub async fn change_password(&self, token: &str, password: &str, new: &str) -> Result<(), ClientError> {
+        let message = v1::ChangePasswordRequest {
+            request_id: new_request_id(),
+            password: password.to_owned(),
+            new_password: new.to_owned(),
+        };
+        self.connection
+            .call(async |mut client| client.change_password(signed(message.clone(), token)?).await)
+            .await
+            .map(drop)
+    }
+
+    /// One page of the accounts whose names match, and the token of the next page (empty on the last).
+    pub async fn accounts(
+        &self,
+        token: &str,
+        pattern: &str,
+        page_token: &str,
+    ) -> Result<(Vec<v1::Account>, String), ClientError> {
+        let message = v1::ListAccountsRequest {
+            pattern: pattern.to_owned(),
+            page_size: 0,
+            page_token: page_token.to_owned(),
+        };
+        let call = async |mut client: v1::chat_client::ChatClient<_>| {
+            client.list_accounts(signed(message.clone(), token)?).await
+        };
+        let answer = self.connection.call(call).await?.into_inner();
+        Ok((answer.accounts, answer.next_page_token))
+    }
+
+    /// Sends one message.
+    pub async fn send(
+        &self,
+        token: &str,
+        to: &str,
+        text: &str,
+        min_copies: u32,
+    ) -> Result<Sent, ClientError> {
+        let message = v1::SendMessageRequest {
+            request_id: new_request_id(),
+            to: to.to_owned(),
+            text: text.to_owned(),
+            min_copies,
+        };
+        let call = async |mut client: v1::chat_client::ChatClient<_>| {
+            client.send_message(signed(message.clone(), token)?).await
+        };
+        Ok(self.connection.call(call).await?.into_inner().into())
+    }
+
+    /// An outbox: many messages in flight, in order.
+    pub fn outbox(&self, token: &str) -> Outbox {
+        Outbox::start(self.connection.clone(), token.to_owned())
+    }
+
+    /// Listens for the session's messages. Ends when the result is dropped.
+    pub fn listen(&self, token: &str, start: Start) -> Listening {
+        Listening::start(self.connection.clone(), token.to_owned(), start)
+    }
+
+    /// Says that everything up to a message has arrived. `history` is the one that the message was heard in.
+    pub async fn acknowledge(&self, token: &str, up_to: u64, history: &[u8]) -> Result<u64, ClientError> {
+        let message =
+            v1::AcknowledgeMessagesRequest { request_id: new_request_id(), up_to, history: history.to_vec() };
+        let call = async |mut client: v1::chat_client::ChatClient<_>| {
+            client.acknowledge_messages(signed(message.clone(), token)?).await
+        };
+        Ok(self.connection.call(call).await?.into_inner().up_to)
+    }
+
+    /// A page of the conversation with an account: by name, or by number if `with` is `#` and digits.
+    pub async fn history(
+        &self,
+        token: &str,
+        with: &str,
+        before: u64,
+        page_size: u32,
+    ) -> Result<HistoryPage, ClientError> {
+        let number = with.strip_prefix('#').and_then(|digits| digits.parse().ok());
+        let message = v1::ListMessagesRequest {
+            with: with.to_owned(),
+            with_id: number.unwrap_or(0),
+            before,
+            page_size,
+        };
+        let call = async |mut client: v1::chat_client::ChatClient<_>| {
+            client.list_messages(signed(message.clone(), token)?).await
+        };
+        let answer = self.connection.call(call).await?.into_inner();
+        Ok(HistoryPage { messages: answer.messages, more: answer.more })
+    }
+}
+
+/// A new request id.
+pub(crate) fn new_request_id() -> Vec<u8> {
+    Uuid::now_v7().as_bytes().to_vec()
+}
+
+/// A call that carries the session's token.
+pub(crate) fn signed<T>(message: T, token: &str) -> Result<Request<T>, Status> {
+    let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| Status::invalid_argument("the session token is damaged; log in again"))?;
+    value.set_sensitive(true);
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(AUTHORIZATION, value);
+    Ok(request)
+}

@@ -1,0 +1,291 @@
+//! Finding the primary, noticing its loss, finding the next one.
+
+use crate::error::ClientError;
+use api::status::{Meaning, meaning};
+use api::v1::chat_client::ChatClient;
+use api::v1::{HeartbeatRequest, HeartbeatResponse};
+use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX};
+use chat::Address;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rand::RngExt;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tracing::debug;
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a call may take, fail-overs included.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}
+
+/// How long one replica may take to say who serves.
+const HEARTBEAT_LIMIT: Duration = Duration::from_millis(400);
+const CONNECT_LIMIT: Duration = Duration::from_millis(400);
+/// How often the primary in use is asked whether it still leads.
+const WATCH_EVERY: Duration = Duration::from_millis(400);
+/// How long to wait before asking around again, growing from the first to the last.
+const AGAIN_FIRST: Duration = Duration::from_millis(4);
+const AGAIN_AT_MOST: Duration = Duration::from_millis(60);
+
+/// The primary in use.
+#[derive(Debug)]
+pub(crate) struct Primary {
+    pub(crate) address: Address,
+    view: u64,
+    channel: Channel,
+    lost: watch::Sender<bool>,
+}
+
+impl Primary {
+    pub(crate) fn client(&self) -> ChatClient<Channel> {
+        client(self.channel.clone())
+    }
+
+    /// Waits until this primary is known to be lost.
+    pub(crate) async fn lost(&self) {
+        // The sender lives in `self`, so the wait ends only with the value.
+        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        *self.lost.borrow()
+    }
+}
+
+/// What all calls of one client share.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    options: Options,
+    known: Mutex<Known>,
+    /// Held by the one call that looks for the primary; the others wait for what it finds.
+    search: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Known {
+    servers: Vec<Address>,
+    channels: HashMap<Address, Channel>,
+    primary: Option<Arc<Primary>>,
+}
+
+impl Connection {
+    pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
+        let known = Known { servers, channels: HashMap::new(), primary: None };
+        Arc::new(Self { options, known: Mutex::new(known), search: tokio::sync::Mutex::default() })
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// Calls the primary, again and again, until it answers, refuses, or the time is up. Whatever the call changes must
+    /// carry its request id, so that repeating it is harmless.
+    pub(crate) async fn call<T>(
+        self: &Arc<Self>,
+        attempt: impl AsyncFn(ChatClient<Channel>) -> Result<T, Status>,
+    ) -> Result<T, ClientError> {
+        let until = Instant::now() + self.options.timeout;
+        let mut pause = Pause::default();
+        let mut last = "no replica answered".to_owned();
+        loop {
+            let primary = self.primary(until, &last).await?;
+            let outcome = tokio::select! {
+                outcome = attempt(primary.client()) => outcome,
+                () = primary.lost() => Err(Status::unavailable("the primary was lost")),
+                () = tokio::time::sleep_until(until) => Err(Status::unavailable("no answer in time")),
+            };
+            let status = match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
+            };
+            match meaning(&status) {
+                Meaning::Refused { reason, message, .. } => {
+                    return Err(ClientError::Refused { reason, message });
+                }
+                Meaning::NotPrimary { .. } | Meaning::Unknown => {
+                    status.message().clone_into(&mut last);
+                    self.lose(&primary);
+                }
+            }
+            if Instant::now() >= until {
+                return Err(self.nobody(&last));
+            }
+            pause.wait().await;
+        }
+    }
+
+    pub(crate) fn nobody(&self, last: &str) -> ClientError {
+        let servers = self.known().servers.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        ClientError::NobodyServed { within: self.options.timeout, last: last.to_owned(), servers }
+    }
+
+    /// Notes that this primary can't be used any more.
+    pub(crate) fn lose(&self, primary: &Arc<Primary>) {
+        primary.lost.send_replace(true);
+        let mut known = self.known();
+        if known.primary.as_ref().is_some_and(|current| Arc::ptr_eq(current, primary)) {
+            known.primary = None;
+            // A connection that may be half dead is not used again.
+            known.channels.remove(&primary.address);
+        }
+    }
+
+    /// The primary: the one in use, or the one that a search finds in time.
+    pub(crate) async fn primary(
+        self: &Arc<Self>,
+        until: Instant,
+        last: &str,
+    ) -> Result<Arc<Primary>, ClientError> {
+        if let Some(primary) = self.current() {
+            return Ok(primary);
+        }
+        let search = self.search.lock();
+        let Ok(_searching) = tokio::time::timeout_at(until, search).await else {
+            return Err(self.nobody(last));
+        };
+        if let Some(primary) = self.current() {
+            return Ok(primary);
+        }
+        let mut pause = Pause::default();
+        loop {
+            if let Ok(Some((address, heartbeat, channel))) =
+                tokio::time::timeout_at(until, self.ask_around()).await
+            {
+                let (lost, _) = watch::channel(false);
+                let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
+                self.known().primary = Some(primary.clone());
+                tokio::spawn(watch_over(Arc::downgrade(self), Arc::downgrade(&primary)));
+                return Ok(primary);
+            }
+            if Instant::now() >= until {
+                return Err(self.nobody(last));
+            }
+            pause.wait().await;
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Primary>> {
+        self.known().primary.clone().filter(|primary| !primary.is_lost())
+    }
+
+    /// Asks every replica at once; the first that serves is the one.
+    async fn ask_around(self: &Arc<Self>) -> Option<(Address, HeartbeatResponse, Channel)> {
+        let servers = self.known().servers.clone();
+        let mut answers: FuturesUnordered<_> = servers.into_iter().map(|server| self.ask(server)).collect();
+        while let Some(answer) = answers.next().await {
+            if let Some((address, heartbeat, channel)) = answer
+                && heartbeat.serving
+            {
+                return Some((address, heartbeat, channel));
+            }
+        }
+        None
+    }
+
+    /// Asks one replica, and learns of the others from its answer.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        server: Address,
+    ) -> Option<(Address, HeartbeatResponse, Channel)> {
+        let channel = self.channel(&server)?;
+        let mut client = client(channel.clone());
+        let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(HeartbeatRequest {})).await;
+        let Ok(Ok(heartbeat)) = heartbeat else {
+            self.known().channels.remove(&server);
+            return None;
+        };
+        let heartbeat = heartbeat.into_inner();
+        let mut known = self.known();
+        for address in heartbeat.addresses.iter().filter_map(|address| Address::parse(address).ok()) {
+            if !known.servers.contains(&address) {
+                known.servers.push(address);
+            }
+        }
+        drop(known);
+        Some((server, heartbeat, channel))
+    }
+
+    fn channel(&self, server: &Address) -> Option<Channel> {
+        let mut known = self.known();
+        if let Some(channel) = known.channels.get(server) {
+            return Some(channel.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).ok()?;
+        let channel = endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).connect_lazy();
+        known.channels.insert(server.clone(), channel.clone());
+        Some(channel)
+    }
+
+    pub(crate) fn servers(&self) -> Vec<Address> {
+        self.known().servers.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn client(channel: Channel) -> ChatClient<Channel> {
+    ChatClient::new(channel)
+        .max_decoding_message_size(CLIENT_ANSWER_BYTES_MAX)
+        .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+}
+
+/// Asks the primary in use whether it still leads, for as long as anyone uses it. A broken connection is noticed by the
+/// calls themselves; this notices the primary that is silent, and the one that was deposed and does not know it yet.
+async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        let (Some(connection), Some(primary)) = (connection.upgrade(), primary.upgrade()) else { return };
+        if primary.is_lost() {
+            return;
+        }
+        let answer = timeout(HEARTBEAT_LIMIT, primary.client().heartbeat(HeartbeatRequest {})).await;
+        if let Ok(Ok(heartbeat)) = answer
+            && heartbeat.get_ref().serving
+        {
+            continue;
+        }
+        // It may only be slow. It is given up once someone else serves a newer view.
+        if let Some((address, heartbeat, _)) = connection.ask_around().await
+            && (address != primary.address || heartbeat.view > primary.view)
+        {
+            debug!(from = %primary.address, to = %address, "the primary has changed");
+            connection.lose(&primary);
+            return;
+        }
+    }
+}
+
+/// A wait that doubles, with jitter, so that ten thousand clients do not come back in step.
+#[derive(Debug)]
+pub(crate) struct Pause {
+    next: Duration,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self { next: AGAIN_FIRST }
+    }
+}
+
+impl Pause {
+    pub(crate) async fn wait(&mut self) {
+        let part = rand::rng().random_range(0.5..1.0);
+        tokio::time::sleep(self.next.mul_f64(part)).await;
+        self.next = (self.next * 2).min(AGAIN_AT_MOST);
+    }
+}

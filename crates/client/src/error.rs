@@ -1,0 +1,37 @@
+//! What a call can come to, besides success.
+
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// It was refused and had no effect.
+    #[error("{message}")]
+    Refused {
+        /// A word for programs, such as `NAME_TAKEN`.
+        reason: String,
+        /// One sentence for people.
+        message: String,
+    },
+    /// No replica served within the time allowed. What was to be changed may or may not have been.
+    #[error("nobody served within {within:?} ({last}); check that the service runs at {servers}")]
+    NobodyServed {
+        /// The time allowed.
+        within: Duration,
+        /// What the last attempt met.
+        last: String,
+        /// Where it was looked for.
+        servers: String,
+    },
+    /// The outbox was closed before this message was answered; it may or may not have been sent.
+    #[error("the message was not answered before sending ended")]
+    Abandoned,
+}
+
+impl ClientError {
+    /// Whether it was refused for this reason.
+    pub fn is_refused_for(&self, wanted: &str) -> bool {
+        matches!(self, Self::Refused { reason, .. } if reason == wanted)
+    }
+}
