@@ -4,11 +4,13 @@ use crate::connection::{Connection, Options};
 use crate::error::ClientError;
 use crate::listening::{Listening, Start};
 use crate::outbox::Outbox;
+use api::v1::chat_client::ChatClient;
 use api::{AUTHORIZATION, v1};
 use chat::Address;
 use std::sync::Arc;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::{Request, Status};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 /// A client. Cheap to clone; all clones share one connection.
@@ -115,7 +117,7 @@ impl Client {
     pub async fn digest(&self, replica: &Address, first_op: u64) -> Option<v1::DigestResponse> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{replica}")).ok()?;
         let channel = endpoint.connect_timeout(self.connection.timeout()).connect().await.ok()?;
-        let mut client = v1::chat_client::ChatClient::new(channel);
+        let mut client = ChatClient::new(channel);
         let answer =
             tokio::time::timeout(self.connection.timeout(), client.digest(v1::DigestRequest { first_op }));
         Some(answer.await.ok()?.ok()?.into_inner())
@@ -128,9 +130,9 @@ impl Client {
             name: name.to_owned(),
             password: password.to_owned(),
         };
-        let answer =
-            self.connection.call(async |mut client| client.create_account(message.clone()).await).await?;
-        Ok(answer.into_inner().account_id)
+        let answer = self
+            .call(None, message, |mut client, request| async move { client.create_account(request).await });
+        Ok(answer.await?.account_id)
     }
 
     /// Opens a session.
@@ -141,32 +143,26 @@ impl Client {
             password: password.to_owned(),
         };
         let answer =
-            self.connection.call(async |mut client| client.login(message.clone()).await).await?.into_inner();
-        Ok(Opened {
-            token: answer.token,
-            expires_at: answer.expires_at,
-            account_id: answer.account_id,
-            name: answer.name,
-        })
+            self.call(None, message, |mut client, request| async move { client.login(request).await });
+        let v1::LoginResponse { token, expires_at, account_id, name } = answer.await?;
+        Ok(Opened { token, expires_at, account_id, name })
     }
 
     /// Closes the session.
     pub async fn logout(&self, token: &str) -> Result<(), ClientError> {
         let message = v1::LogoutRequest { request_id: new_request_id() };
-        self.connection
-            .call(async |mut client| client.logout(signed(message.clone(), token)?).await)
-            .await
-            .map(drop)
+        let answer = self
+            .call(Some(token), message, |mut client, request| async move { client.logout(request).await });
+        answer.await.map(drop)
     }
 
     /// Deletes the session's account.
     pub async fn delete_account(&self, token: &str, password: &str) -> Result<(), ClientError> {
         let message =
             v1::DeleteAccountRequest { request_id: new_request_id(), password: password.to_owned() };
-        self.connection
-            .call(async |mut client| client.delete_account(signed(message.clone(), token)?).await)
-            .await
-            .map(drop)
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.delete_account(request).await };
+        self.call(Some(token), message, call).await.map(drop)
     }
 
     /// Sets a new password; the account's other sessions end.
@@ -176,10 +172,9 @@ impl Client {
             password: password.to_owned(),
             new_password: new.to_owned(),
         };
-        self.connection
-            .call(async |mut client| client.change_password(signed(message.clone(), token)?).await)
-            .await
-            .map(drop)
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.change_password(request).await };
+        self.call(Some(token), message, call).await.map(drop)
     }
 
     /// One page of the accounts whose names match, and the token of the next page (empty on the last).
@@ -194,10 +189,9 @@ impl Client {
             page_size: 0,
             page_token: page_token.to_owned(),
         };
-        let call = async |mut client: v1::chat_client::ChatClient<_>| {
-            client.list_accounts(signed(message.clone(), token)?).await
-        };
-        let answer = self.connection.call(call).await?.into_inner();
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.list_accounts(request).await };
+        let answer = self.call(Some(token), message, call).await?;
         Ok((answer.accounts, answer.next_page_token))
     }
 
@@ -215,10 +209,9 @@ impl Client {
             text: text.to_owned(),
             min_copies,
         };
-        let call = async |mut client: v1::chat_client::ChatClient<_>| {
-            client.send_message(signed(message.clone(), token)?).await
-        };
-        Ok(self.connection.call(call).await?.into_inner().into())
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.send_message(request).await };
+        Ok(self.call(Some(token), message, call).await?.into())
     }
 
     /// An outbox: many messages in flight, in order.
@@ -235,10 +228,10 @@ impl Client {
     pub async fn acknowledge(&self, token: &str, up_to: u64, history: &[u8]) -> Result<u64, ClientError> {
         let message =
             v1::AcknowledgeMessagesRequest { request_id: new_request_id(), up_to, history: history.to_vec() };
-        let call = async |mut client: v1::chat_client::ChatClient<_>| {
-            client.acknowledge_messages(signed(message.clone(), token)?).await
+        let call = |mut client: ChatClient<Channel>, request| async move {
+            client.acknowledge_messages(request).await
         };
-        Ok(self.connection.call(call).await?.into_inner().up_to)
+        Ok(self.call(Some(token), message, call).await?.up_to)
     }
 
     /// A page of the conversation with an account: by name, or by number if `with` is `#` and digits.
@@ -256,11 +249,32 @@ impl Client {
             before,
             page_size,
         };
-        let call = async |mut client: v1::chat_client::ChatClient<_>| {
-            client.list_messages(signed(message.clone(), token)?).await
-        };
-        let answer = self.connection.call(call).await?.into_inner();
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.list_messages(request).await };
+        let answer = self.call(Some(token), message, call).await?;
         Ok(HistoryPage { messages: answer.messages, more: answer.more })
+    }
+
+    /// One call, with the same message (and so the same request id) however often it must be tried.
+    async fn call<M, R, F>(
+        &self,
+        token: Option<&str>,
+        message: M,
+        call: impl Fn(ChatClient<Channel>, Request<M>) -> F,
+    ) -> Result<R, ClientError>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let attempt = |client| {
+            let request = match token {
+                Some(token) => signed(message.clone(), token),
+                None => Ok(Request::new(message.clone())),
+            };
+            let outcome = request.map(|request| call(client, request));
+            async move { outcome?.await.map(Response::into_inner) }
+        };
+        self.connection.call(attempt).await
     }
 }
 

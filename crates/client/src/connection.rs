@@ -93,10 +93,13 @@ impl Connection {
 
     /// Calls the primary, again and again, until it answers, refuses, or the time is up. Whatever the call changes must
     /// carry its request id, so that repeating it is harmless.
-    pub(crate) async fn call<T>(
+    pub(crate) async fn call<T, F>(
         self: &Arc<Self>,
-        attempt: impl AsyncFn(ChatClient<Channel>) -> Result<T, Status>,
-    ) -> Result<T, ClientError> {
+        attempt: impl Fn(ChatClient<Channel>) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let until = Instant::now() + self.options.timeout;
         let mut pause = Pause::default();
         let mut last = "no replica answered".to_owned();

@@ -1,2 +1,59 @@
-//! x
-fn main() {}
+//! The command `trialogue`: starts replicas, and lets people and scripts use the chat.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time. Errors are one line on stderr.
+
+mod account;
+mod arguments;
+mod demo;
+mod failure;
+mod output;
+mod password;
+mod recover;
+mod replica;
+mod sessions;
+mod status;
+mod supervisor;
+mod talk;
+mod up;
+mod verify;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::Failed(format!("the runtime could not start: {error}")).report(),
+    };
+    let outcome = runtime.block_on(run(arguments));
+    // A thread that reads standard input can't be interrupted; nothing waits for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { common, command } = arguments;
+    match command {
+        Command::Up(up) => up::up(&common, up).await,
+        Command::Replica(replica) => replica::replica(&common, replica).await,
+        Command::Status(status) => status::status(&common, &status).await,
+        Command::CreateAccount(account) => account::create(&common, &account).await,
+        Command::Login(account) => account::login(&common, &account).await,
+        Command::Logout(caller) => account::logout(&common, &caller).await,
+        Command::DeleteAccount(account) => account::delete(&common, &account).await,
+        Command::ChangePassword(change) => account::change_password(&common, &change).await,
+        Command::Send(send) => talk::send(&common, send).await,
+        Command::Listen(listen) => talk::listen(&common, &listen).await,
+        Command::Accounts(accounts) => talk::accounts(&common, accounts).await,
+        Command::History(history) => talk::history(&common, &history).await,
+        Command::Verify(verify) => verify::verify(&common, &verify).await,
+        Command::Recover(recover) => recover::recover(&recover),
+        Command::Demo => demo::demo().await,
+    }
+}

@@ -1,0 +1,324 @@
+//! What can be typed.
+
+use chat::{Address, parse_servers};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A replicated chat that keeps running while any one of its replicas lives.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trialogue",
+    version,
+    about,
+    after_help = "\
+Examples:
+  trialogue up                                   start three replicas on this machine
+  trialogue create-account alice                 make an account, and log in
+  trialogue send --as alice bob \"hello\"          send a message
+  trialogue listen --as bob                      hear what comes
+  trialogue demo                                 watch two replicas die while people chat
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Where the replicas listen; any one of them is enough. A bare port stands on the host before it
+    #[arg(
+        long,
+        global = true,
+        env = "TRIALOGUE_SERVERS",
+        default_value = "127.0.0.1:5100,5101,5102",
+        value_name = "A,B,C",
+        value_parser = servers
+    )]
+    pub(crate) servers: Servers,
+    /// How long to wait for somebody to serve, such as 500ms, 10s or 1m
+    #[arg(long, global = true, default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// A list of addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Servers(pub(crate) Vec<Address>);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the replicas on this machine, and restart any that dies
+    Up(Up),
+    /// Run one replica, for other supervisors
+    Replica(Replica),
+    /// Show who is alive, in sync, and the primary
+    Status(Status),
+    /// Make an account, and log in
+    CreateAccount(Account),
+    /// Open a session and keep it
+    Login(Account),
+    /// Close the session
+    Logout(Caller),
+    /// Delete an account, with its sessions and what was not delivered to it
+    DeleteAccount(Account),
+    /// Set a new password; other sessions end
+    ChangePassword(ChangePassword),
+    /// Send a message, or each line of standard input as one
+    Send(Send),
+    /// Print messages as they come, and acknowledge what was printed
+    Listen(Listen),
+    /// List accounts
+    Accounts(Accounts),
+    /// Show a conversation
+    History(History),
+    /// Compare the replicas: op, chain, and every row of every table
+    Verify(Verify),
+    /// Let a replica serve that may lack acknowledged messages
+    Recover(Recover),
+    /// Watch two people chat while replicas are killed, in a temporary folder
+    Demo,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trialogue up --data ~/chat --port 6000 --replicas 5")]
+pub(crate) struct Up {
+    /// Where everything is kept
+    #[arg(long, default_value = "./trialogue-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Replica i listens on 127.0.0.1 at this port + i
+    #[arg(long, default_value_t = 5100, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_528))]
+    pub(crate) port: u16,
+    /// How many replicas
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) replicas: u8,
+    /// Leave a replica that dies dead
+    #[arg(long)]
+    pub(crate) no_restart: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trialogue replica --config trialogue.toml --index 1")]
+pub(crate) struct Replica {
+    /// The cluster's settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Which of the replicas
+    #[arg(long, value_name = "I")]
+    pub(crate) index: usize,
+    /// Use the addresses of --servers, not those of the settings
+    #[arg(long, hide = true)]
+    pub(crate) addresses_from_servers: bool,
+    /// End when standard input closes, so that no stray process is left behind
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  trialogue status --json")]
+pub(crate) struct Status {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The password comes from --password-stdin, else from TRIALOGUE_PASSWORD, else from a prompt.
+
+Example:
+  echo \"correct horse\" | trialogue create-account alice --password-stdin")]
+pub(crate) struct Account {
+    /// The account's name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Caller {
+    /// Whose session to use, if there are several
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --password-stdin the first line of standard input is the old password, the second the new one. Otherwise they come
+from TRIALOGUE_PASSWORD and TRIALOGUE_NEW_PASSWORD, else from prompts.")]
+pub(crate) struct ChangePassword {
+    /// The account's name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trialogue send --as alice bob \"hello\"
+  git log | trialogue send bob
+  seq 1000 | trialogue send --as alice bob --stdin-lines")]
+pub(crate) struct Send {
+    #[command(flatten)]
+    pub(crate) caller: Caller,
+    /// To whom
+    pub(crate) to: String,
+    /// What; without it, all of standard input
+    #[arg(conflicts_with = "stdin_lines")]
+    pub(crate) text: Option<String>,
+    /// Send each line of standard input as one message, in order, without waiting for each
+    #[arg(long)]
+    pub(crate) stdin_lines: bool,
+    /// Refuse, without effect, when fewer replicas are in sync
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) min_copies: u32,
+    /// Print one JSON object a message: id, copies, replicas
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --after it begins with what the account has not acknowledged yet.
+
+Examples:
+  trialogue listen --as bob
+  trialogue listen --as bob --count 1 --json")]
+pub(crate) struct Listen {
+    #[command(flatten)]
+    pub(crate) caller: Caller,
+    /// Begin after this message
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<u64>,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print one JSON object a message: id, from, to, text, `sent_at`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  trialogue accounts\n  trialogue accounts '^(al|bo)'\n  trialogue accounts --glob 'al*'"
+)]
+pub(crate) struct Accounts {
+    #[command(flatten)]
+    pub(crate) caller: Caller,
+    /// A regular expression, matched anywhere in the name, ignoring case
+    #[arg(value_name = "REGEX", conflicts_with = "glob")]
+    pub(crate) pattern: Option<String>,
+    /// A glob for the whole name: * stands for any characters, ? for one
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) glob: Option<String>,
+    /// Print one JSON object an account: id, name
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Shows the newest messages, oldest first. A deleted account is found by its name, or by '#' and its number.
+
+Example:
+  trialogue history --as alice bob --limit 20")]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) caller: Caller,
+    /// With whom
+    pub(crate) with: String,
+    /// How many messages
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Only messages before this one
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<u64>,
+    /// Print one JSON object a message
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --data the databases are compared row by row; otherwise the replicas at --servers are asked for digests of their
+tables. Writes may go on: the replicas are compared at the same op.
+
+Example:
+  trialogue verify --data ./trialogue-data")]
+pub(crate) struct Verify {
+    /// The folder of `trialogue up`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Use it only when the replicas that were in sync are gone for good. It makes the replica with the longest log (or the one
+that --replica names) the only one in sync, and begins a new history, so that clients learn of the loss.
+
+Example:
+  trialogue recover --data ./trialogue-data --accept-data-loss")]
+pub(crate) struct Recover {
+    /// The folder of `trialogue up`, which must not be running
+    #[arg(long, default_value = "./trialogue-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Which replica; without it, the one with the longest log
+    #[arg(long, value_name = "I")]
+    pub(crate) replica: Option<usize>,
+    /// Accept that messages which were acknowledged may be lost
+    #[arg(long)]
+    pub(crate) accept_data_loss: bool,
+}
+
+fn servers(list: &str) -> Result<Servers, String> {
+    parse_servers(list).map(Servers).map_err(|refusal| refusal.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 =
+        digits.parse().map_err(|_| "write a number and a unit, such as 500ms, 10s or 1m".to_owned())?;
+    let duration = match &text[digits.len()..] {
+        "ms" => Duration::from_millis(number),
+        "s" | "" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err("the unit is not one of ms, s, m".into()),
+    };
+    if duration.is_zero() || duration > Duration::from_hours(24) {
+        return Err("give more than nothing and at most a day".into());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "-1s", "0s", "1h", "99999999m", "1.5s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How a command fails: one line on stderr and an exit code that means something.
+
+use client::ClientError;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Refused, or something broke: exit code 1.
+    Failed(String),
+    /// The arguments do not go together: exit code 2.
+    Usage(String),
+    /// Nobody served in time: exit code 3.
+    NobodyServed(String),
+    /// The problem was reported already: exit code 1.
+    Reported,
+    /// Whoever read our output has gone away; that is no failure.
+    PipeClosed,
+}
+
+impl Failure {
+    /// Prints the line and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        let (line, code) = match self {
+            Self::Failed(line) => (line, 1),
+            Self::Usage(line) => (line, 2),
+            Self::NobodyServed(line) => (line, 3),
+            Self::Reported => return ExitCode::FAILURE,
+            Self::PipeClosed => return ExitCode::SUCCESS,
+        };
+        complain(&line);
+        ExitCode::from(code)
+    }
+
+    /// A fault of whatever kind, with its sentence.
+    pub(crate) fn of(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// One line on stderr.
+pub(crate) fn complain(line: &str) {
+    let line = line.replace('\n', " ");
+    // With stderr gone there is nobody to tell.
+    let _ = writeln!(io::stderr(), "trialogue: {line}");
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NobodyServed { .. } | ClientError::Abandoned => {
+                Self::NobodyServed(error.to_string())
+            }
+            ClientError::Refused { .. } => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Standard input and output are what is left to fail here; files name their paths.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::PipeClosed
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Printing: whole lines, flushed, and nothing that could drive a terminal.
+
+use serde_json::Value;
+use std::io::{self, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Prints a line and flushes it: once this returns, whoever reads has it.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Prints a JSON value on a line of its own.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    line(&value.to_string())
+}
+
+/// A message as JSON.
+pub(crate) fn message_json(message: &client::Message) -> Value {
+    serde_json::json!({
+        "id": message.id,
+        "from": message.from,
+        "to": message.to,
+        "text": message.text,
+        "sent_at": message.sent_at,
+    })
+}
+
+/// A message on one line for people: a text of several lines keeps its lines apart by `⏎`.
+pub(crate) fn message_line(message: &client::Message) -> String {
+    let text = if message.undeliverable {
+        "[not delivered: the account was deleted before]".to_owned()
+    } else {
+        message.text.replace('\n', " ⏎ ").replace('\t', "    ")
+    };
+    format!("{}  {} → {}: {}", clock(message.sent_at), message.from, message.to, plain(&text))
+}
+
+/// Without control characters, whatever a server may send.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The date and time of day (UTC) of a moment given in milliseconds since 1970.
+pub(crate) fn clock(millis: u64) -> String {
+    let since = (UNIX_EPOCH + Duration::from_millis(millis)).duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// The civil date of a day since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn date(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_shown_as_dates() {
+        assert_eq!(clock(0), "1970-01-01 00:00:00");
+        assert_eq!(clock(951_826_210_000), "2000-02-29 12:10:10");
+        assert_eq!(clock(1_767_225_599_000), "2025-12-31 23:59:59");
+    }
+
+    #[test]
+    fn what_could_drive_a_terminal_is_not_printed() {
+        assert_eq!(plain("a\u{1b}[2J\u{7}b\u{9b}"), "a\u{fffd}[2J\u{fffd}b\u{fffd}");
+    }
+}

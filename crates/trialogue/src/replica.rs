@@ -1,0 +1,51 @@
+//! One replica as a process.
+
+use crate::arguments::{Common, Replica};
+use crate::failure::Failure;
+use server::Settings;
+use std::io::Read;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_env("TRIALOGUE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,h2=warn,hyper=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    let addresses = replica.addresses_from_servers.then(|| common.servers.0.clone());
+    let settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let orphaned = replica.until_stdin_closes.then(stdin_closes);
+    let shutdown = async {
+        let orphaned = async {
+            match orphaned {
+                // The thread that watches standard input ends only when that has closed.
+                Some(closed) => drop(closed.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = orphaned => {}
+        }
+    };
+    server::run(settings, replica.index, shutdown).await.map_err(Failure::of)
+}
+
+/// Ready when standard input closes, which is when the process that holds its other end has ended, however it ended.
+fn stdin_closes() -> oneshot::Receiver<()> {
+    let (closed, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while std::io::stdin().lock().read(&mut buffer).is_ok_and(|read| read > 0) {}
+        drop(closed);
+    });
+    receiver
+}

@@ -1,0 +1,90 @@
+//! Status: what each replica says of itself, put beside each other.
+
+use crate::account::client_of;
+use crate::arguments::{Common, Status};
+use crate::failure::Failure;
+use crate::output;
+use client::ReplicaView;
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+
+pub(crate) async fn status(common: &Common, status: &Status) -> Result<(), Failure> {
+    let replicas = client_of(common).replicas().await;
+    if replicas.iter().all(|replica| replica.heartbeat.is_none()) {
+        let servers = common.servers.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        return Err(Failure::NobodyServed(format!(
+            "no replica answers at {servers}; start the service with: trialogue up"
+        )));
+    }
+    let summary = summary(&replicas);
+    if status.json {
+        return Ok(output::json(&summary)?);
+    }
+    Ok(output::line(&table(&summary, &replicas))?)
+}
+
+/// The picture that the newest view and the replicas' own words give.
+pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
+    let newest = replicas
+        .iter()
+        .filter_map(|replica| replica.heartbeat.as_ref())
+        .max_by_key(|heartbeat| heartbeat.view);
+    let in_sync = newest.map(|newest| newest.in_sync.clone()).unwrap_or_default();
+    let each = replicas.iter().enumerate().map(|(index, replica)| {
+        let said = replica.heartbeat.as_ref();
+        let listed = u32::try_from(index).is_ok_and(|index| in_sync.contains(&index));
+        json!({
+            "index": index,
+            "address": replica.address.to_string(),
+            "alive": said.is_some(),
+            "role": said.map(|said| said.role.clone()),
+            "view": said.map(|said| said.view),
+            "op": said.map(|said| said.op),
+            "chain": said.map(|said| HEXLOWER.encode(&said.chain)),
+            "pid": said.map(|said| said.pid),
+            "in_sync": listed,
+            "fault": said.map(|said| said.fault.clone()).filter(|fault| !fault.is_empty()),
+        })
+    });
+    json!({
+        "view": newest.map_or(0, |newest| newest.view),
+        "primary": newest.and_then(|newest| newest.primary),
+        "in_sync": in_sync,
+        "serving": replicas.iter().any(|replica| replica.heartbeat.as_ref().is_some_and(|said| said.serving)),
+        "replicas": each.collect::<Vec<_>>(),
+    })
+}
+
+fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
+    let mut lines = vec![format!(
+        "view {}: {} of {} in sync; {}",
+        summary["view"],
+        summary["in_sync"].as_array().map_or(0, Vec::len),
+        replicas.len(),
+        if summary["serving"] == true { "serving" } else { "nobody serves" }
+    )];
+    lines.push(format!(
+        "{:>7}  {:<21}  {:<9}  {:<7}  {:>6}  {:>10}  {:<8}  {:>8}",
+        "replica", "address", "role", "in sync", "view", "op", "chain", "pid"
+    ));
+    for (index, replica) in replicas.iter().enumerate() {
+        let listed = summary["replicas"][index]["in_sync"] == true;
+        let in_sync = if listed { "yes" } else { "no" };
+        lines.push(match &replica.heartbeat {
+            None => format!("{index:>7}  {:<21}  {:<9}  {in_sync:<7}", replica.address.to_string(), "down"),
+            Some(said) => format!(
+                "{index:>7}  {:<21}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:<8}  {:>8}",
+                replica.address.to_string(),
+                said.role,
+                said.view,
+                said.op,
+                &HEXLOWER.encode(&said.chain)[..8.min(said.chain.len() * 2)],
+                said.pid
+            ),
+        });
+        let fault =
+            replica.heartbeat.as_ref().map(|said| said.fault.as_str()).filter(|fault| !fault.is_empty());
+        lines.extend(fault.map(|fault| format!("         {}", output::plain(fault))));
+    }
+    lines.join("\n")
+}

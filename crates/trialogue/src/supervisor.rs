@@ -1,0 +1,164 @@
+//! The supervisor: starts replicas as child processes, and keeps or loses them as told.
+//!
+//! A child's standard input is a pipe that only this process holds. It closes when this process ends, however it ends,
+//! and then the child ends too: no stray process is left behind.
+
+use crate::failure::Failure;
+use chat::Address;
+use server::{ClusterKey, FolderLock, RunError, Settings};
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+const SETTINGS_FILE: &str = "trialogue.toml";
+const LOCK_FILE: &str = "up.lock";
+const LOG_FILE: &str = "replica.log";
+/// A log larger than this is begun anew with the next start.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long children may take to end by themselves.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// The replicas of one data folder.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    settings: Settings,
+    config: PathBuf,
+    children: Vec<Option<Child>>,
+    _lock: FolderLock,
+}
+
+impl Supervisor {
+    /// Takes the folder, making it if there is none, and checks that the ports are free. Starts nothing yet.
+    pub(crate) fn prepare(data: &Path, port: u16, replicas: u8) -> Result<Self, Failure> {
+        let lock = FolderLock::acquire(data, LOCK_FILE).map_err(Failure::of)?;
+        let data = std::fs::canonicalize(data)
+            .map_err(|error| Failure::Failed(format!("{}: {error}", data.display())))?;
+        let config = data.join(SETTINGS_FILE);
+        let addresses: Vec<Address> = (0..replicas).map(|i| Address::loopback(port + u16::from(i))).collect();
+        for address in &addresses {
+            TcpListener::bind(address.to_string())
+                .map_err(|source| Failure::of(RunError::Listen { address: address.clone(), source }))?;
+        }
+        let settings = Settings::read(&config, Some(addresses)).map_err(Failure::of)?;
+        ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
+        Ok(Self { settings, config, children: (0..replicas).map(|_| None).collect(), _lock: lock })
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Starts one replica.
+    pub(crate) fn start(&mut self, index: usize) -> Result<(), Failure> {
+        let log = self.open_log(index)?;
+        let servers = self.settings.addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        let program = std::env::current_exe().map_err(Failure::of)?;
+        let child = Command::new(program)
+            .args([
+                "replica",
+                "--until-stdin-closes",
+                "--addresses-from-servers",
+                "--servers",
+                &servers,
+                "--index",
+            ])
+            .arg(index.to_string())
+            .arg("--config")
+            .arg(&self.config)
+            // A password that someone gave this process is nothing to its children.
+            .env_remove("TRIALOGUE_PASSWORD")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Ctrl-C on the terminal is for this process, which then ends its children in order.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failure::Failed(format!("replica {index} could not be started: {error}")))?;
+        self.children[index] = Some(child);
+        Ok(())
+    }
+
+    fn open_log(&self, index: usize) -> Result<File, Failure> {
+        use std::os::unix::fs::DirBuilderExt;
+        let folder = self.settings.replica_folder(index);
+        let fault = |error: std::io::Error| Failure::Failed(format!("{}: {error}", folder.display()));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fault)?;
+        let path = folder.join(LOG_FILE);
+        let large = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX);
+        File::options()
+            .create(true)
+            .append(!large)
+            .write(true)
+            .truncate(large)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fault)
+    }
+
+    /// Whether a replica runs, as far as is known.
+    pub(crate) fn runs(&self, index: usize) -> bool {
+        self.children[index].is_some()
+    }
+
+    /// Waits until any child ends. Never ready while none runs.
+    pub(crate) async fn ended(&mut self) -> (usize, std::io::Result<ExitStatus>) {
+        let waits = self.children.iter_mut().enumerate().filter_map(|(index, child)| {
+            let child = child.as_mut()?;
+            Some(Box::pin(async move { (index, child.wait().await) }))
+        });
+        let waits: Vec<_> = waits.collect();
+        if waits.is_empty() {
+            return std::future::pending().await;
+        }
+        let ((index, status), _, rest) = futures_util::future::select_all(waits).await;
+        drop(rest);
+        self.children[index] = None;
+        (index, status)
+    }
+
+    /// Kills one replica as a crash would, and waits for its end.
+    pub(crate) async fn kill(&mut self, index: usize) -> Result<(), Failure> {
+        if let Some(mut child) = self.children[index].take() {
+            child.kill().await.map_err(|error| Failure::Failed(format!("replica {index}: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Ends all children: in order by closing their standard input, and by force once `impatient` is ready or they
+    /// take too long.
+    pub(crate) async fn end(mut self, impatient: impl Future<Output = ()>) {
+        let mut children: Vec<Child> = self.children.iter_mut().filter_map(Option::take).collect();
+        for child in &mut children {
+            drop(child.stdin.take());
+        }
+        let all_ended = async {
+            for child in &mut children {
+                // Whatever its status: it has ended.
+                let _ = child.wait().await;
+            }
+        };
+        let in_order = tokio::select! {
+            () = all_ended => true,
+            () = tokio::time::sleep(END_LIMIT) => false,
+            () = impatient => false,
+        };
+        if !in_order {
+            for child in &mut children {
+                // It may have ended by itself meanwhile.
+                let _ = child.kill().await;
+            }
+        }
+    }
+
+    /// The last line of a replica's log: why it ended, if it said so.
+    pub(crate) fn last_words(&self, index: usize) -> Option<String> {
+        let text = std::fs::read(self.settings.replica_folder(index).join(LOG_FILE)).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        Some(last.strip_prefix("trialogue: ").unwrap_or(last).to_owned())
+    }
+}

@@ -1,0 +1,154 @@
+//! `up`: the whole service on this machine, in one command.
+
+use crate::arguments::{Common, Up};
+use crate::failure::{Failure, complain};
+use crate::output;
+use crate::supervisor::Supervisor;
+use client::{Client, Options};
+use std::process::ExitStatus;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// A replica that ends is started again after this, and later each time it ends soon after.
+const RESTART_FIRST: Duration = Duration::from_millis(200);
+const RESTART_AT_MOST: Duration = Duration::from_secs(10);
+const LIVED_LONG: Duration = Duration::from_secs(10);
+/// How long the service may take to answer before people are told what it waits for.
+const TELL_AFTER: Duration = Duration::from_secs(5);
+
+struct Restart {
+    /// When a replica that has ended is due.
+    due: Option<Instant>,
+    wait: Duration,
+    started: Instant,
+}
+
+pub(crate) async fn up(_: &Common, up: Up) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let mut supervisor = Supervisor::prepare(&up.data, up.port, up.replicas)?;
+    let replicas = usize::from(up.replicas);
+    for index in 0..replicas {
+        supervisor.start(index)?;
+    }
+    let outcome = watch(&mut supervisor, &up, &mut signals).await;
+    supervisor.end(signals.received()).await;
+    outcome
+}
+
+async fn watch(supervisor: &mut Supervisor, up: &Up, signals: &mut Signals) -> Result<(), Failure> {
+    let replicas = usize::from(up.replicas);
+    let new = || Restart { due: None, wait: RESTART_FIRST, started: Instant::now() };
+    let mut restarts: Vec<Restart> = (0..replicas).map(|_| new()).collect();
+    let client = Client::new(supervisor.settings().addresses.clone(), Options { timeout: TELL_AFTER });
+    let mut ready = false;
+    loop {
+        let due = restarts.iter().filter_map(|restart| restart.due).min();
+        let wake = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signals.received() => return Ok(()),
+            (index, status) = supervisor.ended() => {
+                let restart = &mut restarts[index];
+                if restart.started.elapsed() >= LIVED_LONG {
+                    restart.wait = RESTART_FIRST;
+                }
+                let why = why(supervisor, index, status);
+                if up.no_restart {
+                    complain(&format!("replica {index} ended ({why}); it stays down"));
+                    if (0..replicas).all(|index| !supervisor.runs(index)) {
+                        return Err(Failure::Failed("no replica is left".into()));
+                    }
+                } else {
+                    complain(&format!("replica {index} ended ({why}); it is started again"));
+                    restart.due = Some(Instant::now() + restart.wait);
+                    restart.wait = (restart.wait * 2).min(RESTART_AT_MOST);
+                }
+            }
+            () = wake => {
+                for (index, restart) in restarts.iter_mut().enumerate() {
+                    if restart.due.is_some_and(|due| due <= Instant::now()) {
+                        restart.due = None;
+                        restart.started = Instant::now();
+                        supervisor.start(index)?;
+                    }
+                }
+            }
+            served = client.ready(), if !ready => {
+                if served.is_ok() {
+                    ready = true;
+                    output::line(&format!(
+                        "ready: {replicas} replicas at {}; data in {}",
+                        addresses(up),
+                        supervisor.settings().data.display()
+                    ))?;
+                } else {
+                    complain(&waiting(&client).await);
+                }
+            }
+        }
+    }
+}
+
+/// The addresses as `--servers` takes them.
+fn addresses(up: &Up) -> String {
+    let rest: String = (1..u16::from(up.replicas)).map(|i| format!(",{}", up.port + i)).collect();
+    format!("127.0.0.1:{}{rest}", up.port)
+}
+
+/// What the service waits for, in one line.
+async fn waiting(client: &Client) -> String {
+    let replicas = client.replicas().await;
+    let each = replicas.iter().enumerate().map(|(index, replica)| match &replica.heartbeat {
+        None => format!("replica {index} does not answer"),
+        Some(said) if !said.fault.is_empty() => format!("replica {index}: {}", said.fault),
+        Some(said) if said.in_sync.is_empty() => format!("replica {index} waits for a first start of all replicas"),
+        Some(said) if said.in_sync.contains(&said.replica) => format!("replica {index} is a {}", said.role),
+        Some(said) => format!(
+            "replica {index} is not in sync and waits for one of {:?} (if they are gone for good, see: trialogue recover --help)",
+            said.in_sync
+        ),
+    });
+    format!("nobody serves yet: {}", each.collect::<Vec<_>>().join("; "))
+}
+
+fn why(supervisor: &Supervisor, index: usize, status: std::io::Result<ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Err(error) => error.to_string(),
+        Ok(status) => match (status.signal(), status.code()) {
+            (Some(signal), _) => format!("signal {signal}"),
+            (None, Some(0)) => "by itself".into(),
+            (None, _) => supervisor.last_words(index).unwrap_or_else(|| status.to_string()),
+        },
+    }
+}
+
+/// Ctrl-C, and its relatives.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
