@@ -1,1 +1,12 @@
-//! x
+//! What every test with whole processes needs: clusters that can be hurt, people who talk, and the command.
+//!
+//! Each test has its own folder and its own ports, waits for conditions and never for a fixed time, and when it ends, no
+//! process of it is left and no log of it may hold a panic.
+
+#![allow(clippy::unwrap_used, reason = "test support: a failure here is a failed test")]
+
+pub mod cluster;
+pub mod command;
+pub mod people;
+pub mod raw;
+pub mod wait;

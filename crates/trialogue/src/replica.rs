@@ -8,6 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+/// "File size limit exceeded", the same number on Linux and the BSDs.
+const SIGXFSZ: i32 = 25;
+
 pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_env("TRIALOGUE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,h2=warn,hyper=warn"));
@@ -21,6 +24,9 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
     let settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A file that reaches a size limit must fail like a full disk, not end the process: whoever catches the signal gets
+    // an error from the write instead.
+    let _size_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
     let orphaned = replica.until_stdin_closes.then(stdin_closes);
     let shutdown = async {
         let orphaned = async {

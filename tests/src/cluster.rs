@@ -1,0 +1,318 @@
+//! A cluster of real processes in a temporary folder.
+
+use crate::wait::{self, GENEROUS};
+use chat::Address;
+use client::{Client, Options};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// The program under test, beside the tests that cargo has built.
+///
+/// # Panics
+/// If it was not built.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().and_then(Path::parent).unwrap().join("trialogue");
+    assert!(
+        program.exists(),
+        "{} is missing: test the whole workspace, or build it first",
+        program.display()
+    );
+    program
+}
+
+/// Each test process looks for free ports from another place on, and each cluster in it from the next.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// The first of `count` free ports in a row.
+///
+/// # Panics
+/// If there are none.
+pub fn free_ports(count: u16) -> u16 {
+    let start = u16::try_from(std::process::id() % 997).unwrap() * 40;
+    for _ in 0..500 {
+        // Below the range from which the system draws ports for outgoing connections.
+        let first = 10_000 + (start + NEXT_PORT.fetch_add(8, Ordering::Relaxed)) % 22_000;
+        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
+    panic!("no {count} free ports in a row");
+}
+
+/// Replicas that a test can start, kill, pause, starve and wipe one by one.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    port: u16,
+    children: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Three replicas that serve.
+    pub async fn serving() -> Self {
+        Self::serving_with(3, "").await
+    }
+
+    /// So many replicas with these settings, serving and all in sync.
+    pub async fn serving_with(replicas: u8, settings: &str) -> Self {
+        let mut cluster = Self::prepared(replicas, settings);
+        cluster.start_all();
+        cluster.until_all_in_sync().await;
+        cluster
+    }
+
+    /// The folder of so many replicas with these settings; nothing runs yet.
+    pub fn prepared(replicas: u8, settings: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("trialogue-test-").tempdir().unwrap();
+        let port = free_ports(u16::from(replicas));
+        let addresses: Vec<String> =
+            (0..u16::from(replicas)).map(|i| format!("'127.0.0.1:{}'", port + i)).collect();
+        let text = format!("addresses = [{}]\n{settings}\n", addresses.join(", "));
+        std::fs::write(folder.path().join("trialogue.toml"), text).unwrap();
+        let mut key = OpenOptions::new();
+        let mut key =
+            key.create_new(true).write(true).mode(0o600).open(folder.path().join("cluster.key")).unwrap();
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        writeln!(key, "{secret}{secret}").unwrap();
+        Self { folder, port, children: (0..replicas).map(|_| None).collect() }
+    }
+
+    pub fn start(&mut self, i: usize) {
+        assert!(self.children[i].is_none(), "replica {i} runs already");
+        std::fs::create_dir_all(self.replica_folder(i)).unwrap();
+        let log = File::options().create(true).append(true).open(self.log(i)).unwrap();
+        let child = Command::new(program())
+            .arg("replica")
+            .args(["--index", &i.to_string(), "--until-stdin-closes", "--config"])
+            .arg(self.folder.path().join("trialogue.toml"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.children[i] = Some(child);
+    }
+
+    pub fn start_all(&mut self) {
+        for i in 0..self.children.len() {
+            if self.children[i].is_none() {
+                self.start(i);
+            }
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, i: usize) {
+        let mut child = self.children[i].take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// `kill -9` of several at once: all are hit before any end is waited for.
+    pub fn kill_at_once(&mut self, which: &[usize]) {
+        let mut children: Vec<Child> =
+            which.iter().map(|i| self.children[*i].take().expect("it runs")).collect();
+        for child in &mut children {
+            child.kill().unwrap();
+        }
+        for child in &mut children {
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn kill_all(&mut self) {
+        let running: Vec<usize> = (0..self.children.len()).filter(|i| self.children[*i].is_some()).collect();
+        self.kill_at_once(&running);
+    }
+
+    /// Waits until a replica ends by itself, and says how.
+    pub async fn until_ended(&mut self, i: usize) -> std::process::ExitStatus {
+        let mut child = self.children[i].take().expect("it runs");
+        let mut status = None;
+        wait::until("the process ends", async || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// Closes a replica's standard input, as the end of its supervisor does.
+    pub fn orphan(&mut self, i: usize) {
+        drop(self.children[i].as_mut().expect("it runs").stdin.take());
+    }
+
+    pub fn pause(&self, i: usize) {
+        kill_process(self.pid(i), Signal::STOP).unwrap();
+    }
+
+    pub fn resume(&self, i: usize) {
+        kill_process(self.pid(i), Signal::CONT).unwrap();
+    }
+
+    /// From now on no file of that replica can grow beyond `bytes`: its disk is full.
+    pub fn limit_files(&self, i: usize, bytes: Option<u64>) {
+        prlimit(Some(self.pid(i)), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    }
+
+    /// Removes a replica's folder.
+    pub fn wipe(&self, i: usize) {
+        assert!(self.children[i].is_none(), "replica {i} runs");
+        std::fs::remove_dir_all(self.replica_folder(i)).unwrap();
+    }
+
+    fn pid(&self, i: usize) -> Pid {
+        let child = self.children[i].as_ref().expect("it runs");
+        Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
+    pub fn replicas(&self) -> usize {
+        self.children.len()
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn replica_folder(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("replica-{i}"))
+    }
+
+    pub fn database(&self, i: usize) -> PathBuf {
+        self.replica_folder(i).join("chat.db")
+    }
+
+    /// A plain SQL connection to a replica's database.
+    pub fn sql(&self, i: usize) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.database(i)).unwrap();
+        connection.busy_timeout(GENEROUS).unwrap();
+        connection
+    }
+
+    fn log(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("replica-{i}.log"))
+    }
+
+    /// Everything that a replica has logged.
+    pub fn log_text(&self, i: usize) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log(i)).unwrap_or_default()).into_owned()
+    }
+
+    pub fn address(&self, i: usize) -> Address {
+        Address::loopback(self.port + u16::try_from(i).unwrap())
+    }
+
+    /// As `--servers` takes it.
+    pub fn servers(&self) -> String {
+        (0..self.replicas()).map(|i| self.address(i).to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn client(&self) -> Client {
+        self.client_within(GENEROUS)
+    }
+
+    pub fn client_within(&self, timeout: Duration) -> Client {
+        Client::new((0..self.replicas()).map(|i| self.address(i)).collect(), Options { timeout })
+    }
+
+    /// What `trialogue status --json` says; null if nobody answers.
+    pub async fn status(&self) -> Value {
+        let servers = self.servers();
+        let output = tokio::task::spawn_blocking(move || {
+            Command::new(program()).args(["status", "--json", "--servers", &servers]).output().unwrap()
+        });
+        serde_json::from_slice(&output.await.unwrap().stdout).unwrap_or(Value::Null)
+    }
+
+    /// The index of the replica that serves now.
+    pub async fn primary(&self) -> usize {
+        let mut primary = None;
+        wait::until("somebody serves", async || {
+            for i in 0..self.replicas() {
+                let serves = self.heartbeat(i).await.is_some_and(|heartbeat| heartbeat.serving);
+                if serves {
+                    primary = Some(i);
+                }
+            }
+            primary.is_some()
+        })
+        .await;
+        primary.unwrap()
+    }
+
+    pub async fn heartbeat(&self, i: usize) -> Option<api::v1::HeartbeatResponse> {
+        let options = Options { timeout: Duration::from_secs(1) };
+        let replicas = Client::new(vec![self.address(i)], options).replicas().await;
+        let own = replicas.into_iter().find(|replica| replica.address == self.address(i));
+        own.and_then(|replica| replica.heartbeat)
+    }
+
+    pub async fn until_serves(&self, i: usize) {
+        wait::until(&format!("replica {i} serves"), async || {
+            self.heartbeat(i).await.is_some_and(|heartbeat| heartbeat.serving)
+        })
+        .await;
+    }
+
+    /// Waits until exactly these are in sync, by the word of the one that serves.
+    pub async fn until_in_sync(&self, wanted: &[u32]) {
+        wait::until(&format!("{wanted:?} are in sync"), async || {
+            for i in 0..self.replicas() {
+                if self
+                    .heartbeat(i)
+                    .await
+                    .is_some_and(|heartbeat| heartbeat.serving && heartbeat.in_sync == wanted)
+                {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+    }
+
+    pub async fn until_all_in_sync(&self) {
+        let all: Vec<u32> = (0..u32::try_from(self.replicas()).unwrap()).collect();
+        self.until_in_sync(&all).await;
+    }
+
+    /// Asserts that all replicas hold the same rows.
+    pub async fn assert_same(&self) {
+        let data = self.data().to_owned();
+        let output = tokio::task::spawn_blocking(move || {
+            Command::new(program()).args(["verify", "--data"]).arg(data).output().unwrap()
+        });
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
+        let panicked: Vec<usize> =
+            (0..self.replicas()).filter(|i| self.log_text(*i).contains("panicked")).collect();
+        if std::thread::panicking() || !panicked.is_empty() {
+            for i in 0..self.replicas() {
+                let text = self.log_text(i);
+                let tail: Vec<&str> = text.lines().rev().take(25).collect();
+                eprintln!("--- replica {i}, last lines:");
+                tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+        assert!(std::thread::panicking() || panicked.is_empty(), "replicas {panicked:?} have panicked");
+    }
+}
