@@ -3,7 +3,8 @@
 //! Each test has its own folder and its own ports, waits for conditions and never for a fixed time, and when it ends, no
 //! process of it is left and no log of it may hold a panic.
 
-#![allow(clippy::unwrap_used, reason = "test support: a failure here is a failed test")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test support: a failure here is a failed test")]
+#![allow(missing_docs, reason = "the names say it; what is surprising has its comment")]
 
 pub mod cluster;
 pub mod command;

@@ -389,7 +389,7 @@ impl Primary {
             (SwapOutcome::Superseded(view), _) => {
                 self.step_down(common, now, StepDownReason::Superseded);
                 common.adopt(&view);
-                Next::Follow { heard_at: now, stand_not_before: now }
+                Next::Follow { heard_at: now, stand_not_before: now, following: None }
             }
             (SwapOutcome::Unknown, swap) => {
                 // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
@@ -427,7 +427,7 @@ impl Primary {
             common.send(peer, Message::HandedOver { view: self.view.clone() });
         }
         self.step_down(common, now, StepDownReason::HandedOver);
-        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience }
+        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience, following: None }
     }
 
     /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
@@ -460,7 +460,7 @@ impl Primary {
         for peer in self.view.in_sync.without(common.me).iter() {
             common.send(peer, Message::Resigned { number });
         }
-        Next::Follow { heard_at: now, stand_not_before: now }
+        Next::Follow { heard_at: now, stand_not_before: now, following: None }
     }
 
     /// Does whatever can be done now.

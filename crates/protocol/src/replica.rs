@@ -53,6 +53,8 @@ pub(crate) enum Next<F> {
     Follow {
         heard_at: Time,
         stand_not_before: Time,
+        /// The stream on which this replica has shown its position, if nothing was said since that makes it void.
+        following: Option<(ReplicaIndex, StreamId)>,
     },
     /// Become a secondary and look at this message as one.
     FollowThen {
@@ -294,7 +296,7 @@ impl<F: Fact> Replica<F> {
     fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
         match &mut self.role {
             Role::Starting(starting) => starting.on_stream_closed(peer),
-            Role::Secondary(secondary) => secondary.on_stream_closed(peer, stream),
+            Role::Secondary(secondary) => secondary.on_stream_closed(now, peer, stream),
             Role::Takeover(takeover) => takeover.on_stream_closed(peer, stream),
             Role::Primary(primary) => primary.on_stream_closed(&mut self.common, now, peer),
             Role::Halted(_) => {}
@@ -421,15 +423,15 @@ impl<F: Fact> Replica<F> {
         for peer in self.common.connected().iter() {
             self.common.disconnect(peer);
         }
-        Next::Follow { heard_at: now, stand_not_before: now }
+        Next::Follow { heard_at: now, stand_not_before: now, following: None }
     }
 
     fn turn(&mut self, now: Time, next: Next<F>) {
         let common = &mut self.common;
         self.role = match next {
             Next::Stay => return,
-            Next::Follow { heard_at, stand_not_before } => {
-                Role::Secondary(Secondary::new(common, heard_at, stand_not_before, None, now))
+            Next::Follow { heard_at, stand_not_before, following } => {
+                Role::Secondary(Secondary::new(common, heard_at, stand_not_before, following, now))
             }
             Next::FollowThen { heard_at, stand_not_before, following, peer, stream, message } => {
                 let mut secondary = Secondary::new(common, heard_at, stand_not_before, following, now);

@@ -152,6 +152,8 @@ impl<F: Fact> Secondary<F> {
         self.following = Some((peer, stream));
         self.show = Some(number);
         self.heard_at = now;
+        // Whoever calls is about to lead: it is left the time for that, for as long as its stream lives.
+        self.stand_not_before = now + common.timing.grace;
     }
 
     /// Whether a message of the leader of `view` counts: not from an older view than promised, and only on the stream
@@ -261,9 +263,10 @@ impl<F: Fact> Secondary<F> {
         self.pending.clear();
     }
 
-    pub(crate) fn on_stream_closed(&mut self, peer: ReplicaIndex, stream: StreamId) {
+    pub(crate) fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
         if self.following == Some((peer, stream)) {
             self.unfollow();
+            self.stand_not_before = now;
         }
         self.fetches.retain(|_, (_, reader, _)| *reader != stream);
     }

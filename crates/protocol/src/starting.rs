@@ -93,7 +93,11 @@ impl Starting {
                 if !common.in_sync() {
                     common.note(Note::WaitingToBeLevelled);
                 }
-                Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience }
+                Next::Follow {
+                    heard_at: now,
+                    stand_not_before: now + common.timing.patience,
+                    following: None,
+                }
             }
             RegisterRead::Empty if common.position.op > Op(0) => Next::Halt(HaltReason::RegisterLost),
             RegisterRead::Empty => {

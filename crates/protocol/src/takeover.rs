@@ -185,7 +185,7 @@ impl Takeover {
 
     fn learn<F: Fact>(&self, common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
         common.adopt(view);
-        Next::Follow { heard_at: now, stand_not_before: now }
+        Next::Follow { heard_at: now, stand_not_before: now, following: None }
     }
 
     fn follow_then<F: Fact>(
@@ -208,7 +208,11 @@ impl Takeover {
 
     /// Leaves the lead to someone lower, for a whole grace; what is known of the old lease stays known.
     fn give_way<F: Fact>(&self, common: &Common<F>, now: Time) -> Next<F> {
-        Next::Follow { heard_at: self.heard_at(common), stand_not_before: now + common.timing.grace }
+        Next::Follow {
+            heard_at: self.heard_at(common),
+            stand_not_before: now + common.timing.grace,
+            following: self.following,
+        }
     }
 
     /// When the old primary last gave word.

@@ -119,3 +119,26 @@ fn no_schedule_loses_an_acknowledged_entry_or_reads_the_past() {
     println!("{schedules} schedules: {acknowledged} words acknowledged, {views} views, nothing lost");
     assert!(acknowledged > 0 && views > 0, "the schedules exercised nothing");
 }
+
+/// Two suspicions at once: replica 1 calls replica 2 in the very moment in which that one stands by itself. It once left
+/// the lead to replica 1 and forgot that it followed it; the new primary then waited a whole acknowledgement limit.
+#[test]
+fn two_suspicions_at_once_cost_no_time_limit() {
+    const GAP_MAX: Duration = Duration::from_millis(150);
+    for seed in 0..400 {
+        let mut world = World::new(3, Some(seed));
+        (0..3).for_each(|i| world.start(i));
+        world.run_for(Duration::from_millis(400));
+        assert!(world.write("before"), "seed {seed}: nobody serves");
+        world.run_for(Duration::from_millis(50));
+        world.crash(0);
+        let crashed = world.now;
+        let mut word = 0;
+        while !world.acknowledged.iter().any(|word| word.starts_with("after")) {
+            world.run_for(Duration::from_millis(5));
+            word += 1;
+            world.write(&format!("after {word}"));
+            assert!(world.now - crashed < GAP_MAX, "seed {seed}: no word for {GAP_MAX:?}\n{}", world.trace);
+        }
+    }
+}

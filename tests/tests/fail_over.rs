@@ -1,0 +1,191 @@
+//! Replicas die or hang while people talk.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use std::time::{Duration, Instant};
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::people::{Listener, PASSWORD, Person, Writer, longest_gap};
+use whole_process_tests::wait;
+
+/// What SQLite needs to read a database, and hardly anything to write to it.
+const SMALL_DISK_BYTES: u64 = 36 * 1024;
+
+struct Talk {
+    cluster: Cluster,
+    alice: Person,
+    listener: Listener,
+    writer: Writer,
+}
+
+/// Alice writes to bob without pause, bob listens.
+async fn talk(cluster: Cluster, pipelined: bool) -> Talk {
+    let alice = Person::register(&cluster, "alice").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let listener = Listener::open(&bob).await;
+    let writer = if pipelined { Writer::pipelined(&alice, "bob") } else { Writer::one_by_one(&alice, "bob") };
+    writer.until_more(50).await;
+    Talk { cluster, alice, listener, writer }
+}
+
+impl Talk {
+    /// Ends the talk: everything acknowledged was heard, once and in order. Gives the longest gap.
+    async fn end(self) -> (Cluster, Duration) {
+        self.writer.until_more(50).await;
+        let acknowledged = self.writer.stop().await;
+        self.listener.assert_heard_exactly(&acknowledged).await;
+        (self.cluster, longest_gap(&acknowledged))
+    }
+}
+
+#[tokio::test]
+async fn any_two_of_three_may_be_killed_at_once() {
+    for (dead, alive) in [([0, 1], 2), ([0, 2], 1), ([1, 2], 0)] {
+        for pipelined in [false, true] {
+            let mut talk = talk(Cluster::serving().await, pipelined).await;
+            talk.cluster.kill_at_once(&dead);
+            talk.cluster.until_serves(alive).await;
+            let (mut cluster, _) = talk.end().await;
+            cluster.start_all();
+            cluster.until_all_in_sync().await;
+            cluster.assert_same().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_after_the_other_may_be_killed_while_many_messages_are_in_flight() {
+    let mut talk = talk(Cluster::serving().await, true).await;
+    for primary in [0, 1] {
+        talk.cluster.kill(primary);
+        talk.writer.until_more(500).await;
+    }
+    talk.end().await;
+}
+
+#[tokio::test]
+async fn the_last_replica_knows_what_the_first_ones_were_told() {
+    let mut cluster = Cluster::serving().await;
+    let early = Person::register(&cluster, "early").await;
+    cluster.kill(0);
+    let late = Person::register(&cluster, "late").await;
+    cluster.kill(1);
+    cluster.until_serves(2).await;
+    for name in ["early", "late"] {
+        let refused = early.client.create_account(name, PASSWORD).await.unwrap_err();
+        assert!(refused.is_refused_for("NAME_TAKEN"), "{refused}");
+        early.client.login(name, PASSWORD).await.unwrap();
+        let refused = early.client.login(name, "wrong password").await.unwrap_err();
+        assert!(refused.is_refused_for("WRONG_CREDENTIALS"), "{refused}");
+    }
+    // The sessions from before still work.
+    early.send("late", "still here").await;
+    assert_eq!(late.hear_texts(1).await, ["still here"]);
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_is_replaced_and_says_nothing_of_the_past_when_it_wakes() {
+    let talk = talk(Cluster::serving().await, false).await;
+    let cluster = &talk.cluster;
+    // A client that knows only the old primary.
+    let only_old =
+        client::Client::new(vec![cluster.address(0)], client::Options { timeout: Duration::from_secs(1) });
+    only_old.ready().await.unwrap();
+    let token = talk.alice.token.clone();
+    let mut raw = whole_process_tests::raw::chat(cluster, 0).await;
+
+    cluster.pause(0);
+    let paused = Instant::now();
+    cluster.until_serves(1).await;
+    let until_served = paused.elapsed();
+    println!("a paused primary was replaced after {} ms", until_served.as_millis());
+    assert!(until_served < Duration::from_secs(3), "another served only after {until_served:?}");
+    talk.writer.until_more(10).await;
+
+    // These calls wait in the old primary's sockets until it wakes.
+    let history = api::v1::ListMessagesRequest { with: "bob".into(), page_size: 1, ..Default::default() };
+    let read = tokio::spawn({
+        let (mut raw, token) = (raw.clone(), token.clone());
+        async move { raw.list_messages(whole_process_tests::raw::signed(history, &token)).await }
+    });
+    let message = api::v1::SendMessageRequest {
+        request_id: whole_process_tests::raw::id(),
+        to: "alice".into(),
+        text: "to the past".into(),
+        min_copies: 0,
+    };
+    let send = tokio::spawn({
+        let token = token.clone();
+        async move { raw.send_message(whole_process_tests::raw::signed(message, &token)).await }
+    });
+    talk.writer.until_more(50).await;
+    cluster.resume(0);
+    for answer in [read.await.unwrap().map(drop), send.await.unwrap().map(drop)] {
+        let status = answer.expect_err("the old primary answers nothing");
+        assert_eq!(whole_process_tests::raw::reason(&status), "NOT_PRIMARY", "{status}");
+    }
+    // It rejoins, and has its place back.
+    cluster.until_all_in_sync().await;
+    cluster.until_serves(0).await;
+    let (cluster, _) = talk.end().await;
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn a_secondary_that_hangs_is_left_out_after_the_acknowledgement_limit_and_comes_back() {
+    let talk = talk(Cluster::serving().await, false).await;
+    talk.cluster.pause(1);
+    talk.cluster.until_in_sync(&[0, 2]).await;
+    talk.writer.until_more(50).await;
+    talk.cluster.resume(1);
+    talk.cluster.until_all_in_sync().await;
+    let (cluster, gap) = talk.end().await;
+    println!("a paused secondary cost the writer {} ms", gap.as_millis());
+    // The limit is 1 s; the rest is for a machine that does many other things.
+    assert!(gap < Duration::from_millis(2000), "the writer waited {gap:?}");
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn a_secondary_whose_disk_is_full_leaves_says_why_and_comes_back() {
+    let talk = talk(Cluster::serving().await, false).await;
+    let cluster = &talk.cluster;
+    cluster.limit_files(1, Some(SMALL_DISK_BYTES));
+    cluster.until_in_sync(&[0, 2]).await;
+    wait::until("it says why", async || {
+        cluster.heartbeat(1).await.is_some_and(|said| !said.fault.is_empty())
+    })
+    .await;
+    let fault = cluster.heartbeat(1).await.unwrap().fault;
+    println!("replica 1 says: {fault}");
+    assert!(fault.contains("chat.db"), "{fault}");
+    talk.writer.until_more(50).await;
+    cluster.limit_files(1, None);
+    cluster.until_all_in_sync().await;
+    let (cluster, _) = talk.end().await;
+    assert_eq!(cluster.heartbeat(1).await.unwrap().fault, "");
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn a_primary_whose_disk_is_full_gives_way_and_nothing_is_lost() {
+    let talk = talk(Cluster::serving().await, true).await;
+    let cluster = &talk.cluster;
+    cluster.limit_files(0, Some(SMALL_DISK_BYTES));
+    cluster.until_serves(1).await;
+    talk.writer.until_more(50).await;
+    assert!(cluster.heartbeat(0).await.unwrap().fault.contains("chat.db"));
+    cluster.limit_files(0, None);
+    cluster.until_all_in_sync().await;
+    cluster.until_serves(0).await;
+    let (cluster, _) = talk.end().await;
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn replicas_end_with_their_supervisor() {
+    let mut cluster = Cluster::serving().await;
+    for i in 0..3 {
+        cluster.orphan(i);
+        assert!(cluster.until_ended(i).await.success());
+    }
+}
