@@ -1,6 +1,7 @@
 //! A cluster of real processes in a temporary folder.
 
 use crate::wait::{self, GENEROUS};
+use api::v1::chat_client::ChatClient;
 use chat::Address;
 use client::{Client, Options};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+
+/// A replica that does not answer a heartbeat in this time is taken for silent.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The program under test, beside the tests that cargo has built.
 ///
@@ -249,11 +253,13 @@ impl Cluster {
         primary.unwrap()
     }
 
+    /// What one replica says of itself; `None` if it does not answer.
     pub async fn heartbeat(&self, i: usize) -> Option<api::v1::HeartbeatResponse> {
-        let options = Options { timeout: Duration::from_secs(1) };
-        let replicas = Client::new(vec![self.address(i)], options).replicas().await;
-        let own = replicas.into_iter().find(|replica| replica.address == self.address(i));
-        own.and_then(|replica| replica.heartbeat)
+        let endpoint =
+            tonic::transport::Endpoint::from_shared(format!("http://{}", self.address(i))).unwrap();
+        let endpoint = endpoint.connect_timeout(ANSWER_LIMIT).timeout(ANSWER_LIMIT);
+        let mut chat = ChatClient::new(endpoint.connect().await.ok()?);
+        Some(chat.heartbeat(api::v1::HeartbeatRequest {}).await.ok()?.into_inner())
     }
 
     pub async fn until_serves(&self, i: usize) {

@@ -36,8 +36,8 @@ impl Timing {
     /// The spans that suit one machine or one data centre.
     pub const DEFAULT: Self = Self {
         beat_every: Duration::from_millis(100),
-        lease: Duration::from_millis(700),
-        grace: Duration::from_millis(1500),
+        lease: Duration::from_millis(600),
+        grace: Duration::from_millis(1200),
         acknowledgement_limit: Duration::from_millis(1000),
         probe_wait: Duration::from_millis(200),
         call_wait: Duration::from_millis(300),

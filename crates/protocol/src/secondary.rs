@@ -346,14 +346,18 @@ impl<F: Fact> Secondary<F> {
 
     fn should_stand(&self, common: &Common<F>, now: Time) -> bool {
         let Some(view) = &common.view else { return false };
-        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() || now < self.stand_not_before {
+        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() {
             return false;
         }
         let primary = view.primary();
-        primary == common.me
-            || self.released
+        if primary == common.me {
+            // Handed over to me, or led by an earlier run of this process: nobody else is to be waited for.
+            return true;
+        }
+        let lost = self.released
             || !common.streams.contains_key(&primary)
-            || now >= self.heard_at + common.timing.grace
+            || now >= self.heard_at + common.timing.grace;
+        lost && now >= self.stand_not_before
     }
 
     pub(crate) fn deadlines(&self, common: &Common<F>) -> [Option<Time>; 4] {

@@ -22,7 +22,7 @@ use protocol::{Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing}
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Readers, StoreError, Writer, move_aside};
+use store::{LogRetention, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -87,7 +87,8 @@ pub async fn run(
     let _lock = FolderLock::acquire(&folder, LOCK_FILE)?;
     let key = ClusterKey::read(&settings.key_file())?;
     let register: Arc<dyn ViewRegister> = Arc::new(FileRegister::open(&settings.register_folder())?);
-    let writer = open_store(&settings, index)?;
+    let retention = LogRetention::keep(settings.log_entries_max);
+    let writer = open_store(&settings, index, &retention)?;
     let address = settings.addresses[index].clone();
     let listener = TcpListener::bind(address.to_string())
         .await
@@ -97,7 +98,7 @@ pub async fn run(
     let readers = Arc::new(Readers::new(&path));
     let stored = writer.identity();
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
-    let store = store_thread::start(writer, path, settings.log_entries_max, readers.clone(), answers.clone())
+    let store = store_thread::start(writer, path, retention.clone(), readers.clone(), answers.clone())
         .map_err(|error| RunError::Service(error.to_string()))?;
     let identity = Identity {
         index: me,
@@ -111,7 +112,7 @@ pub async fn run(
     let (published, seen) = watch::channel(Published { status, fault: None, halted: None });
     let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), settings.addresses.clone()));
     let delivery = Arc::new(Delivery::default());
-    let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), folder };
+    let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let peers = Peers::new(me, replicas, key.clone(), answers.clone());
     info!(%address, position = %stored.position, "starts");
 
@@ -226,13 +227,13 @@ async fn beat_while_leased(gateway: Arc<Gateway>, beat: watch::Sender<u64>) {
 
 /// Opens the database. A damaged one is moved aside, and a new one takes its place, which is in sync with nothing until
 /// the primary has brought it level.
-fn open_store(settings: &Settings, index: usize) -> Result<Writer, StoreError> {
+fn open_store(settings: &Settings, index: usize, retention: &LogRetention) -> Result<Writer, StoreError> {
     let path = settings.database(index);
-    match Writer::open(&path, settings.log_entries_max) {
+    match Writer::open(&path, retention.clone()) {
         Err(StoreError::Corrupt { path, what }) => {
             let aside = move_aside(&path, "damaged", clock::wall())?;
             warn!("{} was damaged ({what}); it was moved to {}", path.display(), aside.display());
-            Writer::open(&path, settings.log_entries_max)
+            Writer::open(&path, retention.clone())
         }
         opened => opened,
     }

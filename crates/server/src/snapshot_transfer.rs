@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{Readers, StoreError, check_snapshot};
+use store::{LogRetention, Readers, StoreError, check_snapshot};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -48,6 +48,7 @@ pub(crate) struct SnapshotSource {
     pub(crate) me: ReplicaIndex,
     pub(crate) key: ClusterKey,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) retention: LogRetention,
     /// Where the copy is made before it is sent.
     pub(crate) folder: PathBuf,
 }
@@ -55,12 +56,16 @@ pub(crate) struct SnapshotSource {
 impl SnapshotSource {
     /// Copies the database and sends the copy, while writes go on.
     pub(crate) async fn send(&self) -> Result<Chunks, Status> {
-        let (readers, folder) = (self.readers.clone(), self.folder.clone());
+        let (readers, retention, folder) =
+            (self.readers.clone(), self.retention.clone(), self.folder.clone());
         let copied = tokio::task::spawn_blocking(move || {
             // Inside the replica's own folder, so that it is as private as the database; gone when it is dropped.
             let copy = tempfile::Builder::new().prefix("outgoing-").tempdir_in(&folder);
             let copy = copy.map_err(|source| TransferError::File { path: folder, source })?;
-            readers.read(|reader| reader.snapshot_to(&copy.path().join("chat.db")))?;
+            readers.read(|reader| {
+                retention.hold(reader.head()?);
+                reader.snapshot_to(&copy.path().join("chat.db"))
+            })?;
             Ok::<_, TransferError>(copy)
         });
         let copy = copied.await.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {

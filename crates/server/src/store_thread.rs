@@ -6,7 +6,7 @@ use protocol::{DatabaseId, Entry, Position, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use store::{Context, Executed, Readers, StoreError, Writer, swap_in};
+use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
 
 /// What the driver asks of the store.
@@ -70,7 +70,7 @@ pub(crate) enum StoreAnswer {
 struct StoreThread {
     writer: Writer,
     path: PathBuf,
-    log_entries_max: u64,
+    retention: LogRetention,
     readers: Arc<Readers>,
 }
 
@@ -78,12 +78,12 @@ struct StoreThread {
 pub(crate) fn start(
     writer: Writer,
     path: PathBuf,
-    log_entries_max: u64,
+    retention: LogRetention,
     readers: Arc<Readers>,
     answers: mpsc::Sender<Incoming>,
 ) -> std::io::Result<Sender<Command>> {
     let (commands, received) = channel();
-    let thread = StoreThread { writer, path, log_entries_max, readers };
+    let thread = StoreThread { writer, path, retention, readers };
     std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
     Ok(commands)
 }
@@ -134,7 +134,7 @@ impl StoreThread {
         let swapped = readers.while_closed(|| {
             self.writer.close()?;
             swap_in(incoming, &self.path)?;
-            self.writer = Writer::open(&self.path, self.log_entries_max)?;
+            self.writer = Writer::open(&self.path, self.retention.clone())?;
             Ok(self.writer.identity())
         });
         match swapped {

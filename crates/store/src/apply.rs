@@ -2,6 +2,7 @@
 //!
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
+use crate::retention::LogRetention;
 use chat::{Fact, REQUEST_KEPT_FOR, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
 use rusqlite::{Connection, params};
@@ -13,7 +14,7 @@ const TIDY_EVERY: u64 = 1024;
 pub(crate) fn apply(
     connection: &Connection,
     entry: &Entry<Record>,
-    log_entries_max: u64,
+    retention: &LogRetention,
 ) -> Result<(), rusqlite::Error> {
     let op = entry.op.0.cast_signed();
     let record = &entry.fact;
@@ -30,7 +31,7 @@ pub(crate) fn apply(
     }
     apply_fact(connection, op, record)?;
     if entry.op.0.is_multiple_of(TIDY_EVERY) {
-        tidy(connection, entry, log_entries_max)?;
+        tidy(connection, entry, retention)?;
     }
     Ok(())
 }
@@ -119,11 +120,15 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
     Ok(())
 }
 
-fn tidy(connection: &Connection, entry: &Entry<Record>, log_entries_max: u64) -> Result<(), rusqlite::Error> {
+fn tidy(
+    connection: &Connection,
+    entry: &Entry<Record>,
+    retention: &LogRetention,
+) -> Result<(), rusqlite::Error> {
     let forgotten = entry.fact.at().minus(REQUEST_KEPT_FOR);
     connection.prepare_cached("DELETE FROM requests WHERE at < ?1")?.execute([millis(forgotten)])?;
-    let pruned = entry.op.0.saturating_sub(log_entries_max);
-    connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.cast_signed()])?;
+    let pruned = retention.prune_up_to(entry.op);
+    connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;
     Ok(())
 }
 

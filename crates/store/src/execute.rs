@@ -5,6 +5,7 @@
 
 use crate::apply::{apply, millis};
 use crate::error::StoreError;
+use crate::retention::LogRetention;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REQUEST_AGE_MAX, Record, Refusal,
     Request, RequestMark, SessionId, TokenHash, UserName,
@@ -59,7 +60,7 @@ pub(crate) fn execute(
     start: Position,
     last_at: Millis,
     context: &Context,
-    log_entries_max: u64,
+    retention: &LogRetention,
 ) -> Result<Executed, StoreError> {
     let sql = StoreError::sqlite(path);
     // Time in entries never runs backwards, whatever the clocks of successive primaries do.
@@ -73,7 +74,7 @@ pub(crate) fn execute(
             Ok(Decision::Happens(fact, answer)) => {
                 let mark = RequestMark { id: request.id, digest: request.action.digest(), answer };
                 let entry = end.follow(Record::new(at, Some(mark), fact));
-                apply(connection, &entry, log_entries_max).map_err(&sql)?;
+                apply(connection, &entry, retention).map_err(&sql)?;
                 end = entry.position();
                 entries.push(entry);
                 Ok(answer)

@@ -10,6 +10,7 @@ mod error;
 mod execute;
 mod file;
 mod reader;
+mod retention;
 mod snapshot;
 mod writer;
 
@@ -18,5 +19,6 @@ pub use error::StoreError;
 pub use execute::{Context, Executed};
 pub use file::{Identity, move_aside, open_existing_read_only};
 pub use reader::{Account, LogPiece, Message, Reader, Readers, Session};
+pub use retention::LogRetention;
 pub use snapshot::{check_snapshot, swap_in};
 pub use writer::Writer;

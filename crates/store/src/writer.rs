@@ -4,6 +4,7 @@ use crate::apply::apply;
 use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
 use crate::file::{self, Identity};
+use crate::retention::LogRetention;
 use chat::{Fact, HistoryId, Millis, Record, Request};
 use protocol::{Entry, Position};
 use rusqlite::Connection;
@@ -15,17 +16,16 @@ pub struct Writer {
     connection: Connection,
     path: PathBuf,
     identity: Identity,
-    log_entries_max: u64,
+    retention: LogRetention,
     /// Where the log ends once the open transaction is committed.
     open: Option<Identity>,
 }
 
 impl Writer {
-    /// Opens the database, creating it if there is none. Its log keeps at least `log_entries_max` entries for replicas
-    /// that return.
-    pub fn open(path: &Path, log_entries_max: u64) -> Result<Self, StoreError> {
+    /// Opens the database, creating it if there is none.
+    pub fn open(path: &Path, retention: LogRetention) -> Result<Self, StoreError> {
         let (connection, identity) = file::open(path)?;
-        Ok(Self { connection, path: path.to_owned(), identity, log_entries_max, open: None })
+        Ok(Self { connection, path: path.to_owned(), identity, retention, open: None })
     }
 
     /// Who the database is and where its durable log ends.
@@ -40,15 +40,8 @@ impl Writer {
     pub fn execute(&mut self, requests: &[Request], context: &Context) -> Result<Executed, StoreError> {
         self.begin()?;
         let Identity { position, last_at, database } = self.identity;
-        let executed = execute(
-            &self.connection,
-            &self.path,
-            requests,
-            position,
-            last_at,
-            context,
-            self.log_entries_max,
-        )?;
+        let executed =
+            execute(&self.connection, &self.path, requests, position, last_at, context, &self.retention)?;
         let last = executed.entries.last();
         self.open = Some(Identity {
             database,
@@ -89,7 +82,7 @@ impl Writer {
         };
         self.begin()?;
         for entry in entries {
-            apply(&self.connection, entry, self.log_entries_max).map_err(StoreError::sqlite(&self.path))?;
+            apply(&self.connection, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
         }
         let last_at = entries.last().map_or(last_at, |entry| entry.fact.at());
         self.open = Some(Identity { database, position: end, last_at });

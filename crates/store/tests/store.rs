@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use protocol::Position;
 use std::path::Path;
 use store::{
-    Context, Reader, Readers, StoreError, Writer, check_snapshot, compare, open_existing_read_only, swap_in,
+    Context, LogRetention, Reader, Readers, StoreError, Writer, check_snapshot, compare,
+    open_existing_read_only, swap_in,
 };
 use uuid::Uuid;
 
@@ -74,8 +75,8 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let primary = Writer::open(&folder.path().join("a/chat.db"), 1000).unwrap();
-        let secondary = Writer::open(&folder.path().join("b/chat.db"), 1000).unwrap();
+        let primary = Writer::open(&folder.path().join("a/chat.db"), LogRetention::keep(1000)).unwrap();
+        let secondary = Writer::open(&folder.path().join("b/chat.db"), LogRetention::keep(1000)).unwrap();
         Self { folder, primary, secondary }
     }
 
@@ -259,7 +260,8 @@ fn what_is_not_committed_is_gone_and_what_is_committed_stays() {
     );
     let Pair { folder, primary, secondary } = pair;
     drop(primary);
-    let mut pair = Pair { primary: Writer::open(&path, 1000).unwrap(), folder, secondary };
+    let mut pair =
+        Pair { primary: Writer::open(&path, LogRetention::keep(1000)).unwrap(), folder, secondary };
     assert_eq!(pair.primary.identity().position, before);
     pair.run(&[send(1, "bob", "kept")])[0].as_ref().unwrap();
     let after = pair.primary.identity().position;
@@ -277,9 +279,9 @@ fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
     assert_eq!(checked.position, pair.primary.identity().position);
     assert_ne!(checked.database, pair.primary.identity().database);
     let target = pair.folder.path().join("c/chat.db");
-    drop(Writer::open(&target, 1000).unwrap());
+    drop(Writer::open(&target, LogRetention::keep(1000)).unwrap());
     swap_in(&incoming, &target).unwrap();
-    let swapped = Writer::open(&target, 1000).unwrap();
+    let swapped = Writer::open(&target, LogRetention::keep(1000)).unwrap();
     assert_eq!(swapped.identity(), checked);
     assert_eq!(difference(&pair.path("a"), &target), None);
 }
@@ -320,16 +322,19 @@ fn rusqlite_open(path: &Path) -> rusqlite::Connection {
 fn a_newer_schema_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
-    drop(Writer::open(&path, 1000).unwrap());
+    drop(Writer::open(&path, LogRetention::keep(1000)).unwrap());
     rusqlite_open(&path).pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Writer::open(&path, 1000), Err(StoreError::NewerSchema { found: 99, .. })));
+    assert!(matches!(
+        Writer::open(&path, LogRetention::keep(1000)),
+        Err(StoreError::NewerSchema { found: 99, .. })
+    ));
 }
 
 #[test]
 fn the_log_is_pruned_behind_its_bound_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
-    let mut writer = Writer::open(&path, 100).unwrap();
+    let mut writer = Writer::open(&path, LogRetention::keep(100)).unwrap();
     let all: Vec<Request> = (0..2100).map(|i| create(&format!("user{i}"))).collect();
     let executed = writer.execute(&all, &context()).unwrap();
     assert!(executed.outcomes.iter().all(Result::is_ok));
@@ -341,7 +346,7 @@ fn the_log_is_pruned_behind_its_bound_and_says_so() {
     assert_eq!(piece(2000).entries.len(), 100);
     assert_eq!(piece(2100).chain, Some(writer.identity().position.chain));
     drop(writer);
-    assert_eq!(Writer::open(&path, 100).unwrap().identity().position.op.0, 2100);
+    assert_eq!(Writer::open(&path, LogRetention::keep(100)).unwrap().identity().position.op.0, 2100);
 }
 
 #[test]

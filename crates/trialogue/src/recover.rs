@@ -8,11 +8,8 @@ use protocol::{Incarnation, Member, Proposer, ReplicaIndex, ReplicaSet, SwapOutc
 use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use store::Writer;
+use store::{LogRetention, Writer};
 use uuid::Uuid;
-
-/// The log keeps as much as it has: recovering is no occasion to prune it.
-const LOG_ENTRIES_MAX: u64 = u64::MAX;
 
 pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
     let data = &recover.data;
@@ -24,7 +21,7 @@ pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
     for (index, folder) in &folders {
         let path = folder.join(DATABASE_FILE);
         if path.exists() {
-            writers.push((*index, Writer::open(&path, LOG_ENTRIES_MAX).map_err(Failure::of)?));
+            writers.push((*index, Writer::open(&path, LogRetention::keep(u64::MAX)).map_err(Failure::of)?));
         }
     }
     let chosen = match recover.replica {

@@ -1,0 +1,207 @@
+//! The floor that speed stands on: sending a message, as a ratio to a do-nothing call of the same message in the same run.
+//!
+//! `cargo build --release -p trialogue && cargo run --release -p whole-process-tests --example floor`
+//!
+//! The do-nothing server is a process of its own, like each replica; the load runs in this one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark: what fails here is a failed measurement"
+)]
+
+use api::v1::chat_client::ChatClient;
+use api::v1::chat_server::{Chat, ChatServer};
+use api::v1::{self, SendMessageRequest, SendMessageResponse};
+use futures_util::StreamExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+use whole_process_tests::cluster::{Cluster, free_ports};
+use whole_process_tests::people::Person;
+use whole_process_tests::raw::{id, signed};
+use whole_process_tests::wait;
+
+const IN_FLIGHT: usize = 64;
+const SPAN: Duration = Duration::from_secs(5);
+const ONE_BY_ONE: usize = 1000;
+const TEXT: &str = "a message of ordinary length, as people write them all day";
+
+/// Answers every message at once and does nothing with it.
+struct Nothing;
+
+macro_rules! nothing {
+    ($($call:ident($request:ty) -> $response:ty;)*) => {
+        #[tonic::async_trait]
+        impl Chat for Nothing {
+            type SendMessagesStream = ReceiverStream<Result<v1::SendMessagesResponse, Status>>;
+            type ListenMessagesStream = ReceiverStream<Result<v1::ListenMessagesResponse, Status>>;
+
+            async fn send_message(&self, _: Request<SendMessageRequest>) -> Result<Response<SendMessageResponse>, Status> {
+                Ok(Response::new(SendMessageResponse { id: 1, sent_at: 1, copies: 3, replicas: 3 }))
+            }
+
+            $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Err(Status::unimplemented("it does nothing"))
+            })*
+        }
+    };
+}
+
+nothing! {
+    heartbeat(v1::HeartbeatRequest) -> v1::HeartbeatResponse;
+    digest(v1::DigestRequest) -> v1::DigestResponse;
+    create_account(v1::CreateAccountRequest) -> v1::CreateAccountResponse;
+    login(v1::LoginRequest) -> v1::LoginResponse;
+    logout(v1::LogoutRequest) -> v1::LogoutResponse;
+    delete_account(v1::DeleteAccountRequest) -> v1::DeleteAccountResponse;
+    change_password(v1::ChangePasswordRequest) -> v1::ChangePasswordResponse;
+    list_accounts(v1::ListAccountsRequest) -> v1::ListAccountsResponse;
+    send_messages(Streaming<SendMessageRequest>) -> Self::SendMessagesStream;
+    listen_messages(v1::ListenMessagesRequest) -> Self::ListenMessagesStream;
+    acknowledge_messages(v1::AcknowledgeMessagesRequest) -> v1::AcknowledgeMessagesResponse;
+    list_messages(v1::ListMessagesRequest) -> v1::ListMessagesResponse;
+}
+
+async fn serve_nothing(port: u16) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let server = Server::builder().add_service(ChatServer::new(Nothing));
+    server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+}
+
+/// A process that ends with this one's interest in it.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn message() -> SendMessageRequest {
+    SendMessageRequest { request_id: id(), to: "bob".into(), text: TEXT.into(), min_copies: 0 }
+}
+
+/// Calls a second with so many in flight.
+async fn rate(channel: &Channel, token: &str) -> f64 {
+    let began = Instant::now();
+    let mut calls = futures_util::stream::repeat(())
+        .take_while(|()| std::future::ready(began.elapsed() < SPAN))
+        .map(|()| {
+            let mut chat = ChatClient::new(channel.clone());
+            let request = signed(message(), token);
+            async move { chat.send_message(request).await.unwrap() }
+        })
+        .buffer_unordered(IN_FLIGHT);
+    let mut done = 0_u32;
+    while calls.next().await.is_some() {
+        done += 1;
+    }
+    f64::from(done) / began.elapsed().as_secs_f64()
+}
+
+/// The median time of a call, one after the other, in microseconds.
+async fn median(channel: &Channel, token: &str) -> f64 {
+    let mut chat = ChatClient::new(channel.clone());
+    let mut times = Vec::new();
+    for _ in 0..ONE_BY_ONE {
+        let began = Instant::now();
+        chat.send_message(signed(message(), token)).await.unwrap();
+        times.push(began.elapsed());
+    }
+    middle(times)
+}
+
+fn middle(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
+/// The median time of an fdatasync after a page was written, in microseconds.
+fn fdatasync(folder: &std::path::Path) -> f64 {
+    use std::io::Write;
+    let mut file = std::fs::File::create(folder.join("probe")).unwrap();
+    let times = (0..ONE_BY_ONE).map(|_| {
+        file.write_all(&[7; 4096]).unwrap();
+        let began = Instant::now();
+        file.sync_data().unwrap();
+        began.elapsed()
+    });
+    middle(times.collect())
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+async fn connect(port: u16) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().tcp_nodelay(true);
+    let mut channel = None;
+    wait::until("the server answers", async || {
+        channel = endpoint.connect().await.ok();
+        channel.is_some()
+    })
+    .await;
+    channel.unwrap()
+}
+
+async fn memory(cluster: &Cluster) -> Vec<f64> {
+    let mut all = Vec::new();
+    for i in 0..cluster.replicas() {
+        all.push(resident_mib(cluster.heartbeat(i).await.unwrap().pid));
+    }
+    all
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    if let Some(port) = std::env::args().nth(1) {
+        return serve_nothing(port.parse().unwrap()).await;
+    }
+    let port = free_ports(1);
+    let program = std::env::current_exe().unwrap();
+    let nothing = Process(Command::new(program).arg(port.to_string()).stdin(Stdio::null()).spawn().unwrap());
+    let nothing_channel = connect(port).await;
+    let cluster = Cluster::serving().await;
+    println!("resident memory of the idle replicas, MiB: {:.1?}", memory(&cluster).await);
+    let alice = Person::register(&cluster, "alice").await;
+    Person::register(&cluster, "bob").await;
+    let channel = connect(cluster.address(0).port()).await;
+
+    let (nothing_rate, rate) =
+        (rate(&nothing_channel, &alice.token).await, rate(&channel, &alice.token).await);
+    println!(
+        "with {IN_FLIGHT} in flight: {rate:.0} messages a second, {nothing_rate:.0} do-nothing calls, ratio {:.2} (floor 0.25)",
+        rate / nothing_rate
+    );
+    let (nothing_median, median) =
+        (median(&nothing_channel, &alice.token).await, median(&channel, &alice.token).await);
+    let sync = fdatasync(cluster.data());
+    let unit = 2.0 * nothing_median + 2.0 * sync;
+    println!(
+        "one by one: median {median:.0} us; a do-nothing call {nothing_median:.0} us, an fdatasync {sync:.0} us, \
+         ratio to two of each {:.2} (floor 3)",
+        median / unit
+    );
+    let outbox = alice.client.outbox(&alice.token);
+    let began = Instant::now();
+    let (mut sent, mut waiting) = (0_u32, std::collections::VecDeque::new());
+    while began.elapsed() < SPAN {
+        waiting.push_back(outbox.send("bob", TEXT, 0).await.unwrap());
+        if waiting.len() > 200 {
+            waiting.pop_front().unwrap().answered().await.unwrap();
+            sent += 1;
+        }
+    }
+    println!(
+        "one sender, pipelined: {:.0} messages a second",
+        f64::from(sent) / began.elapsed().as_secs_f64()
+    );
+    println!("resident memory of the replicas afterwards, MiB: {:.1?}", memory(&cluster).await);
+    drop(nothing);
+}

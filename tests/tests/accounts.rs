@@ -1,0 +1,261 @@
+//! Who may do what: deletion, impersonation, sessions, and the service between replicas.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use api::v1;
+use api::v1::replica_client::ReplicaClient;
+use client::Start;
+use std::time::Duration;
+use tonic::Code;
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::people::{PASSWORD, Person};
+use whole_process_tests::raw::{channel, chat, id, reason, signed, with_authorization};
+use whole_process_tests::wait::GENEROUS;
+
+/// The error that ends a listening, after whatever was heard before.
+async fn end_of(mut listening: client::Listening) -> client::ClientError {
+    loop {
+        let next = tokio::time::timeout(GENEROUS, listening.next()).await.expect("the stream ends in time");
+        if let Err(error) = next.expect("an error before the end") {
+            return error;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_gone_and_its_name_is_free_for_a_stranger() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let seen = alice.send("bob", "seen").await;
+    bob.client.acknowledge(&bob.token, seen, &[]).await.unwrap();
+    alice.send("bob", "missed").await;
+    bob.send("alice", "from bob").await;
+    let phone = bob.client.login("bob", PASSWORD).await.unwrap();
+
+    let listening =
+        bob.client.listen(&bob.token, Start { after: Some(u64::from(u32::MAX)), ..Start::default() });
+    drop(listening);
+    let listening = bob.client.listen(&bob.token, Start::default());
+    let mut stream = chat(&cluster, 0).await;
+    let (say, said) = tokio::sync::mpsc::channel(1);
+    let request = signed(tokio_stream::wrappers::ReceiverStream::new(said), &phone.token);
+    let mut sending = stream.send_messages(request).await.unwrap().into_inner();
+
+    let wrong = bob.client.delete_account(&bob.token, "not the password").await.unwrap_err();
+    assert!(wrong.is_refused_for("WRONG_CREDENTIALS"), "{wrong}");
+    bob.client.delete_account(&bob.token, PASSWORD).await.unwrap();
+
+    // Sessions and open streams end, on all devices.
+    assert!(end_of(listening).await.is_refused_for("SESSION_INVALID"));
+    let status = tokio::time::timeout(GENEROUS, sending.message()).await.unwrap().unwrap_err();
+    assert_eq!(reason(&status), "SESSION_INVALID");
+    drop(say);
+    for token in [&bob.token, &phone.token] {
+        let refused = alice.client.send(token, "alice", "from beyond", 0).await.unwrap_err();
+        assert!(refused.is_refused_for("SESSION_INVALID"), "{refused}");
+    }
+    let refused = alice.client.login("bob", PASSWORD).await.unwrap_err();
+    assert!(refused.is_refused_for("WRONG_CREDENTIALS"), "{refused}");
+    let refused = alice.client.send(&alice.token, "bob", "anyone there?", 0).await.unwrap_err();
+    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+
+    // The sender sees what was delivered and what was not; what bob wrote stays readable.
+    let history = alice.client.history(&alice.token, "bob", 0, 10).await.unwrap().messages;
+    let shown: Vec<(&str, bool, bool)> =
+        history.iter().map(|m| (&*m.text, m.delivered, m.undeliverable)).collect();
+    assert_eq!(shown, [("from bob", false, false), ("", false, true), ("seen", true, false)]);
+    assert_eq!(alice.hear_texts(1).await, ["from bob"]);
+
+    // A stranger of that name inherits nothing.
+    let stranger = Person::register(&cluster, "Bob").await;
+    alice.send("bob", "hello stranger").await;
+    assert_eq!(stranger.hear_texts(1).await, ["hello stranger"]);
+    let of_stranger = stranger.client.history(&stranger.token, "alice", 0, 10).await.unwrap().messages;
+    assert_eq!(of_stranger.iter().map(|m| &*m.text).collect::<Vec<_>>(), ["hello stranger"]);
+    let with_stranger = alice.client.history(&alice.token, "bob", 0, 10).await.unwrap().messages;
+    assert_eq!(with_stranger.len(), 1);
+    let old = format!("#{}", history[0].from_id);
+    assert_eq!(alice.client.history(&alice.token, &old, 0, 10).await.unwrap().messages, history);
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn logout_and_a_new_password_end_sessions_and_their_streams_at_once() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let phone = alice.client.login("alice", PASSWORD).await.unwrap();
+    let tablet = alice.client.login("alice", PASSWORD).await.unwrap();
+    let on_phone = alice.client.listen(&phone.token, Start::default());
+    alice.client.logout(&phone.token).await.unwrap();
+    assert!(end_of(on_phone).await.is_refused_for("SESSION_INVALID"));
+
+    let on_tablet = alice.client.listen(&tablet.token, Start::default());
+    alice.client.change_password(&alice.token, PASSWORD, "quite another one").await.unwrap();
+    assert!(end_of(on_tablet).await.is_refused_for("SESSION_INVALID"));
+    alice.send("alice", "the session that changed it stays").await;
+    assert!(alice.client.login("alice", PASSWORD).await.unwrap_err().is_refused_for("WRONG_CREDENTIALS"));
+    alice.client.login("alice", "quite another one").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_expires_with_its_streams() {
+    let cluster = Cluster::serving_with(1, "session_lifetime_seconds = 2").await;
+    let alice = Person::register(&cluster, "alice").await;
+    let listening = alice.client.listen(&alice.token, Start::default());
+    assert!(end_of(listening).await.is_refused_for("SESSION_INVALID"));
+    let refused = alice.client.send(&alice.token, "alice", "too late", 0).await.unwrap_err();
+    assert!(refused.is_refused_for("SESSION_INVALID"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_call_refuses_whoever_is_not_signed_in() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let revoked = alice.client.login("alice", PASSWORD).await.unwrap().token;
+    alice.client.logout(&revoked).await.unwrap();
+    let mut other_case = alice.token.clone();
+    other_case.replace_range(..1, if alice.token.starts_with('A') { "B" } else { "A" });
+    let mut chat = chat(&cluster, 0).await;
+    let tokens = [
+        None,
+        Some(String::new()),
+        Some("Bearer ".to_owned()),
+        Some("Bearer nonsense".to_owned()),
+        Some(format!("Basic {}", alice.token)),
+        Some(alice.token.clone()),
+        Some(format!("Bearer {other_case}")),
+        Some(format!("Bearer {revoked}")),
+    ];
+    for token in tokens {
+        macro_rules! refused {
+            ($call:ident, $message:expr) => {{
+                let request = match &token {
+                    Some(token) => with_authorization($message, token),
+                    None => tonic::Request::new($message),
+                };
+                let status = match chat.$call(request).await {
+                    Err(status) => status,
+                    Ok(_) => panic!("{} was allowed with {token:?}", stringify!($call)),
+                };
+                assert_eq!(
+                    status.code(),
+                    Code::Unauthenticated,
+                    "{} with {token:?}: {status}",
+                    stringify!($call)
+                );
+            }};
+        }
+        let message =
+            v1::SendMessageRequest { request_id: id(), to: "alice".into(), text: "x".into(), min_copies: 0 };
+        refused!(logout, v1::LogoutRequest { request_id: id() });
+        refused!(delete_account, v1::DeleteAccountRequest { request_id: id(), password: PASSWORD.into() });
+        refused!(
+            change_password,
+            v1::ChangePasswordRequest {
+                request_id: id(),
+                password: PASSWORD.into(),
+                new_password: PASSWORD.into()
+            }
+        );
+        refused!(list_accounts, v1::ListAccountsRequest::default());
+        refused!(send_message, message.clone());
+        refused!(send_messages, tokio_stream::iter([message]));
+        refused!(listen_messages, v1::ListenMessagesRequest::default());
+        refused!(
+            acknowledge_messages,
+            v1::AcknowledgeMessagesRequest { request_id: id(), up_to: 1, history: vec![] }
+        );
+        refused!(list_messages, v1::ListMessagesRequest { with: "alice".into(), ..Default::default() });
+    }
+    assert_eq!(alice.client.history(&alice.token, "alice", 0, 10).await.unwrap().messages, []);
+}
+
+#[tokio::test]
+async fn nobody_reads_or_writes_as_somebody_else() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let eve = Person::register(&cluster, "eve").await;
+    alice.send("bob", "secret").await;
+    // What a message says of its sender comes from the session alone.
+    eve.send("bob", "I am alice").await;
+    let heard = bob.hear(2, Start::default()).await;
+    assert_eq!(heard.iter().map(|m| &*m.from).collect::<Vec<_>>(), ["alice", "eve"]);
+    assert_eq!(eve.client.history(&eve.token, "alice", 0, 10).await.unwrap().messages, []);
+    let own = eve.client.history(&eve.token, "bob", 0, 10).await.unwrap().messages;
+    assert_eq!(own.iter().map(|m| &*m.text).collect::<Vec<_>>(), ["I am alice"]);
+}
+
+#[tokio::test]
+async fn unknown_names_and_wrong_passwords_are_answered_alike() {
+    let cluster = Cluster::serving().await;
+    Person::register(&cluster, "alice").await;
+    let client = cluster.client();
+    let mut answers = Vec::new();
+    for (name, password) in
+        [("alice", "wrong password"), ("nobody", "wrong password"), ("bad name", PASSWORD), ("alice", "")]
+    {
+        answers.push(client.login(name, password).await.unwrap_err());
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn without_the_cluster_key_the_service_between_replicas_is_closed() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    for i in 0..3 {
+        let mut replica = ReplicaClient::new(channel(&cluster, i).await);
+        for key in [None, Some("0".repeat(64)), Some(alice.token.clone())] {
+            macro_rules! closed {
+                ($call:ident, $message:expr) => {{
+                    let mut request = tonic::Request::new($message);
+                    if let Some(key) = &key {
+                        request.metadata_mut().insert(api::CLUSTER_KEY, key.parse().unwrap());
+                    }
+                    let status = match replica.$call(request).await {
+                        Err(status) => status,
+                        Ok(_) => panic!("{} was allowed", stringify!($call)),
+                    };
+                    assert_eq!(status.code(), Code::PermissionDenied);
+                }};
+            }
+            closed!(fetch_snapshot, v1::FetchSnapshotRequest { replica: 1 });
+            closed!(exchange, tokio_stream::iter([v1::ReplicaMessage::default()]));
+        }
+    }
+    // The view is as it was: nobody was disturbed.
+    tokio::time::timeout(Duration::from_secs(5), alice.send("alice", "x")).await.unwrap();
+    assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
+}
+
+#[tokio::test]
+async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let key = std::fs::read_to_string(cluster.data().join("cluster.key")).unwrap();
+    let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
+    let hello = |replica, replicas| v1::ReplicaMessage {
+        message: Some(v1::replica_message::Message::Hello(v1::Hello { replica, replicas })),
+    };
+    let nonsense = [
+        vec![],
+        vec![v1::ReplicaMessage::default()],
+        vec![hello(0, 3)],
+        vec![hello(9, 3)],
+        vec![hello(u32::MAX, 3)],
+        vec![hello(1, 4)],
+    ];
+    for messages in nonsense {
+        let mut request = tonic::Request::new(tokio_stream::iter(messages));
+        request.metadata_mut().insert(api::CLUSTER_KEY, key.trim().parse().unwrap());
+        let mut answers = replica.exchange(request).await.unwrap().into_inner();
+        // It says who it is, and then nothing more.
+        while let Ok(Some(answer)) = tokio::time::timeout(GENEROUS, answers.message()).await.unwrap() {
+            assert!(matches!(answer.message, Some(v1::replica_message::Message::Hello(_))), "{answer:?}");
+        }
+    }
+    alice.send("alice", "x").await;
+    assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
+}

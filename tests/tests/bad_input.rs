@@ -1,0 +1,257 @@
+//! Whatever is sent: a clear error, no panic, and the service goes on.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use api::v1;
+use api::v1::chat_client::ChatClient;
+use futures_util::StreamExt;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::people::{PASSWORD, Person};
+use whole_process_tests::raw::{channel, chat, id, reason, signed};
+
+const REQUESTS: usize = 10_000;
+const AT_ONCE: usize = 64;
+
+#[tokio::test]
+async fn each_bad_input_gets_its_clear_refusal() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let client = &alice.client;
+    let long = |n| "x".repeat(n);
+    for (name, why) in [
+        ("", "empty"),
+        (&*long(33), "33 characters"),
+        ("two words", "not allowed"),
+        ("semi;colon", "';'"),
+        ("bell\u{7}", "not allowed"),
+        ("nul\0", "not allowed"),
+    ] {
+        let refused = client.create_account(name, PASSWORD).await.unwrap_err();
+        assert!(
+            refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why),
+            "{name:?}: {refused}"
+        );
+    }
+    for (password, why) in
+        [("", "too short"), ("seven77", "too short"), (&*long(257), "too long"), ("eight\u{7}888", "control")]
+    {
+        let refused = client.create_account("bob", password).await.unwrap_err();
+        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+    }
+    for (text, why) in
+        [("", "empty"), (&*long(16_385), "16385 bytes"), ("a\u{1b}[2J", "control"), ("a\r\n", "control")]
+    {
+        let refused = client.send(&alice.token, "alice", text, 0).await.unwrap_err();
+        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+    }
+    let refused = client.send(&alice.token, "nobody", "x", 0).await.unwrap_err();
+    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+    for (pattern, why) in [
+        ("(", "not valid"),
+        ("(\\w{900}){900}", "too costly"),
+        (&*long(257), "257 characters"),
+        ("(a)\\1", "not valid"),
+    ] {
+        let refused = client.accounts(&alice.token, pattern, "").await.unwrap_err();
+        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+    }
+    let refused = client.history(&alice.token, "alice", 0, 501).await.unwrap_err();
+    assert!(refused.is_refused_for("INVALID_INPUT"), "{refused}");
+    let refused = client.history(&alice.token, "nobody", 0, 10).await.unwrap_err();
+    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+    // In a stream a refused message does not affect those after it.
+    let outbox = client.outbox(&alice.token);
+    let mut outcomes = Vec::new();
+    for (to, text) in [("alice", "one"), ("nobody", "two"), ("alice", ""), ("alice", "four")] {
+        outcomes.push(outbox.send(to, text, 0).await.unwrap());
+    }
+    let mut told = Vec::new();
+    for receipt in outcomes {
+        told.push(receipt.answered().await.is_ok());
+    }
+    assert_eq!(told, [true, false, false, true]);
+    assert_eq!(alice.hear_texts(2).await, ["one", "four"]);
+}
+
+/// Bytes as they are, whatever message they should be.
+#[derive(Clone, Debug, Default)]
+struct RawCodec;
+
+impl tonic::codec::Codec for RawCodec {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        std::io::Write::write_all(&mut tonic_buf(buffer), &item)
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl tonic::codec::Decoder for RawCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        use bytes::Buf;
+        let mut all = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut all);
+        Ok(Some(all))
+    }
+}
+
+fn tonic_buf<'a>(buffer: &'a mut tonic::codec::EncodeBuf<'_>) -> impl std::io::Write + 'a {
+    use bytes::BufMut;
+    buffer.writer()
+}
+
+async fn call_with_bytes(
+    channel: Channel,
+    method: &str,
+    bytes: Vec<u8>,
+    token: &str,
+) -> Result<Vec<u8>, Status> {
+    let mut grpc = Grpc::new(channel);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = format!("/trialogue.v1.Chat/{method}").parse().unwrap();
+    grpc.unary(signed(bytes, token), path, RawCodec).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_or_no_text_are_refused() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let channel = channel(&cluster, 0).await;
+    // Field 2 (a string) of SendMessageRequest, two bytes that are no UTF-8.
+    let not_utf8 = vec![0x12, 0x02, 0xff, 0xfe];
+    let truncated = vec![0x12, 0x7f, 0x61];
+    let too_large = [vec![0x1a, 0x80, 0x80, 0x08], vec![b'x'; 131_072]].concat();
+    for method in ["SendMessage", "CreateAccount", "Login", "ListMessages", "ListAccounts"] {
+        for bytes in [&not_utf8, &truncated, &too_large] {
+            let status =
+                call_with_bytes(channel.clone(), method, bytes.clone(), &alice.token).await.unwrap_err();
+            assert_ne!(status.code(), Code::Unavailable, "{method}: {status}");
+        }
+    }
+    let status = call_with_bytes(channel.clone(), "NoSuchCall", vec![], &alice.token).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    alice.send("alice", "still here").await;
+}
+
+/// A request of any kind, with fields that are often nearly right.
+#[derive(Clone, Debug)]
+enum Any {
+    Create(v1::CreateAccountRequest),
+    Login(v1::LoginRequest),
+    Send(v1::SendMessageRequest),
+    Acknowledge(v1::AcknowledgeMessagesRequest),
+    Accounts(v1::ListAccountsRequest),
+    History(v1::ListMessagesRequest),
+    Listen(v1::ListenMessagesRequest),
+    Bytes(&'static str, Vec<u8>),
+}
+
+fn any_request() -> impl Strategy<Value = Any> {
+    let id =
+        || prop_oneof![3 => Just(()).prop_map(|()| id()), 1 => proptest::collection::vec(any::<u8>(), 0..20)];
+    let name = || prop_oneof![2 => Just("alice".to_owned()), 1 => any::<String>(), 1 => "[a-z]{1,40}"];
+    // Short passwords are refused before they are hashed: hashing thousands would only measure Argon2.
+    let password = || prop_oneof!["[ -~]{0,7}", "[\\x00-\\x1f]{8,12}"];
+    let text = || prop_oneof![any::<String>(), "[a-z\\n\\t]{1,200}", Just("x".repeat(20_000))];
+    let number = || prop_oneof![any::<u64>(), 0_u64..100];
+    let methods = [
+        "Heartbeat",
+        "SendMessage",
+        "ListMessages",
+        "AcknowledgeMessages",
+        "Logout",
+        "DeleteAccount",
+        "Login",
+    ];
+    prop_oneof![
+        1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Create(v1::CreateAccountRequest { request_id, name, password })),
+        1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Login(v1::LoginRequest { request_id, name: format!("{name}\u{7}"), password })),
+        6 => (id(), name(), text(), 0_u32..6).prop_map(|(request_id, to, text, min_copies)| Any::Send(v1::SendMessageRequest { request_id, to, text, min_copies })),
+        3 => (id(), number(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(request_id, up_to, history)| Any::Acknowledge(v1::AcknowledgeMessagesRequest { request_id, up_to, history })),
+        3 => (any::<String>(), any::<u32>(), any::<String>()).prop_map(|(pattern, page_size, page_token)| Any::Accounts(v1::ListAccountsRequest { pattern, page_size, page_token })),
+        3 => (name(), number(), number(), any::<u32>()).prop_map(|(with, with_id, before, page_size)| Any::History(v1::ListMessagesRequest { with, with_id, before, page_size })),
+        2 => (proptest::collection::vec(any::<u8>(), 0..20), number()).prop_map(|(history, after)| Any::Listen(v1::ListenMessagesRequest { cursor: Some(v1::Cursor { history, after }), own_messages: true })),
+        3 => (proptest::sample::select(methods.to_vec()), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(|(method, bytes)| Any::Bytes(method, bytes)),
+    ]
+}
+
+async fn send_any(channel: Channel, token: &str, request: Any) -> Result<(), Status> {
+    let mut chat = ChatClient::new(channel.clone());
+    match request {
+        Any::Create(message) => chat.create_account(message).await.map(drop),
+        Any::Login(message) => chat.login(message).await.map(drop),
+        Any::Send(message) => chat.send_message(signed(message, token)).await.map(drop),
+        Any::Acknowledge(message) => chat.acknowledge_messages(signed(message, token)).await.map(drop),
+        Any::Accounts(message) => chat.list_accounts(signed(message, token)).await.map(drop),
+        Any::History(message) => chat.list_messages(signed(message, token)).await.map(drop),
+        Any::Listen(message) => chat.listen_messages(signed(message, token)).await.map(drop),
+        Any::Bytes(method, bytes) => call_with_bytes(channel, method, bytes, token).await.map(drop),
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_random_requests_disturb_nobody() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let channel = channel(&cluster, 0).await;
+    let mut runner = TestRunner::deterministic();
+    let requests: Vec<Any> =
+        (0..REQUESTS).map(|_| any_request().new_tree(&mut runner).unwrap().current()).collect();
+    let answers: Vec<Result<(), Status>> = futures_util::stream::iter(requests)
+        .map(|request| {
+            let (channel, token) = (channel.clone(), alice.token.clone());
+            async move {
+                let shown = format!("{request:?}");
+                let answer = send_any(channel, &token, request).await;
+                if let Err(status) = &answer {
+                    // A fault would be ours; everything else is a refusal with a reason, or the transport's.
+                    assert!(
+                        !matches!(status.code(), Code::Unavailable | Code::Unknown),
+                        "{shown:.300}: {status}"
+                    );
+                    assert_ne!(reason(status), "FAULT", "{shown:.300}");
+                }
+                answer
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let allowed = answers.iter().filter(|answer| answer.is_ok()).count();
+    println!("{REQUESTS} random requests: {allowed} allowed, {} refused", REQUESTS - allowed);
+    assert!(
+        allowed > 100 && allowed < REQUESTS - 100,
+        "the requests are too good or too bad to prove anything"
+    );
+    // One view from the first to the last, and everything the same everywhere.
+    assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
+    let mut chat = chat(&cluster, 0).await;
+    chat.heartbeat(v1::HeartbeatRequest {}).await.unwrap();
+    alice.send("alice", "still here").await;
+    cluster.assert_same().await;
+}

@@ -1,0 +1,124 @@
+//! Any language can find its way; and two thousand listeners find theirs back.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use client::{Client, Heard, Options, Start};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::people::Person;
+use whole_process_tests::raw::channel;
+use whole_process_tests::wait;
+
+#[tokio::test]
+async fn reflection_describes_the_public_service_and_not_the_private_one() {
+    let cluster = Cluster::serving().await;
+    let mut reflection = ServerReflectionClient::new(channel(&cluster, 1).await);
+    let ask = |message_request| {
+        tokio_stream::iter([ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(message_request),
+        }])
+    };
+    let mut answers = reflection
+        .server_reflection_info(ask(MessageRequest::ListServices(String::new())))
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services");
+    };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"trialogue.v1.Chat".to_owned()), "{names:?}");
+    assert!(!names.contains(&"trialogue.v1.Replica".to_owned()), "{names:?}");
+    let symbol = MessageRequest::FileContainingSymbol("trialogue.v1.Chat.SendMessage".into());
+    let mut answers = reflection.server_reflection_info(ask(symbol)).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response;
+    assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn health_tells_who_serves() {
+    let mut cluster = Cluster::serving().await;
+    let check = async |i: usize, service: &str, cluster: &Cluster| {
+        let mut health = HealthClient::new(channel(cluster, i).await);
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+        answer.status()
+    };
+    const CHAT: &str = "trialogue.v1.Chat";
+    assert_eq!(check(0, CHAT, &cluster).await, ServingStatus::Serving);
+    assert_eq!(check(1, CHAT, &cluster).await, ServingStatus::NotServing);
+    assert_eq!(check(1, "", &cluster).await, ServingStatus::Serving, "as a process it is well");
+    cluster.kill(0);
+    wait::until("the next one is healthy", async || check(1, CHAT, &cluster).await == ServingStatus::Serving)
+        .await;
+}
+
+const LISTENERS: usize = 2000;
+const ACCOUNTS: usize = 20;
+const CLIENTS: usize = 20;
+
+#[tokio::test]
+async fn two_thousand_listeners_that_lose_the_primary_are_all_heard_again_within_five_seconds() {
+    let mut cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let mut people = Vec::new();
+    for i in 0..ACCOUNTS {
+        people.push(Person::register(&cluster, &format!("person{i}")).await);
+    }
+    let servers: Vec<_> = (0..3).map(|i| cluster.address(i)).collect();
+    let clients: Vec<Client> =
+        (0..CLIENTS).map(|_| Client::new(servers.clone(), Options { timeout: wait::GENEROUS })).collect();
+    let open = Arc::new(AtomicUsize::new(0));
+    let (before, after) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut listeners = Vec::new();
+    for i in 0..LISTENERS {
+        let mut listening = clients[i % CLIENTS].listen(&people[i % ACCOUNTS].token, Start::default());
+        let (open, before, after) = (open.clone(), before.clone(), after.clone());
+        listeners.push(tokio::spawn(async move {
+            let mut opened = false;
+            let mut texts = Vec::new();
+            while texts.len() < 2 {
+                match listening.next().await.unwrap().unwrap() {
+                    Heard::Listening { .. } if !opened => {
+                        opened = true;
+                        open.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Heard::Message(message) => {
+                        if texts.is_empty() { &before } else { &after }.fetch_add(1, Ordering::Relaxed);
+                        texts.push(message.text);
+                    }
+                    Heard::Listening { .. } | Heard::Reconnecting => {}
+                }
+            }
+            assert_eq!(texts, ["before", "after"]);
+        }));
+    }
+    wait::until("all listen", async || open.load(Ordering::Relaxed) == LISTENERS).await;
+    for i in 0..ACCOUNTS {
+        alice.send(&format!("person{i}"), "before").await;
+    }
+    wait::until("all have heard", async || before.load(Ordering::Relaxed) == LISTENERS).await;
+    cluster.kill(0);
+    let killed = Instant::now();
+    for i in 0..ACCOUNTS {
+        alice.send(&format!("person{i}"), "after").await;
+    }
+    wait::until("all have heard again", async || after.load(Ordering::Relaxed) == LISTENERS).await;
+    let took = killed.elapsed();
+    println!("{LISTENERS} listeners were all heard again {} ms after the kill", took.as_millis());
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    for listener in listeners {
+        listener.await.unwrap();
+    }
+}
