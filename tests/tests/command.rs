@@ -1,6 +1,6 @@
 //! The command as scripts and people use it.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

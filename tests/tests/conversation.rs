@@ -1,6 +1,6 @@
 //! Talking, while nothing goes wrong.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use client::{Client, ClientError, Options, Start};
 use whole_process_tests::cluster::Cluster;

@@ -1,6 +1,6 @@
 //! Any language can find its way; and two thousand listeners find theirs back.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use client::{Client, Heard, Options, Start};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ async fn reflection_describes_the_public_service_and_not_the_private_one() {
     assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
 }
 
+const CHAT: &str = "trialogue.v1.Chat";
+
 #[tokio::test]
 async fn health_tells_who_serves() {
     let mut cluster = Cluster::serving().await;
@@ -55,7 +57,6 @@ async fn health_tells_who_serves() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
         answer.status()
     };
-    const CHAT: &str = "trialogue.v1.Chat";
     assert_eq!(check(0, CHAT, &cluster).await, ServingStatus::Serving);
     assert_eq!(check(1, CHAT, &cluster).await, ServingStatus::NotServing);
     assert_eq!(check(1, "", &cluster).await, ServingStatus::Serving, "as a process it is well");

@@ -1,13 +1,13 @@
 //! Replicas die or hang while people talk.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use std::time::{Duration, Instant};
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::{Listener, PASSWORD, Person, Writer, longest_gap};
 use whole_process_tests::wait;
 
-/// What SQLite needs to read a database, and hardly anything to write to it.
+/// What `SQLite` needs to read a database, and hardly anything to write to it.
 const SMALL_DISK_BYTES: u64 = 36 * 1024;
 
 struct Talk {
@@ -141,7 +141,7 @@ async fn a_secondary_that_hangs_is_left_out_after_the_acknowledgement_limit_and_
     let (cluster, gap) = talk.end().await;
     println!("a paused secondary cost the writer {} ms", gap.as_millis());
     // The limit is 1 s; the rest is for a machine that does many other things.
-    assert!(gap < Duration::from_millis(2000), "the writer waited {gap:?}");
+    assert!(gap < Duration::from_secs(2), "the writer waited {gap:?}");
     cluster.assert_same().await;
 }
 

@@ -1,6 +1,6 @@
 //! How long a writer waits when a replica is killed. Alone in its test program, so that nothing else takes the cores.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use std::time::Duration;
 use whole_process_tests::cluster::Cluster;

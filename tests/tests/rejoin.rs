@@ -1,6 +1,6 @@
 //! Replicas come back: behind, wiped, stale, damaged, alone.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use client::Start;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! The same request id twice, also across a fail-over: one effect, one answer.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use api::v1;
 use whole_process_tests::cluster::Cluster;

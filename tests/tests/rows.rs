@@ -1,6 +1,6 @@
-//! What each replica's SQLite file holds, read with plain SQL.
+//! What each replica's `SQLite` file holds, read with plain SQL.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::Person;

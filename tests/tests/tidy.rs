@@ -1,6 +1,6 @@
 //! Rules of the code base that a test can keep.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 

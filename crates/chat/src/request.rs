@@ -90,7 +90,7 @@ impl Action {
             Self::DeleteAccount { .. } => feed(&[b"delete"]),
             Self::ChangePassword { .. } => feed(&[b"password"]),
             Self::SendMessage { to, text, .. } => {
-                feed(&[b"send", to.key().as_bytes(), text.as_str().as_bytes()])
+                feed(&[b"send", to.key().as_bytes(), text.as_str().as_bytes()]);
             }
             Self::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
         }

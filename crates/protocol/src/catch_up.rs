@@ -144,6 +144,7 @@ impl Follower {
         self.stage = Stage::Reading { token: common.read_log(position.op), position };
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the answer of the log, and whom and what it is for")]
     pub(crate) fn on_log_read<F: Fact>(
         &mut self,
         common: &mut Common<F>,

@@ -201,7 +201,7 @@ impl Primary {
             Message::Refused { .. } => self.fail(common, now, peer, RemovalReason::Refused),
             Message::Leaving { .. } => self.fail(common, now, peer, RemovalReason::CannotPersist),
             Message::Call { .. } | Message::Beat { .. } | Message::Append { .. } | Message::Fetch { .. } => {
-                common.refuse(peer)
+                common.refuse(peer);
             }
             _ => {}
         }
@@ -368,7 +368,7 @@ impl Primary {
         self.tail = None;
         match common.position.extend(&entries) {
             Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
-                common.persist(entries, end, now)
+                common.persist(entries, end, now);
             }
             // It has what was never acknowledged, on top of something else than what I have.
             _ => self.fail(common, now, peer, RemovalReason::Forked),

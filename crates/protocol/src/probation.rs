@@ -11,7 +11,7 @@ use core::time::Duration;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Record {

@@ -228,10 +228,10 @@ impl<F: Fact> Replica<F> {
             Event::LogRead { token, chain, entries } => {
                 match &mut self.role {
                     Role::Secondary(secondary) => {
-                        secondary.on_log_read(&mut self.common, token, chain, entries)
+                        secondary.on_log_read(&mut self.common, token, chain, entries);
                     }
                     Role::Primary(primary) => {
-                        primary.on_log_read(&mut self.common, now, token, chain, entries)
+                        primary.on_log_read(&mut self.common, now, token, chain, entries);
                     }
                     Role::Starting(_) | Role::Takeover(_) | Role::Halted(_) => {}
                 }

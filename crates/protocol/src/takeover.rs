@@ -107,8 +107,10 @@ impl Takeover {
         let asking = matches!(self.stage, Stage::Asking(_));
         let swapping = matches!(self.stage, Stage::Swapping { .. });
         match message {
-            Message::Alive { view: Some(view), .. } if view.number > self.base.number => {
-                self.learn(common, now, &view)
+            Message::Alive { view: Some(view), .. } | Message::Refused { known: Some(view), .. }
+                if view.number > self.base.number =>
+            {
+                learn(common, now, &view)
             }
             Message::Alive { able: true, .. }
                 if asking && self.base.in_sync.contains(peer) && peer < common.me =>
@@ -133,9 +135,6 @@ impl Takeover {
                     }
                 }
                 Next::Stay
-            }
-            Message::Refused { known: Some(view), .. } if view.number > self.base.number => {
-                self.learn(common, now, &view)
             }
             Message::Refused { .. } => {
                 if let Stage::Calling { waiting, .. } = &mut self.stage {
@@ -181,11 +180,6 @@ impl Takeover {
             | Message::Tail { .. }
             | Message::Leaving { .. } => Next::Stay,
         }
-    }
-
-    fn learn<F: Fact>(&self, common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
-        common.adopt(view);
-        Next::Follow { heard_at: now, stand_not_before: now, following: None }
     }
 
     fn follow_then<F: Fact>(
@@ -273,7 +267,7 @@ impl Takeover {
         asking.register = None;
         match outcome {
             RegisterRead::Current(view) if view.number > self.base.number => {
-                return self.learn(common, now, view);
+                return learn(common, now, view);
             }
             RegisterRead::Current(view) if view.number == self.base.number => asking.confirmed = true,
             // An older view, or none, where a newer one was: the register can't be trusted now.
@@ -297,7 +291,7 @@ impl Takeover {
         }
         match outcome {
             SwapOutcome::Installed => Next::Lead { view: proposal.clone(), shown: core::mem::take(shown) },
-            SwapOutcome::Superseded(view) => self.learn(common, now, &view),
+            SwapOutcome::Superseded(view) => learn(common, now, &view),
             SwapOutcome::Unknown => {
                 // The same proposal again, nonce and all: whichever attempt takes effect, it is the same view.
                 *asked = None;
@@ -392,6 +386,11 @@ impl Takeover {
     pub(crate) fn proposed_number(&self) -> ViewNumber {
         self.base.number.next()
     }
+}
+
+fn learn<F: Fact>(common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
+    common.adopt(view);
+    Next::Follow { heard_at: now, stand_not_before: now, following: None }
 }
 
 impl Asking {

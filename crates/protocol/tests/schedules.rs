@@ -3,7 +3,14 @@
 //! After every event the invariants are checked; at the end the faults stop, and service must return in bounded time.
 //! `SCHEDULES=20000 cargo test --release -p protocol --test schedules` runs more of them than the default.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test"
+)]
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,7 +85,7 @@ fn calm(world: &mut World) {
     }
     // A replica that kept failing may be on probation for half a minute.
     for _ in 0..80 {
-        world.run_for(Duration::from_millis(1000));
+        world.run_for(Duration::from_secs(1));
         if world.healed().is_ok() {
             break;
         }
@@ -87,7 +94,7 @@ fn calm(world: &mut World) {
         panic!("{why}\n{}", world.trace);
     }
     assert!(world.write("last"), "nobody serves");
-    world.run_for(Duration::from_millis(1000));
+    world.run_for(Duration::from_secs(1));
     assert!(world.acknowledged.iter().any(|word| &**word == "last"), "the last word was not acknowledged");
     world.check_once();
 }

@@ -153,7 +153,7 @@ impl Peers {
                     // A peer that is down is no news; one that refuses is.
                     if problem.code() != tonic::Code::Unavailable && problem.message() != last_problem {
                         warn!("replica {peer} at {address}: {}", problem.message());
-                        last_problem = problem.message().to_owned();
+                        problem.message().clone_into(&mut last_problem);
                     }
                     wait = (wait * 2).min(REDIAL_AT_MOST);
                 }

@@ -105,6 +105,10 @@ fn show(value: ValueRef<'_>) -> String {
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
-        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ValueRef::Blob(bytes) => bytes.iter().fold(String::new(), |mut hex, byte| {
+            hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+            hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+            hex
+        }),
     }
 }

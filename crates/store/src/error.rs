@@ -15,12 +15,12 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// SQLite failed: a full disk, an I/O error, a locked file.
+    /// `SQLite` failed: a full disk, an I/O error, a locked file.
     #[error("{path}: {source}")]
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         source: rusqlite::Error,
     },
     /// The database fails its integrity check.

@@ -96,22 +96,18 @@ fn decide(
     context: &Context,
 ) -> Result<Decided, rusqlite::Error> {
     if matches!(request.action, Action::BeginHistory) {
-        return Ok(Ok(match history(connection)? {
-            Some(_) => Decision::Nothing(Answer::HistoryBegun),
-            None => {
-                let history = HistoryId(uuid::Uuid::new_v4());
-                Decision::Happens(Fact::HistoryBegan { history }, Answer::HistoryBegun)
-            }
+        return Ok(Ok(if history(connection)?.is_some() {
+            Decision::Nothing(Answer::HistoryBegun)
+        } else {
+            let history = HistoryId(uuid::Uuid::new_v4());
+            Decision::Happens(Fact::HistoryBegan { history }, Answer::HistoryBegun)
         }));
     }
     // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
     if let Some(decided) = retry(connection, request)? {
         return Ok(decided);
     }
-    let dated = match request.id.dated() {
-        None => return Ok(Err(Refusal::RequestIdInvalid)),
-        Some(dated) => dated,
-    };
+    let Some(dated) = request.id.dated() else { return Ok(Err(Refusal::RequestIdInvalid)) };
     if dated < at.minus(REQUEST_AGE_MAX) || dated > at.plus(REQUEST_AGE_MAX) {
         return Ok(Err(Refusal::RequestIdOutOfDate));
     }

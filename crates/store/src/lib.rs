@@ -1,4 +1,4 @@
-//! One replica's SQLite database: the log and the chat state, changed in one transaction.
+//! One replica's `SQLite` database: the log and the chat state, changed in one transaction.
 //!
 //! A [`Writer`] is the only one that changes it: it executes a batch and leaves the transaction open until the batch is
 //! committed or rolled back (primary), or persists entries that were decided elsewhere (secondary). [`Readers`] answer
@@ -18,7 +18,7 @@ pub use compare::{Difference, TABLES, compare, digest_tables};
 pub use error::StoreError;
 pub use execute::{Context, Executed};
 pub use file::{Identity, move_aside, open_existing_read_only};
-pub use reader::{Account, LogPiece, Message, Reader, Readers, Session};
+pub use reader::{Account, AccountsPage, LogPiece, Message, Reader, Readers, Session};
 pub use retention::LogRetention;
 pub use snapshot::{check_snapshot, swap_in};
 pub use writer::Writer;

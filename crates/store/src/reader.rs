@@ -65,6 +65,9 @@ pub struct Message {
     pub delivered: bool,
 }
 
+/// A page of accounts, and the key to go on from if there may be more.
+pub type AccountsPage = (Vec<(AccountId, String)>, Option<String>);
+
 /// A piece of the committed log.
 #[derive(Debug)]
 pub struct LogPiece {
@@ -230,7 +233,7 @@ impl<'a> Reader<'a> {
         pattern: &NamePattern,
         after: &str,
         limit: usize,
-    ) -> Result<(Vec<(AccountId, String)>, Option<String>), StoreError> {
+    ) -> Result<AccountsPage, StoreError> {
         let page = || {
             let mut all = self.connection.prepare_cached(
                 "SELECT id, name, key FROM accounts WHERE deleted_at IS NULL AND key > ?1 ORDER BY key",

@@ -1,4 +1,4 @@
-//! Snapshots: a whole database out (SQLite's online backup, while writes go on) and in (checked, then swapped in
+//! Snapshots: a whole database out (`SQLite`'s online backup, while writes go on) and in (checked, then swapped in
 //! atomically).
 
 use crate::error::StoreError;

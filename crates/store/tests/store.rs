@@ -1,6 +1,10 @@
 //! What a store promises, on real files.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method's path is not general enough in its lifetime"
+)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use chat::{
     Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules, PasswordHash,

@@ -316,7 +316,7 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for bad in ["", "s", "-1s", "0s", "1h", "99999999m", "1.5s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -25,6 +25,18 @@ struct Ledger {
     last_error: Option<String>,
 }
 
+impl Ledger {
+    /// How many were sent, received, lost, and received twice.
+    fn count(&self) -> Result<(usize, usize, usize, usize), Failure> {
+        if let Some(error) = &self.last_error {
+            return Err(Failure::Failed(error.clone()));
+        }
+        let lost = self.acknowledged.iter().filter(|(text, _)| !self.heard.contains_key(text)).count();
+        let twice = self.heard.values().filter(|times| **times > 1).count();
+        Ok((self.acknowledged.len(), self.heard.len(), lost, twice))
+    }
+}
+
 type Shared = Arc<Mutex<Ledger>>;
 
 struct Demo {
@@ -139,17 +151,7 @@ impl Demo {
     async fn count(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let ledger = self.ledger();
-            let sent = ledger.acknowledged.len();
-            let lost =
-                ledger.acknowledged.iter().filter(|(text, _)| !ledger.heard.contains_key(text)).count();
-            let twice = ledger.heard.values().filter(|times| **times > 1).count();
-            let received = ledger.heard.len();
-            let error = ledger.last_error.clone();
-            drop(ledger);
-            if let Some(error) = error {
-                return Err(Failure::Failed(error));
-            }
+            let (sent, received, lost, twice) = self.ledger().count()?;
             if lost == 0 || Instant::now() > deadline {
                 output::line(&format!("sent {sent}, received {received}, lost {lost}, twice {twice}"))?;
                 return if lost == 0 && twice == 0 { Ok(()) } else { Err(Failure::Reported) };

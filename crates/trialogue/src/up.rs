@@ -96,8 +96,8 @@ async fn watch(supervisor: &mut Supervisor, up: &Up, signals: &mut Signals) -> R
 
 /// The addresses as `--servers` takes them.
 fn addresses(up: &Up) -> String {
-    let rest: String = (1..u16::from(up.replicas)).map(|i| format!(",{}", up.port + i)).collect();
-    format!("127.0.0.1:{}{rest}", up.port)
+    let ports: Vec<String> = (0..u16::from(up.replicas)).map(|i| (up.port + i).to_string()).collect();
+    format!("127.0.0.1:{}", ports.join(","))
 }
 
 /// What the service waits for, in one line.

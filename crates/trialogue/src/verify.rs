@@ -29,7 +29,7 @@ async fn verify_data(data: &Path, patience: Duration) -> Result<(), Failure> {
             None => break,
             // One of them may have moved on between the two looks.
             Some((_, _, Difference::Position(..))) if Instant::now() < until => {
-                tokio::time::sleep(AGAIN_AFTER).await
+                tokio::time::sleep(AGAIN_AFTER).await;
             }
             Some((one, other, difference)) => {
                 return Err(Failure::Failed(format!(

@@ -1,6 +1,6 @@
 //! Every command explains itself.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::process::Command;
 

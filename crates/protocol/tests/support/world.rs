@@ -86,6 +86,7 @@ enum Happening {
     },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "faults are on or off, each by itself")]
 pub struct World {
     pub now: Time,
     pub nodes: Vec<Option<Node>>,
