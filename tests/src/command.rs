@@ -64,6 +64,14 @@ impl Shell {
         done(output)
     }
 
+    /// Runs a line as a shell does, with this search path.
+    pub fn shell_line(&self, line: &str, path: &str) -> Done {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).env("PATH", path);
+        command.env("TRIALOGUE_HOME", self.home.path()).env("TRIALOGUE_SERVERS", &self.servers);
+        done(command.stdin(Stdio::null()).output().unwrap())
+    }
+
     /// Runs it and asserts that it succeeds; gives its standard output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let done = self.run(arguments);

@@ -104,7 +104,11 @@ async fn up_serves_restarts_what_dies_and_ends_cleanly() {
     kill_process(Pid::from_raw(victim).unwrap(), Signal::KILL).unwrap();
     wait::until("another process has its place", async || {
         let now = status(&shell);
-        now["primary"] == 0 && now["in_sync"] == serde_json::json!([0, 1, 2]) && pids(&now)[0] != victim
+        let another = now["replicas"][0]["pid"].as_i64().is_some_and(|pid| pid != i64::from(victim));
+        now["primary"] == 0
+            && now["in_sync"] == serde_json::json!([0, 1, 2])
+            && another
+            && pids(&now).len() == 3
     })
     .await;
     let children = pids(&status(&shell));

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 const SETTINGS_FILE: &str = "trialogue.toml";
 const LOCK_FILE: &str = "up.lock";
@@ -27,8 +27,15 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     settings: Settings,
     config: PathBuf,
-    children: Vec<Option<Child>>,
+    children: Vec<Option<Running>>,
     _lock: FolderLock,
+}
+
+/// A child, and the pipe that keeps it alive. Held apart, because waiting for a `Child` closes what it holds.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    lifeline: Option<ChildStdin>,
 }
 
 impl Supervisor {
@@ -57,7 +64,7 @@ impl Supervisor {
         let log = self.open_log(index)?;
         let servers = self.settings.addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let program = std::env::current_exe().map_err(Failure::of)?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args([
                 "replica",
                 "--until-stdin-closes",
@@ -78,7 +85,8 @@ impl Supervisor {
             .process_group(0)
             .spawn()
             .map_err(|error| Failure::Failed(format!("replica {index} could not be started: {error}")))?;
-        self.children[index] = Some(child);
+        let lifeline = child.stdin.take();
+        self.children[index] = Some(Running { child, lifeline });
         Ok(())
     }
 
@@ -107,8 +115,8 @@ impl Supervisor {
     /// Waits until any child ends. Never ready while none runs.
     pub(crate) async fn ended(&mut self) -> (usize, std::io::Result<ExitStatus>) {
         let waits = self.children.iter_mut().enumerate().filter_map(|(index, child)| {
-            let child = child.as_mut()?;
-            Some(Box::pin(async move { (index, child.wait().await) }))
+            let running = child.as_mut()?;
+            Some(Box::pin(async move { (index, running.child.wait().await) }))
         });
         let waits: Vec<_> = waits.collect();
         if waits.is_empty() {
@@ -122,8 +130,12 @@ impl Supervisor {
 
     /// Kills one replica as a crash would, and waits for its end.
     pub(crate) async fn kill(&mut self, index: usize) -> Result<(), Failure> {
-        if let Some(mut child) = self.children[index].take() {
-            child.kill().await.map_err(|error| Failure::Failed(format!("replica {index}: {error}")))?;
+        if let Some(mut running) = self.children[index].take() {
+            running
+                .child
+                .kill()
+                .await
+                .map_err(|error| Failure::Failed(format!("replica {index}: {error}")))?;
         }
         Ok(())
     }
@@ -131,14 +143,14 @@ impl Supervisor {
     /// Ends all children: in order by closing their standard input, and by force once `impatient` is ready or they
     /// take too long.
     pub(crate) async fn end(mut self, impatient: impl Future<Output = ()>) {
-        let mut children: Vec<Child> = self.children.iter_mut().filter_map(Option::take).collect();
-        for child in &mut children {
-            drop(child.stdin.take());
+        let mut children: Vec<Running> = self.children.iter_mut().filter_map(Option::take).collect();
+        for running in &mut children {
+            drop(running.lifeline.take());
         }
         let all_ended = async {
-            for child in &mut children {
+            for running in &mut children {
                 // Whatever its status: it has ended.
-                let _ = child.wait().await;
+                let _ = running.child.wait().await;
             }
         };
         let in_order = tokio::select! {
@@ -147,9 +159,9 @@ impl Supervisor {
             () = impatient => false,
         };
         if !in_order {
-            for child in &mut children {
+            for running in &mut children {
                 // It may have ended by itself meanwhile.
-                let _ = child.kill().await;
+                let _ = running.child.kill().await;
             }
         }
     }

@@ -1,0 +1,45 @@
+//! The README tells the truth: every command in it runs, in its order.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
+
+use std::path::Path;
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::command::Shell;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+}
+
+/// The lines of the shell blocks, without their comments.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let lines = blocks.flat_map(str::lines).map(|line| line.split("  #").next().unwrap().trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[tokio::test]
+async fn every_command_of_the_first_conversation_works() {
+    let cluster = Cluster::serving().await;
+    let shell = Shell::new(&cluster);
+    let readme = readme();
+    let conversation = readme.split("## A first conversation").nth(1).unwrap().split("\n## ").next().unwrap();
+    let talk: Vec<String> =
+        commands(conversation).into_iter().filter(|line| !line.starts_with("cargo install")).collect();
+    assert!(talk.len() >= 7, "{talk:?}");
+    let folder = whole_process_tests::cluster::program().parent().unwrap().to_owned();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    for line in talk {
+        let output = shell.shell_line(&line, &path);
+        assert_eq!(output.code, 0, "{line}: {}", output.stderr);
+        println!("$ {line}\n{}", output.stdout);
+    }
+}
+
+#[test]
+fn the_two_commands_are_the_ones_that_are_run() {
+    let readme = readme();
+    let block = readme.split("## Two commands").nth(1).unwrap().split("\n## ").next().unwrap();
+    assert_eq!(commands(block), ["cargo run --release -- up", "cargo test --release --workspace"]);
+    let ci = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/run")).unwrap();
+    assert!(ci.contains("\ncargo test --release --workspace\n"), "CI runs the test command of the README");
+}
