@@ -49,6 +49,15 @@ impl RequestId {
     }
 }
 
+impl RequestId {
+    /// The lowest id of that date: every id dated earlier is lower, every other one is not.
+    pub fn first_dated(date: Millis) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&date.0.to_be_bytes()[2..]);
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
 /// Wall-clock time: milliseconds since 1970 (UTC). For people and for expiry, never for the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Millis(pub u64);

@@ -16,13 +16,9 @@ pub const PATTERN_CHARACTERS_MAX: usize = 256;
 pub const PAGE_MAX: usize = 500;
 /// How many sessions an account can have at once; opening one more closes the oldest.
 pub const SESSIONS_AN_ACCOUNT_MAX: u32 = 64;
-/// How far the time in a request id may be from the primary's clock, either way.
+/// How far the date in a request id may be from the primary's clock, either way. A request is remembered until its id is
+/// older than that; so whenever it is forgotten, its id is refused, and its effect can't happen twice.
 pub const REQUEST_AGE_MAX: Duration = Duration::from_hours(24);
-/// How long a request is remembered, so that its retry gets the same answer.
-///
-/// Twice the age: an id may be dated up to `REQUEST_AGE_MAX` ahead when it takes effect, and is refused as too old
-/// `REQUEST_AGE_MAX` after that date. So whenever a request is forgotten, its id is refused.
-pub const REQUEST_KEPT_FOR: Duration = Duration::from_hours(48);
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

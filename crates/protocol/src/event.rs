@@ -342,7 +342,7 @@ pub enum Message<F> {
         /// The view that the sender leads.
         view: View,
     },
-    /// "I can't persist: go on without me."
+    /// "I can't persist: go on without me." Answers `Append`, and `Call` while the store is not to be trusted.
     Leaving {
         /// The view that the sender follows.
         number: ViewNumber,

@@ -8,11 +8,14 @@
 //! view that it has proposed, from the moment of proposing (a delayed swap may take effect at any time). Removing a
 //! replica frees the primary from waiting only once the swap is known to be installed (invariant 2).
 
-use crate::catch_up::{Follower, Read, Stage};
+mod levelling;
+mod membership;
+
+use crate::catch_up::{Follower, Stage};
 use crate::common::Common;
-use crate::event::{Effect, Message, SwapOutcome};
+use crate::event::{Effect, Message};
 use crate::identity::{ReadId, ReplicaIndex, ReplicaSet, StreamId, Token};
-use crate::log::{Chain, Entry, Fact, Op, Position};
+use crate::log::{Entry, Fact};
 use crate::note::{Note, RemovalReason, StepDownReason};
 use crate::replica::Next;
 use crate::takeover::Shown;
@@ -313,123 +316,6 @@ impl Primary {
         }
     }
 
-    pub(crate) fn on_log_read<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        token: Token,
-        chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
-    ) {
-        let reader = self.followers.iter_mut().find_map(|(peer, follower)| match follower.stage {
-            Stage::Reading { token: mine, .. } if mine == token => Some((*peer, follower)),
-            _ => None,
-        });
-        let Some((peer, follower)) = reader else { return };
-        match follower.on_log_read(common, now, peer, &self.view, token, chain, entries) {
-            Read::NotMine => {}
-            Read::Sent { to_the_end } => {
-                let newcomer = !self.required(common.me).contains(peer);
-                if newcomer && to_the_end && self.serving && self.swap.is_none() && now >= self.hold_again_at
-                {
-                    self.hold_until = Some(now + common.timing.hold_limit);
-                    self.hold_again_at = now + common.timing.hold_limit * 4;
-                }
-            }
-            Read::NeedsSnapshot { forked } => self.order_snapshot(common, now, peer, forked),
-        }
-    }
-
-    fn order_snapshot<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        peer: ReplicaIndex,
-        forked: bool,
-    ) {
-        if self.required(common.me).contains(peer) {
-            self.fail(common, now, peer, RemovalReason::Forked);
-        } else if let Some(follower) = self.followers.get_mut(&peer) {
-            follower.order_snapshot(common, peer, &self.view, forked);
-        }
-    }
-
-    fn on_tail<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        peer: ReplicaIndex,
-        chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
-    ) {
-        if self.tail.as_ref().is_none_or(|tail| tail.from != peer) || !common.writer.is_idle() {
-            return;
-        }
-        self.tail = None;
-        match common.position.extend(&entries) {
-            Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
-                common.persist(entries, end, now);
-            }
-            // It has what was never acknowledged, on top of something else than what I have.
-            _ => self.fail(common, now, peer, RemovalReason::Forked),
-        }
-    }
-
-    pub(crate) fn on_swap_answered<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        token: Token,
-        outcome: SwapOutcome,
-    ) -> Next<F> {
-        if self.swap.as_ref().is_none_or(|swap| swap.asked != Some(token)) {
-            return Next::Stay;
-        }
-        match (outcome, self.swap.take()) {
-            (SwapOutcome::Superseded(view), _) => {
-                self.step_down(common, now, StepDownReason::Superseded);
-                common.adopt(&view);
-                Next::Follow { heard_at: now, stand_not_before: now, following: None }
-            }
-            (SwapOutcome::Unknown, swap) => {
-                // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
-                // replicas of both views are required.
-                self.swap =
-                    swap.map(|swap| Swap { asked: None, again_at: now + common.timing.retry_every, ..swap });
-                Next::Stay
-            }
-            (SwapOutcome::Installed, Some(swap)) => self.on_installed(common, now, swap),
-            (SwapOutcome::Installed, None) => Next::Stay,
-        }
-    }
-
-    fn on_installed<F: Fact>(&mut self, common: &mut Common<F>, now: Time, swap: Swap) -> Next<F> {
-        common.adopt(&swap.proposal);
-        let removed = self.view.in_sync.difference(swap.proposal.in_sync);
-        self.view = swap.proposal;
-        for peer in removed.iter() {
-            common.probation.removed(peer, now);
-            // What was said on a stream of its old membership is forgotten with the stream; a new one can stay.
-            if self.followers.get(&peer).is_some_and(|follower| !matches!(follower.stage, Stage::Waiting)) {
-                common.disconnect(peer);
-                self.followers.remove(&peer);
-            }
-        }
-        self.removing = self.removing.intersection(self.view.in_sync);
-        if let Some(newcomer) = swap.newcomer {
-            common.probation.admitted(newcomer, now);
-        }
-        if self.view.primary() == common.me {
-            self.beat_at = now;
-            return Next::Stay;
-        }
-        for peer in common.connected().iter() {
-            common.send(peer, Message::HandedOver { view: self.view.clone() });
-        }
-        self.step_down(common, now, StepDownReason::HandedOver);
-        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience, following: None }
-    }
-
     /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
     pub(crate) fn step_down<F: Fact>(&mut self, common: &mut Common<F>, now: Time, reason: StepDownReason) {
         common.abandon_batch(now);
@@ -529,122 +415,6 @@ impl Primary {
         self.beat_at = now + common.timing.beat_every;
     }
 
-    fn propose<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        mut proposal: View,
-        newcomer: Option<ReplicaIndex>,
-    ) {
-        proposal.number = self.view.number.next();
-        proposal.op = common.position.op;
-        proposal.proposed_by = common.proposer();
-        self.swap = Some(Swap { proposal, asked: None, again_at: now, newcomer });
-        self.retry_swap(common, now);
-    }
-
-    fn propose_removal<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if self.swap.is_some() || self.removing.is_empty() {
-            return;
-        }
-        let mut proposal = self.view.clone();
-        proposal.in_sync = self.view.in_sync.difference(self.removing);
-        common.note(Note::Removing { peers: self.removing, reason: self.removal_reason });
-        self.propose(common, now, proposal, None);
-    }
-
-    fn retry_swap<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if let Some(swap) = &mut self.swap
-            && swap.asked.is_none()
-            && now >= swap.again_at
-        {
-            let token = common.token();
-            swap.asked = Some(token);
-            let view = swap.proposal.clone();
-            common.emit(Effect::Swap { token, view });
-        }
-    }
-
-    /// Takes over the longest tail among the in-sync replicas, before anyone is brought level with anything.
-    fn take_tail<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if self.serving || !common.writer.is_idle() {
-            return;
-        }
-        if let Some(tail) = &self.tail {
-            let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.acknowledgement_limit);
-            if overdue || self.removing.contains(from) || !self.followers.contains_key(&from) {
-                self.tail = None;
-                self.fail(common, now, from, RemovalReason::Silent);
-            }
-            return;
-        }
-        if let Some((from, until)) = self.longest_tail(common)
-            && until > common.position.op
-        {
-            common.note(Note::TakingTail { from, until });
-            self.tail = Some(Tail { from, asked_at: now });
-            common.send(from, Message::Fetch { view: self.view.clone(), after: common.position.op });
-        }
-    }
-
-    fn longest_tail<F: Fact>(&self, common: &Common<F>) -> Option<(ReplicaIndex, Op)> {
-        let shown =
-            self.view.in_sync.without(common.me).difference(self.removing).iter().filter_map(|peer| {
-                let position = self.followers.get(&peer)?.position()?;
-                Some((peer, position.op))
-            });
-        shown.max_by_key(|(_, op)| *op)
-    }
-
-    fn bring_level<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        let required = self.required(common.me);
-        let peers: Vec<ReplicaIndex> = self.followers.keys().copied().collect();
-        for peer in peers {
-            let is_required = required.contains(peer);
-            if self.removing.contains(peer) || (!is_required && !self.serving) {
-                continue;
-            }
-            let Some(follower) = self.followers.get_mut(&peer) else { continue };
-            match follower.stage {
-                Stage::Waiting if is_required || common.probation.not_before(peer, now).is_none() => {
-                    follower.call(common, now, peer, &self.view);
-                }
-                Stage::Shown { position } => self.on_position(common, now, peer, position, is_required),
-                _ => {}
-            }
-        }
-    }
-
-    /// Decides what a follower lacks, never with a batch of mine in flight between its position and mine.
-    fn on_position<F: Fact>(
-        &mut self,
-        common: &mut Common<F>,
-        now: Time,
-        peer: ReplicaIndex,
-        position: Position,
-        is_required: bool,
-    ) {
-        let at_boundary = common.writer.is_idle();
-        if position == common.position {
-            if is_required && !self.serving && at_boundary {
-                self.set_level(peer, now);
-            }
-        } else if position.op > common.position.op {
-            // A longer log of an in-sync replica is a tail to take over; anyone else's is a fork.
-            if !is_required && at_boundary {
-                self.order_snapshot(common, now, peer, true);
-            }
-        } else if let Some(follower) = self.followers.get_mut(&peer) {
-            follower.read(common, position);
-        }
-    }
-
-    fn set_level(&mut self, peer: ReplicaIndex, now: Time) {
-        if let Some(follower) = self.followers.get_mut(&peer) {
-            follower.stage = Stage::Level { since: now };
-        }
-    }
-
     fn commit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
         let Writer::Open { token, end } = common.writer else { return };
         let all_persisted = self.required(common.me).iter().all(|peer| {
@@ -656,49 +426,6 @@ impl Primary {
             common.writer = Writer::Committing { token, since: now, end };
             common.emit(Effect::Commit { token });
         }
-    }
-
-    fn begin_serving<F: Fact>(&mut self, common: &mut Common<F>) {
-        let all_level = self
-            .required(common.me)
-            .iter()
-            .all(|peer| self.followers.get(&peer).is_some_and(Follower::is_level));
-        if !self.serving
-            && all_level
-            && self.swap.is_none()
-            && self.removing.is_empty()
-            && common.writer.is_idle()
-        {
-            self.serving = true;
-            common.emit(Effect::Serve { view: self.view.number });
-        }
-    }
-
-    /// Lets a newcomer that is level at a batch boundary into the in-sync set. If its index is lower than mine, it is
-    /// thereby the primary of the view that I propose: that is the orderly handover.
-    fn admit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if self.hold_until.is_some_and(|until| now >= until) {
-            self.hold_until = None;
-        }
-        if !self.serving || self.swap.is_some() || !self.removing.is_empty() || !common.writer.is_idle() {
-            return;
-        }
-        let level = self.followers.iter().find(|(peer, follower)| {
-            follower.position() == Some(common.position)
-                && follower.database.is_some()
-                && common.probation.not_before(**peer, now).is_none()
-        });
-        let Some((peer, database)) = level.and_then(|(peer, follower)| Some((*peer, follower.database?)))
-        else {
-            return;
-        };
-        common.note(Note::Admitting { peer, op: common.position.op });
-        self.set_level(peer, now);
-        self.hold_until = None;
-        let mut proposal = self.view.clone();
-        proposal.in_sync = proposal.in_sync.with(peer);
-        proposal.set_member(peer, database);
-        self.propose(common, now, proposal, Some(peer));
     }
 
     fn flush_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {

@@ -112,6 +112,8 @@ impl<F: Fact> Secondary<F> {
             Message::Resigned { number } => {
                 if common.view.as_ref().is_some_and(|view| view.number == number && view.primary() == peer) {
                     self.released = true;
+                    // Whatever time its call had asked for, it asks for none any more.
+                    self.stand_not_before = now;
                 }
             }
             Message::HandedOver { view }
@@ -145,6 +147,12 @@ impl<F: Fact> Secondary<F> {
         let by_candidate = number == base.number.next() && base.in_sync.contains(peer);
         if base.number < common.view_number() || number < common.promised || !(by_primary || by_candidate) {
             common.refuse(peer);
+            return;
+        }
+        if !common.fit(now) {
+            // In sync it would be a member that can't persist; with the lowest index it would be handed a lead that it
+            // can't take up (story full_disk).
+            common.send(peer, Message::Leaving { number });
             return;
         }
         common.promised = number;
@@ -280,7 +288,6 @@ impl<F: Fact> Secondary<F> {
     pub(crate) fn on_store_failed(&mut self, common: &mut Common<F>) {
         if let Some((peer, _)) = self.following {
             common.send(peer, Message::Leaving { number: common.view_number() });
-            common.disconnect(peer);
         }
         self.unfollow();
     }

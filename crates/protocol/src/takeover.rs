@@ -136,7 +136,7 @@ impl Takeover {
                 }
                 Next::Stay
             }
-            Message::Refused { .. } => {
+            Message::Refused { .. } | Message::Leaving { .. } => {
                 if let Stage::Calling { waiting, .. } = &mut self.stage {
                     *waiting = waiting.without(peer);
                 }
@@ -177,8 +177,7 @@ impl Takeover {
             | Message::HandedOver { .. }
             | Message::BeatAnswered { .. }
             | Message::Persisted { .. }
-            | Message::Tail { .. }
-            | Message::Leaving { .. } => Next::Stay,
+            | Message::Tail { .. } => Next::Stay,
         }
     }
 

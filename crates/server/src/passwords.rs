@@ -14,18 +14,20 @@ const LANES: u32 = 1;
 /// Each computation takes memory and a whole core for some 30 ms; more at once would only starve the service.
 const AT_ONCE: usize = 2;
 
+/// Verified for names that nobody has, at the same cost, so that the answer takes as long as for those that somebody has.
+/// No password is known that has it, and it would not be let in with it.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Computes and verifies password hashes.
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     places: Arc<Semaphore>,
-    /// Verified for names that nobody has, so that the answer takes as long as for those that somebody has.
-    nobody: Arc<PasswordHash>,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        let nobody = hash_now("a password that nobody has");
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), nobody: Arc::new(nobody) }
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     pub(crate) async fn hash(&self, password: Password) -> PasswordHash {
@@ -34,9 +36,8 @@ impl Passwords {
 
     /// Whether the password is the one behind `hash`; `None` stands for an account that does not exist.
     pub(crate) async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> bool {
-        let nobody = self.nobody.clone();
         self.compute(move || {
-            let matches = verify_now(password.expose(), hash.as_ref().unwrap_or(&nobody));
+            let matches = verify_now(password.expose(), hash.as_ref().map_or(NOBODY, |hash| &hash.0));
             hash.is_some() && matches
         })
         .await
@@ -63,8 +64,8 @@ fn hash_now(password: &str) -> PasswordHash {
     PasswordHash(hash.to_string())
 }
 
-fn verify_now(password: &str, hash: &PasswordHash) -> bool {
-    Phc::new(&hash.0).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+fn verify_now(password: &str, hash: &str) -> bool {
+    Phc::new(hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
 #[cfg(test)]
@@ -81,5 +82,15 @@ mod tests {
         assert!(!passwords.verify(Password::parse("wrong horse").unwrap(), Some(hash.clone())).await);
         assert!(!passwords.verify(Password::parse("a password that nobody has").unwrap(), None).await);
         assert_ne!(passwords.hash(right).await, hash, "each hash has a salt of its own");
+    }
+
+    #[test]
+    fn nobodys_hash_costs_what_everybody_elses_does() {
+        let nobody = Phc::new(NOBODY).unwrap();
+        let somebody = hash_now("correct horse");
+        let somebody = Phc::new(&somebody.0).unwrap();
+        assert_eq!(nobody.params, somebody.params);
+        assert_eq!((nobody.algorithm, nobody.version), (somebody.algorithm, somebody.version));
+        assert_eq!(nobody.hash.unwrap().len(), somebody.hash.unwrap().len());
     }
 }

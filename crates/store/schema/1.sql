@@ -58,11 +58,10 @@ CREATE TABLE messages (
 CREATE INDEX messages_recipient ON messages (recipient, id);
 CREATE INDEX messages_conversation ON messages (sender, recipient, id);
 
--- Requests that took effect, with their answers, for as long as a retry is accepted.
+-- Requests that took effect, with their answers, for as long as a retry is accepted. An id is a UUIDv7, so the order of
+-- ids is the order of their dates.
 CREATE TABLE requests (
     id BLOB PRIMARY KEY CHECK (length(id) = 16),
     digest BLOB NOT NULL CHECK (length(digest) = 16),
-    answer TEXT NOT NULL,
-    at INTEGER NOT NULL
+    answer TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX requests_at ON requests (at);

@@ -3,7 +3,7 @@
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
 use crate::retention::LogRetention;
-use chat::{Fact, REQUEST_KEPT_FOR, Record, SESSIONS_AN_ACCOUNT_MAX};
+use chat::{Fact, REQUEST_AGE_MAX, Record, RequestId, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
 use rusqlite::{Connection, params};
 
@@ -26,8 +26,8 @@ pub(crate) fn apply(
         let answer =
             serde_json::to_string(&mark.answer).expect("an answer has no map with keys that JSON lacks");
         connection
-            .prepare_cached("INSERT INTO requests (id, digest, answer, at) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![mark.id.0.as_bytes(), mark.digest, answer, millis(record.at())])?;
+            .prepare_cached("INSERT INTO requests (id, digest, answer) VALUES (?1, ?2, ?3)")?
+            .execute(params![mark.id.0.as_bytes(), mark.digest, answer])?;
     }
     apply_fact(connection, op, record)?;
     if entry.op.0.is_multiple_of(TIDY_EVERY) {
@@ -125,8 +125,9 @@ fn tidy(
     entry: &Entry<Record>,
     retention: &LogRetention,
 ) -> Result<(), rusqlite::Error> {
-    let forgotten = entry.fact.at().minus(REQUEST_KEPT_FOR);
-    connection.prepare_cached("DELETE FROM requests WHERE at < ?1")?.execute([millis(forgotten)])?;
+    // An id dated before this is refused from now on, so nobody will ask for its answer again.
+    let oldest = RequestId::first_dated(entry.fact.at().minus(REQUEST_AGE_MAX));
+    connection.prepare_cached("DELETE FROM requests WHERE id < ?1")?.execute([oldest.0.as_bytes()])?;
     let pruned = retention.prune_up_to(entry.op);
     connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;
     Ok(())

@@ -12,6 +12,9 @@ use std::time::Duration;
 const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
 /// "Tria", in the file's header.
 const APPLICATION_ID: i64 = 0x5472_6961;
+/// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
+/// which many messages change is written once for all of them.
+const CHECKPOINT_PAGES: i64 = 4096;
 /// How many of the newest entries are checked against the chain at each start.
 const ENTRIES_CHECKED: i64 = 256;
 
@@ -30,16 +33,23 @@ pub struct Identity {
 pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
     let sql = StoreError::sqlite(path);
     create_private(path)?;
-    let mut connection = Connection::open(path).map_err(&sql)?;
-    configure(&connection).map_err(&sql)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(&sql)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(&sql)?;
+    let mut connection = connect_writer(path).map_err(&sql)?;
     check_integrity(&connection, path)?;
     migrate(&mut connection, path)?;
     // A write at each start: a disk that is full or read-only is found out now, not with the first message.
     connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
     let identity = identity(&connection, path)?;
     Ok((connection, identity))
+}
+
+/// A connection that writes: durable with every commit.
+pub(crate) fn connect_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    Ok(connection)
 }
 
 /// Opens an existing database for looking at it: nothing is created, nothing is changed.
@@ -50,7 +60,7 @@ pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-pub(crate) fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "cache_size", -1024)?;

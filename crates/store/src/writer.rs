@@ -93,9 +93,7 @@ impl Writer {
     /// its log ends. After a failed commit nothing else can tell whether it took effect.
     pub fn recover(&mut self) -> Result<Identity, StoreError> {
         self.close()?;
-        let connection = Connection::open(&self.path).map_err(StoreError::sqlite(&self.path))?;
-        file::configure(&connection).map_err(StoreError::sqlite(&self.path))?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(StoreError::sqlite(&self.path))?;
+        let connection = file::connect_writer(&self.path).map_err(StoreError::sqlite(&self.path))?;
         self.identity = file::identity(&connection, &self.path)?;
         self.connection = connection;
         Ok(self.identity)

@@ -22,6 +22,10 @@ use clap::Parser;
 use failure::Failure;
 use std::process::ExitCode;
 
+/// A password's 19 MiB go back to the system when they were used: the system's own allocator would keep them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {

@@ -1,0 +1,136 @@
+//! Membership: how the primary changes who is in sync (`PacificA` §2.3, reconfiguration).
+//!
+//! One proposal is in flight at a time, and it is repeated, nonce and all, until the register says what became of it: a
+//! swap may succeed while its answer is lost, and may take effect long after it was sent. From the moment of proposing, the
+//! replicas of both views are required (see `required` in `primary.rs`).
+
+use super::{Primary, Swap};
+use crate::catch_up::Stage;
+use crate::common::Common;
+use crate::event::{Effect, Message, SwapOutcome};
+use crate::identity::{ReplicaIndex, Token};
+use crate::log::Fact;
+use crate::note::{Note, StepDownReason};
+use crate::replica::Next;
+use crate::time::Time;
+use crate::view::View;
+
+impl Primary {
+    pub(crate) fn on_swap_answered<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        token: Token,
+        outcome: SwapOutcome,
+    ) -> Next<F> {
+        if self.swap.as_ref().is_none_or(|swap| swap.asked != Some(token)) {
+            return Next::Stay;
+        }
+        match (outcome, self.swap.take()) {
+            (SwapOutcome::Superseded(view), _) => {
+                self.step_down(common, now, StepDownReason::Superseded);
+                common.adopt(&view);
+                Next::Follow { heard_at: now, stand_not_before: now, following: None }
+            }
+            (SwapOutcome::Unknown, swap) => {
+                // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
+                // replicas of both views are required.
+                self.swap =
+                    swap.map(|swap| Swap { asked: None, again_at: now + common.timing.retry_every, ..swap });
+                Next::Stay
+            }
+            (SwapOutcome::Installed, Some(swap)) => self.on_installed(common, now, swap),
+            (SwapOutcome::Installed, None) => Next::Stay,
+        }
+    }
+
+    pub(super) fn on_installed<F: Fact>(&mut self, common: &mut Common<F>, now: Time, swap: Swap) -> Next<F> {
+        common.adopt(&swap.proposal);
+        let removed = self.view.in_sync.difference(swap.proposal.in_sync);
+        self.view = swap.proposal;
+        for peer in removed.iter() {
+            common.probation.removed(peer, now);
+            // What was said on a stream of its old membership is forgotten with the stream; a new one can stay.
+            if self.followers.get(&peer).is_some_and(|follower| !matches!(follower.stage, Stage::Waiting)) {
+                common.disconnect(peer);
+                self.followers.remove(&peer);
+            }
+        }
+        self.removing = self.removing.intersection(self.view.in_sync);
+        if let Some(newcomer) = swap.newcomer {
+            common.probation.admitted(newcomer, now);
+        }
+        if self.view.primary() == common.me {
+            self.beat_at = now;
+            return Next::Stay;
+        }
+        for peer in common.connected().iter() {
+            common.send(peer, Message::HandedOver { view: self.view.clone() });
+        }
+        self.step_down(common, now, StepDownReason::HandedOver);
+        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience, following: None }
+    }
+
+    pub(super) fn propose<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        mut proposal: View,
+        newcomer: Option<ReplicaIndex>,
+    ) {
+        proposal.number = self.view.number.next();
+        proposal.op = common.position.op;
+        proposal.proposed_by = common.proposer();
+        self.swap = Some(Swap { proposal, asked: None, again_at: now, newcomer });
+        self.retry_swap(common, now);
+    }
+
+    pub(super) fn propose_removal<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.swap.is_some() || self.removing.is_empty() {
+            return;
+        }
+        let mut proposal = self.view.clone();
+        proposal.in_sync = self.view.in_sync.difference(self.removing);
+        common.note(Note::Removing { peers: self.removing, reason: self.removal_reason });
+        self.propose(common, now, proposal, None);
+    }
+
+    pub(super) fn retry_swap<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if let Some(swap) = &mut self.swap
+            && swap.asked.is_none()
+            && now >= swap.again_at
+        {
+            let token = common.token();
+            swap.asked = Some(token);
+            let view = swap.proposal.clone();
+            common.emit(Effect::Swap { token, view });
+        }
+    }
+
+    /// Lets a newcomer that is level at a batch boundary into the in-sync set. If its index is lower than mine, it is
+    /// thereby the primary of the view that I propose: that is the orderly handover.
+    pub(super) fn admit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+        if self.hold_until.is_some_and(|until| now >= until) {
+            self.hold_until = None;
+        }
+        if !self.serving || self.swap.is_some() || !self.removing.is_empty() || !common.writer.is_idle() {
+            return;
+        }
+        let level = self.followers.iter().find(|(peer, follower)| {
+            follower.position() == Some(common.position)
+                && follower.database.is_some()
+                && common.probation.not_before(**peer, now).is_none()
+        });
+        let Some((peer, database)) = level.and_then(|(peer, follower)| Some((*peer, follower.database?)))
+        else {
+            return;
+        };
+        common.note(Note::Admitting { peer, op: common.position.op });
+        self.set_level(peer, now);
+        self.hold_until = None;
+        let mut proposal = self.view.clone();
+        proposal.in_sync = proposal.in_sync.with(peer);
+        proposal.set_member(peer, database);
+        self.propose(common, now, proposal, Some(peer));
+    }
+}

@@ -1,0 +1,62 @@
+//! Stories: a script and, under each step, what the replicas said and acknowledged. One file a behaviour.
+//!
+//! `REWRITE=1 cargo test --release -p protocol --test stories` writes what happens now into the files; a reviewer reads the
+//! difference. The format is explained in `README.md` beside this file.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code, reason = "a test")]
+mod support;
+
+use datadriven::TestCase;
+use std::time::Duration;
+use support::world::World;
+
+/// Carries out one step and gives what was said meanwhile.
+fn step(world: &mut Option<World>, case: &TestCase) -> String {
+    let words: Vec<String> = case.args.keys().cloned().collect();
+    let lines: Vec<&str> = case.input.lines().collect();
+    assert!(words.is_empty(), "the steps stand below their heading, a line each");
+    for line in lines {
+        let parts: Vec<&str> = line.split_whitespace().collect();
+        let number = |place: usize| parts[place].parse::<usize>().unwrap();
+        if parts[0] == "replicas" {
+            let mut new = World::new(u8::try_from(number(1)).unwrap(), None);
+            (0..number(1)).for_each(|i| new.start(i));
+            *world = Some(new);
+            continue;
+        }
+        let world = world.as_mut().expect("a story begins with `replicas N`");
+        match parts[0] {
+            "wait" => world.run_for(Duration::from_millis(number(1) as u64)),
+            "start" => parts[1..].iter().for_each(|i| world.start(i.parse().unwrap())),
+            "crash" => parts[1..].iter().for_each(|i| world.crash(i.parse().unwrap())),
+            "pause" => world.pause(number(1)),
+            "resume" => world.resume(number(1)),
+            "wipe" => world.wipe(number(1)),
+            "cut" => {
+                world.cut(number(1), number(2));
+                world.cut(number(2), number(1));
+            }
+            "deafen" => world.cut(number(2), number(1)),
+            "heal" => world.heal(),
+            "full" => world.disks[number(1)].full = true,
+            "free" => world.disks[number(1)].full = false,
+            "prune" => world.prunes = true,
+            "no-proof" => world.proofless = true,
+            "read" => world.read(number(1)),
+            "write" => assert!(world.write(parts[1]), "nobody serves:\n{}", world.trace),
+            "write-at" => world.write_at(number(1), parts[2]),
+            other => panic!("no such step: {other}"),
+        }
+    }
+    let world = world.as_mut().expect("a story begins with `replicas N`");
+    let said = std::mem::take(&mut world.trace);
+    if said.is_empty() { "(nothing is said)\n".to_owned() } else { said }
+}
+
+#[test]
+fn the_stories_are_as_they_are_told() {
+    datadriven::walk("tests/stories", |file| {
+        let mut world = None;
+        file.run(|case| step(&mut world, case));
+    });
+}
