@@ -174,6 +174,20 @@ impl Cluster {
         std::fs::remove_dir_all(self.replica_folder(i)).unwrap();
     }
 
+    /// Gives a replica's folder a disk of its own, `bytes` large. `None`, with a word on stderr, where this user may not
+    /// mount one.
+    pub fn mount_disk(&self, i: usize, bytes: u64) -> Option<Disk> {
+        assert!(self.children[i].is_none(), "replica {i} runs");
+        let folder = self.replica_folder(i);
+        std::fs::create_dir_all(&folder).unwrap();
+        let options = format!("size={bytes},mode=0700");
+        if mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], &folder) {
+            return Some(Disk { folder });
+        }
+        eprintln!("SKIPPED: this user may not mount a small disk");
+        None
+    }
+
     fn pid(&self, i: usize) -> Pid {
         let child = self.children[i].as_ref().expect("it runs");
         Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
@@ -300,6 +314,48 @@ impl Cluster {
         let output = output.await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// A disk that is mounted in the place of a replica's folder. It goes when no process uses it any more.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// From now on nothing can be written to it, or again. No file on it may be open for writing.
+    ///
+    /// # Panics
+    /// If a file is.
+    pub fn set_read_only(&self, read_only: bool) {
+        let options = if read_only { "remount,ro" } else { "remount,rw" };
+        assert!(mount(&["-o", options], &self.folder), "the disk is in use");
+    }
+
+    /// Takes all room that is left.
+    pub fn fill(&self) {
+        let mut file = File::create(self.folder.join("filler")).unwrap();
+        let block = [7; 4096];
+        while file.write_all(&block).is_ok() {}
+    }
+
+    /// Gives the room back.
+    pub fn free(&self) {
+        std::fs::remove_file(self.folder.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a test that fails drops the disk before the replica on it has ended.
+        drop(Command::new("umount").arg("--lazy").arg(&self.folder).status());
+    }
+}
+
+fn mount(arguments: &[&str], folder: &Path) -> bool {
+    let mut command = Command::new("mount");
+    command.args(arguments).arg(folder).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 impl Drop for Cluster {

@@ -181,6 +181,42 @@ async fn a_primary_whose_disk_is_full_gives_way_and_nothing_is_lost() {
     cluster.assert_same().await;
 }
 
+/// Room for a database and its write-ahead log, and little else.
+const DISK_BYTES: u64 = 4 << 20;
+
+#[tokio::test]
+async fn a_disk_without_room_and_one_that_is_read_only_cost_their_replica_its_place_and_nobody_a_message() {
+    for i in [0, 1] {
+        let mut cluster = Cluster::prepared(3, "");
+        let Some(disk) = cluster.mount_disk(i, DISK_BYTES) else { return };
+        cluster.start_all();
+        cluster.until_all_in_sync().await;
+        let mut talk = talk(cluster, false).await;
+        let others: Vec<u32> = (0..3).filter(|other| usize::try_from(*other).unwrap() != i).collect();
+        disk.fill();
+        talk.cluster.until_in_sync(&others).await;
+        let fault = talk.cluster.heartbeat(i).await.unwrap().fault;
+        assert!(fault.contains("full"), "{fault}");
+        talk.writer.until_more(50).await;
+        disk.free();
+        talk.cluster.until_all_in_sync().await;
+        assert_eq!(talk.cluster.heartbeat(i).await.unwrap().fault, "");
+
+        talk.cluster.kill(i);
+        disk.set_read_only(true);
+        talk.cluster.start(i);
+        assert!(!talk.cluster.until_ended(i).await.success(), "a replica that can't write does not start");
+        assert!(talk.cluster.log_text(i).to_lowercase().contains("read-only"), "{}", talk.cluster.log_text(i));
+        talk.writer.until_more(50).await;
+        disk.set_read_only(false);
+        talk.cluster.start(i);
+        talk.cluster.until_all_in_sync().await;
+        let (mut cluster, _) = talk.end().await;
+        cluster.assert_same().await;
+        cluster.kill_all();
+    }
+}
+
 #[tokio::test]
 async fn replicas_end_with_their_supervisor() {
     let mut cluster = Cluster::serving().await;

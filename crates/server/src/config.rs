@@ -74,6 +74,12 @@ pub enum ConfigError {
         /// The first address elsewhere.
         address: Address,
     },
+    /// A log without entries could bring nobody level, and would not know where it ends.
+    #[error("{path}: log_entries_max is 0; give at least 1")]
+    NoLog {
+        /// Which file.
+        path: PathBuf,
+    },
     /// More replicas must be in sync than there are.
     #[error("{path}: min_in_sync is {wanted}, and there are {count} replicas; give 1 to {count}")]
     MinInSync {
@@ -147,6 +153,9 @@ impl Settings {
         if let Some(address) = self.addresses.iter().find(|address| !address.is_loopback()) {
             return Err(ConfigError::FileRegisterAcrossMachines { path, address: address.clone() });
         }
+        if self.log_entries_max == 0 {
+            return Err(ConfigError::NoLog { path });
+        }
         if !(1..=count).contains(&self.limits.min_in_sync) {
             return Err(ConfigError::MinInSync { path, wanted: self.limits.min_in_sync, count });
         }
@@ -202,6 +211,7 @@ mod tests {
             ("addresses = ['10.0.0.1:5100']", "between machines"),
             ("addresses = ['127.0.0.1:1']\nmin_in_sync = 2", "min_in_sync is 2"),
             ("addresses = ['127.0.0.1:1']\nmin_in_snyc = 2", "unknown field"),
+            ("addresses = ['127.0.0.1:1']\nlog_entries_max = 0", "at least 1"),
             ("addresses = 7", "invalid type"),
         ];
         for (text, expected) in cases {
