@@ -335,8 +335,9 @@ impl Disk {
     /// Takes all room that is left.
     pub fn fill(&self) {
         let mut file = File::create(self.folder.join("filler")).unwrap();
-        let block = [7; 4096];
+        let block = [7; 64 << 10];
         while file.write_all(&block).is_ok() {}
+        while file.write_all(&block[..1]).is_ok() {}
     }
 
     /// Gives the room back.

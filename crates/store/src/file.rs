@@ -3,6 +3,7 @@
 use crate::error::StoreError;
 use chat::{Millis, Record};
 use protocol::{Chain, DatabaseId, Entry, Op, Position};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // One plan a statement, whatever is bound to it: otherwise SQLite prepares some of them anew for every message.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -1024)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)
@@ -189,4 +192,27 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    /// Without the planner's stability guarantee this statement was planned anew for every message that was sent.
+    #[test]
+    fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, _) = open(&folder.path().join("chat.db")).unwrap();
+        let mut find = connection
+            .prepare(
+                "SELECT accounts.id FROM sessions JOIN accounts ON accounts.id = sessions.account
+                 WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL",
+            )
+            .unwrap();
+        for now in 0..3 {
+            assert!(!find.exists(params![[now; 32], now]).unwrap());
+        }
+        assert_eq!(find.get_status(StatementStatus::RePrepare), 0);
+    }
 }
