@@ -206,7 +206,11 @@ async fn a_disk_without_room_and_one_that_is_read_only_cost_their_replica_its_pl
         disk.set_read_only(true);
         talk.cluster.start(i);
         assert!(!talk.cluster.until_ended(i).await.success(), "a replica that can't write does not start");
-        assert!(talk.cluster.log_text(i).to_lowercase().contains("read-only"), "{}", talk.cluster.log_text(i));
+        assert!(
+            talk.cluster.log_text(i).to_lowercase().contains("read-only"),
+            "{}",
+            talk.cluster.log_text(i)
+        );
         talk.writer.until_more(50).await;
         disk.set_read_only(false);
         talk.cluster.start(i);
