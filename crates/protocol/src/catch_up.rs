@@ -16,7 +16,7 @@ use crate::view::View;
 use alloc::vec::Vec;
 
 /// What the primary knows of one peer, on one stream.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Follower {
     /// The latest moment at which something was sent that this peer has answered: its part of the lease.
     pub(crate) answered: Option<Time>,
@@ -26,7 +26,7 @@ pub(crate) struct Follower {
     pub(crate) stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
     /// Not called yet: just connected, or on probation.
     Waiting,
@@ -47,8 +47,13 @@ pub(crate) enum Stage {
         end: Position,
         at: Time,
     },
-    /// It was told to take a snapshot; it comes back by another stream.
-    Snapshot,
+    /// It was told to take a snapshot, and is told again now and then: it may not have heard, or may have had a reason not
+    /// to heed that is gone (it was in sync by the view that it knew). It answers beats meanwhile, and comes back by another
+    /// stream.
+    Snapshot {
+        since: Time,
+        told_at: Time,
+    },
     /// It has everything that is committed, and gets each batch.
     Level {
         since: Time,
@@ -56,7 +61,7 @@ pub(crate) enum Stage {
 }
 
 /// What the log read for a follower led to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Read {
     /// The token belongs to no read of this follower.
     NotMine,
@@ -119,7 +124,7 @@ impl Follower {
     /// The latest sign of life that a required follower is measured by: what it answered last, or when it became level.
     pub(crate) fn alive_at(&self) -> Option<Time> {
         match self.stage {
-            Stage::Level { since } => Some(self.answered.map_or(since, |answered| answered.max(since))),
+            Stage::Level { since } => Some(self.heard_since(since)),
             _ => None,
         }
     }
@@ -128,13 +133,21 @@ impl Follower {
     pub(crate) fn is_overdue(&self, now: Time, limit: core::time::Duration) -> bool {
         match self.stage {
             Stage::Called { at } | Stage::Sending { at, .. } => now >= at + limit,
+            Stage::Snapshot { since, .. } => now >= self.heard_since(since) + limit,
             _ => false,
         }
     }
 
+    /// The latest sign of life since then.
+    fn heard_since(&self, since: Time) -> Time {
+        self.answered.map_or(since, |answered| answered.max(since))
+    }
+
+    /// When something is to be done about its stage, if nothing happens before.
     pub(crate) fn overdue_at(&self, limit: core::time::Duration) -> Option<Time> {
         match self.stage {
             Stage::Called { at } | Stage::Sending { at, .. } => Some(at + limit),
+            Stage::Snapshot { since, told_at } => Some(told_at.min(self.heard_since(since)) + limit),
             _ => None,
         }
     }
@@ -179,6 +192,7 @@ impl Follower {
     pub(crate) fn order_snapshot<F: Fact>(
         &mut self,
         common: &mut Common<F>,
+        now: Time,
         peer: ReplicaIndex,
         view: &View,
         forked: bool,
@@ -188,7 +202,19 @@ impl Follower {
             _ => Position::ORIGIN,
         };
         common.note(Note::NeedsSnapshot { peer, position, forked });
+        self.tell_to_take_snapshot(common, now, now, peer, view);
+    }
+
+    /// Says it once more.
+    pub(crate) fn tell_to_take_snapshot<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        since: Time,
+        peer: ReplicaIndex,
+        view: &View,
+    ) {
         common.send(peer, Message::TakeSnapshot { view: view.clone() });
-        self.stage = Stage::Snapshot;
+        self.stage = Stage::Snapshot { since, told_at: now };
     }
 }

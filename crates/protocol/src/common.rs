@@ -17,7 +17,7 @@ use core::time::Duration;
 const UNFIT_AT_FIRST: Duration = Duration::from_secs(1);
 const UNFIT_AT_MOST: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Common<F> {
     pub(crate) me: ReplicaIndex,
     /// Every configured replica, this one included.

@@ -8,7 +8,7 @@ use crate::view::View;
 use alloc::vec::Vec;
 
 /// Something that happened outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event<F> {
     /// Time has passed. Due at [`crate::Replica::next_deadline`] at the latest.
     Tick,
@@ -118,7 +118,7 @@ pub enum Event<F> {
 }
 
 /// Something for the driver to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<F> {
     /// Read the view register, linearizably. Answered by [`Event::RegisterRead`].
     ReadRegister {
@@ -230,7 +230,7 @@ pub enum Effect<F> {
 }
 
 /// What a read of the view register found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RegisterRead {
     /// No view was ever installed.
     Empty,
@@ -241,7 +241,7 @@ pub enum RegisterRead {
 }
 
 /// What became of a swap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SwapOutcome {
     /// The register holds the proposed view.
     Installed,
@@ -252,7 +252,7 @@ pub enum SwapOutcome {
 }
 
 /// What replicas say to each other. Every message that a primary sends carries its view, so none depends on another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message<F> {
     /// "Do you live?" From a candidate to the in-sync replicas below it, and from the founder to all.
     Probe,

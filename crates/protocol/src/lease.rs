@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 /// The spans that a cluster agrees on. Every replica must run with the same ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How often a primary sends a beat.
     pub beat_every: Duration,

@@ -101,7 +101,7 @@ impl fmt::Display for Position {
 }
 
 /// A place in the log, with its fact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry<F> {
     /// The place.
     pub op: Op,
@@ -119,7 +119,7 @@ impl<F> Entry<F> {
 }
 
 /// How another log stands to mine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// The same history to the same op.
     Level,

@@ -6,7 +6,7 @@ use crate::view::View;
 use core::fmt;
 
 /// Why a replica stopped for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HaltReason {
     /// The view register is empty, yet this database, or that of a peer, holds entries.
     RegisterLost,
@@ -15,7 +15,7 @@ pub enum HaltReason {
 }
 
 /// Why a follower left the in-sync set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RemovalReason {
     /// Its stream broke.
     StreamClosed,
@@ -30,7 +30,7 @@ pub enum RemovalReason {
 }
 
 /// Why a primary stopped leading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepDownReason {
     /// Someone else has installed a newer view.
     Superseded,
@@ -43,7 +43,7 @@ pub enum StepDownReason {
 }
 
 /// Something worth telling people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
     /// This replica learned of a newer view.
     ViewAdopted(View),

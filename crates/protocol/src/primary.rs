@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 /// More reads than this wait for a lease only if something is badly wrong; the rest are refused at once.
 const READS_WAITING_MAX: usize = 16_384;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Primary {
     /// The view that I lead; not the same thing as the newest view that I know of.
     view: View,
@@ -54,7 +54,7 @@ pub(crate) struct Primary {
     awake_since: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Swap {
     proposal: View,
     asked: Option<Token>,
@@ -63,13 +63,13 @@ struct Swap {
     newcomer: Option<ReplicaIndex>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Tail {
     from: ReplicaIndex,
     asked_at: Time,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waiting {
     Read(ReadId),
     Answer { token: Token, copies: usize },
@@ -236,7 +236,7 @@ impl Primary {
             self.fail(common, now, peer, RemovalReason::StreamClosed);
         } else if !matches!(
             self.followers.get(&peer).map(|follower| &follower.stage),
-            Some(Stage::Snapshot | Stage::Waiting)
+            Some(Stage::Snapshot { .. } | Stage::Waiting)
         ) {
             common.probation.removed(peer, now);
         }
@@ -362,7 +362,10 @@ impl Primary {
         self.take_tail(common, now);
         self.bring_level(common, now);
         self.commit(common, now);
-        self.begin_serving(common);
+        if self.begin_serving(common) {
+            // From now on there is time for newcomers too.
+            self.bring_level(common, now);
+        }
         self.admit(common, now);
         self.flush_waiting(common, now);
         self.execute(common, now);
@@ -466,6 +469,7 @@ impl Primary {
             self.hold_until,
             self.swap.as_ref().filter(|swap| swap.asked.is_none()).map(|swap| swap.again_at),
             self.tail.as_ref().map(|tail| tail.asked_at + limit),
+            common.writer.stuck_at(common.timing.store_limit),
         ];
         followers.chain(own).flatten().filter(|time| *time > now).min()
     }

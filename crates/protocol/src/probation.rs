@@ -13,7 +13,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Record {
     /// Removals since the last healthy spell.
     removals: u32,
@@ -22,7 +22,7 @@ struct Record {
 }
 
 /// What this process remembers of each peer's comings and goings.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Probation {
     records: BTreeMap<ReplicaIndex, Record>,
 }

@@ -16,7 +16,7 @@ use crate::writer::Writer;
 use alloc::vec::Vec;
 
 /// Who a replica is when its process starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Its place in the configuration.
     pub index: ReplicaIndex,
@@ -31,13 +31,13 @@ pub struct Identity {
 }
 
 /// One replica's protocol state: events in, effects out.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica<F> {
     common: Common<F>,
     role: Role<F>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Role<F> {
     Starting(Starting),
     Secondary(Secondary<F>),
@@ -47,7 +47,7 @@ enum Role<F> {
 }
 
 /// What a role wants the replica to become.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Next<F> {
     Stay,
     Follow {
@@ -78,7 +78,7 @@ pub(crate) enum Next<F> {
 }
 
 /// The name of a role, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoleName {
     /// Has not read the view register yet, or waits for a first start.
     Starting,
@@ -93,7 +93,7 @@ pub enum RoleName {
 }
 
 /// What a replica looks like from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Status {
     /// Its role.
     pub role: RoleName,
@@ -165,12 +165,10 @@ impl<F: Fact> Replica<F> {
 
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let soonest =
-            |deadlines: [Option<Time>; 4]| deadlines.into_iter().flatten().filter(|time| *time > now).min();
         match &self.role {
             Role::Starting(starting) => starting.deadline().filter(|time| *time > now),
-            Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common)),
-            Role::Takeover(takeover) => soonest(takeover.deadlines()),
+            Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common), now),
+            Role::Takeover(takeover) => soonest(takeover.deadlines(&self.common), now),
             Role::Primary(primary) => primary.deadlines(&self.common, now),
             Role::Halted(_) => None,
         }
@@ -485,4 +483,8 @@ impl<F: Fact> Replica<F> {
             _ => None,
         }
     }
+}
+
+fn soonest(deadlines: impl IntoIterator<Item = Option<Time>>, now: Time) -> Option<Time> {
+    deadlines.into_iter().flatten().filter(|time| *time > now).min()
 }

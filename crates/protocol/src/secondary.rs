@@ -19,7 +19,7 @@ use crate::writer::Writer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Secondary<F> {
     /// The stream on which this replica last showed its position, and so the only one whose appends it takes.
     following: Option<(ReplicaIndex, StreamId)>,
@@ -196,6 +196,10 @@ impl<F: Fact> Secondary<F> {
             // a whole grace from here costs nothing and needs no argument.
             self.heard_at = now;
             self.released = false;
+            if view.primary() == common.me {
+                // Handed over: whoever led until now waits for nobody.
+                self.stand_not_before = now;
+            }
         }
     }
 
@@ -358,8 +362,10 @@ impl<F: Fact> Secondary<F> {
         }
         let primary = view.primary();
         if primary == common.me {
-            // Handed over to me, or led by an earlier run of this process: nobody else is to be waited for.
-            return true;
+            // Handed over to me, or led by an earlier run of this process, which is given a moment to meet the others: they
+            // may hold more than a disk that lied gave back to it, and need not be left out only because it is quick.
+            let others = view.in_sync.without(common.me);
+            return others.difference(common.connected()).is_empty() || now >= self.stand_not_before;
         }
         let lost = self.released
             || !common.streams.contains_key(&primary)

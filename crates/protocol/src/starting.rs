@@ -16,7 +16,7 @@ use crate::time::Time;
 use crate::view::{Member, View};
 use alloc::collections::BTreeMap;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Starting {
     reading: Option<Token>,
     again_at: Time,

@@ -28,7 +28,7 @@ const PROOF_AGAIN_FIRST: Duration = Duration::from_millis(2);
 /// Positions that in-sync replicas have shown, and the streams on which they hold.
 pub(crate) type Shown = BTreeMap<ReplicaIndex, (StreamId, Position)>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Takeover {
     /// The view whose primary is lost.
     base: View,
@@ -41,14 +41,14 @@ pub(crate) struct Takeover {
     stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Asking(Asking),
     Calling { waiting: ReplicaSet, shown: Shown, until: Time },
     Swapping { proposal: View, shown: Shown, asked: Option<Token>, again_at: Time },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asking {
     probed: ReplicaSet,
     probe_until: Time,
@@ -367,17 +367,19 @@ impl Takeover {
         self.stage = Stage::Swapping { proposal, shown, asked: Some(token), again_at: now };
     }
 
-    pub(crate) fn deadlines(&self) -> [Option<Time>; 4] {
+    pub(crate) fn deadlines<F: Fact>(&self, common: &Common<F>) -> [Option<Time>; 5] {
+        let stuck = common.writer.stuck_at(common.timing.store_limit);
         match &self.stage {
             Stage::Asking(asking) => [
                 Some(self.lease_over_at),
                 Some(asking.probe_until),
                 asking.proof.is_none().then_some(asking.proof_again_at),
                 asking.register.is_none().then_some(asking.register_again_at),
+                stuck,
             ],
-            Stage::Calling { until, .. } => [Some(*until), None, None, None],
+            Stage::Calling { until, .. } => [Some(*until), stuck, None, None, None],
             Stage::Swapping { asked, again_at, .. } => {
-                [asked.is_none().then_some(*again_at), None, None, None]
+                [asked.is_none().then_some(*again_at), None, None, None, None]
             }
         }
     }

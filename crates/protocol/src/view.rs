@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// A replica of a view: its index, and the database that was in sync under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// The replica's place in the configuration.
     pub index: ReplicaIndex,
@@ -15,7 +15,7 @@ pub struct Member {
 }
 
 /// Who proposed a view, so that a proposer whose answer was lost recognises its own proposal when it reads back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Proposer {
     /// The proposing replica.
     pub index: ReplicaIndex,
@@ -26,7 +26,7 @@ pub struct Proposer {
 }
 
 /// One configuration of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// Grows by one with each view.
     pub number: ViewNumber,

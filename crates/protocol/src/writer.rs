@@ -9,7 +9,7 @@ use crate::log::Position;
 use crate::time::Time;
 use core::time::Duration;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Writer {
     Idle,
     /// `abandoned`: the primacy that wanted it is over, so it is rolled back as soon as it is there.
@@ -56,6 +56,17 @@ impl Writer {
             | Self::RollingBack { token, .. }
             | Self::Persisting { token, .. }
             | Self::Installing { token } => *token == answered,
+        }
+    }
+
+    /// When the store will have been busy with one thing for `limit`.
+    pub(crate) fn stuck_at(&self, limit: Duration) -> Option<Time> {
+        match self {
+            Self::Idle | Self::Open { .. } | Self::Installing { .. } => None,
+            Self::Executing { since, .. }
+            | Self::Committing { since, .. }
+            | Self::RollingBack { since, .. }
+            | Self::Persisting { since, .. } => Some(*since + limit),
         }
     }
 

@@ -3,12 +3,10 @@
 //! `REWRITE=1 cargo test --release -p protocol --test stories` writes what happens now into the files; a reviewer reads the
 //! difference. The format is explained in `README.md` beside this file.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code, reason = "a test")]
-mod support;
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use datadriven::TestCase;
-use std::time::Duration;
-use support::world::World;
+use simulator::World;
 
 /// Carries out one step and gives what was said meanwhile.
 fn step(world: &mut Option<World>, case: &TestCase) -> String {
@@ -19,14 +17,12 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
         let parts: Vec<&str> = line.split_whitespace().collect();
         let number = |place: usize| parts[place].parse::<usize>().unwrap();
         if parts[0] == "replicas" {
-            let mut new = World::new(u8::try_from(number(1)).unwrap(), None);
-            (0..number(1)).for_each(|i| new.start(i));
-            *world = Some(new);
+            *world = Some(World::story(number(1)));
             continue;
         }
         let world = world.as_mut().expect("a story begins with `replicas N`");
         match parts[0] {
-            "wait" => world.run_for(Duration::from_millis(number(1) as u64)),
+            "wait" => world.run_for(number(1) as u64 * 1000),
             "start" => parts[1..].iter().for_each(|i| world.start(i.parse().unwrap())),
             "crash" => parts[1..].iter().for_each(|i| world.crash(i.parse().unwrap())),
             "pause" => world.pause(number(1)),
@@ -38,18 +34,21 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
             }
             "deafen" => world.cut(number(2), number(1)),
             "heal" => world.heal(),
-            "full" => world.disks[number(1)].full = true,
-            "free" => world.disks[number(1)].full = false,
-            "prune" => world.prunes = true,
-            "no-proof" => world.proofless = true,
+            "full" => world.health[number(1)].full = true,
+            "free" => world.health[number(1)].full = false,
+            "lose" => world.lose(number(1), number(2)),
+            "prune" => world.profile.log_entries_max = 4,
+            "no-register" => world.isolate_from_register(number(1), true),
+            "register" => world.isolate_from_register(number(1), false),
+            "no-proof" => world.profile.proofs_withheld = 100,
             "read" => world.read(number(1)),
-            "write" => assert!(world.write(parts[1]), "nobody serves:\n{}", world.trace),
+            "write" => assert!(world.write(parts[1]), "nobody serves:\n{}", world.trace.text),
             "write-at" => world.write_at(number(1), parts[2]),
             other => panic!("no such step: {other}"),
         }
     }
     let world = world.as_mut().expect("a story begins with `replicas N`");
-    let said = std::mem::take(&mut world.trace);
+    let said = std::mem::take(&mut world.trace.text);
     if said.is_empty() { "(nothing is said)\n".to_owned() } else { said }
 }
 

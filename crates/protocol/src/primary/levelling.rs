@@ -51,7 +51,7 @@ impl Primary {
         if self.required(common.me).contains(peer) {
             self.fail(common, now, peer, RemovalReason::Forked);
         } else if let Some(follower) = self.followers.get_mut(&peer) {
-            follower.order_snapshot(common, peer, &self.view, forked);
+            follower.order_snapshot(common, now, peer, &self.view, forked);
         }
     }
 
@@ -69,6 +69,10 @@ impl Primary {
         self.tail = None;
         match common.position.extend(&entries) {
             Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
+                // Whoever was level with me until now is behind from here on (story level_before_the_tail).
+                for follower in self.followers.values_mut().filter(|follower| follower.is_level()) {
+                    follower.stage = Stage::Shown { position: common.position };
+                }
                 common.persist(entries, end, now);
             }
             // It has what was never acknowledged, on top of something else than what I have.
@@ -121,6 +125,11 @@ impl Primary {
                     follower.call(common, now, peer, &self.view);
                 }
                 Stage::Shown { position } => self.on_position(common, now, peer, position, is_required),
+                Stage::Snapshot { since, told_at }
+                    if now >= told_at + common.timing.acknowledgement_limit =>
+                {
+                    follower.tell_to_take_snapshot(common, now, since, peer, &self.view);
+                }
                 _ => {}
             }
         }
@@ -156,7 +165,8 @@ impl Primary {
         }
     }
 
-    pub(super) fn begin_serving<F: Fact>(&mut self, common: &mut Common<F>) {
+    /// Serves once everyone is level. Says whether it has just begun.
+    pub(super) fn begin_serving<F: Fact>(&mut self, common: &mut Common<F>) -> bool {
         let all_level = self
             .required(common.me)
             .iter()
@@ -167,8 +177,21 @@ impl Primary {
             && self.removing.is_empty()
             && common.writer.is_idle()
         {
+            for peer in self.required(common.me).iter() {
+                let persisted = self.followers.get(&peer).map(|follower| follower.persisted);
+                assert_eq!(
+                    persisted,
+                    Some(common.position.op),
+                    "invariant 2: replica {} is about to serve {} at {}, and replica {peer} is not level",
+                    common.me,
+                    self.view,
+                    common.position
+                );
+            }
             self.serving = true;
             common.emit(Effect::Serve { view: self.view.number });
+            return true;
         }
+        false
     }
 }

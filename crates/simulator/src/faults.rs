@@ -1,0 +1,231 @@
+//! Faults: each kind a function, chosen by the weights of the run's profile.
+//!
+//! Whatever strikes, one thing is left alone, because no protocol survives it: the last database that holds what was
+//! acknowledged. A folder is wiped, or an older copy put back, only while another replica in sync has everything.
+
+use crate::agenda::Happening;
+use crate::disk::Disk;
+use crate::network::index;
+use crate::profile::Profile;
+use crate::world::World;
+use protocol::View;
+
+/// The kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A process ends at once.
+    Crash,
+    /// All processes end at once, and start again in some order, at some time.
+    CrashAll,
+    /// One process ends again and again.
+    CrashStorm,
+    /// A process that is down starts.
+    Start,
+    /// A process hangs for a while.
+    Pause,
+    /// A process that hangs goes on.
+    Resume,
+    /// Nothing passes between two, in both directions.
+    Cut,
+    /// Nothing passes from one to another; the other way it does.
+    Deafen,
+    /// A replica hears nobody and is heard by nobody.
+    Isolate,
+    /// A stream breaks.
+    Break,
+    /// All cuts end.
+    Heal,
+    /// A replica can't reach the view register, or can again.
+    Register,
+    /// A disk takes no more writes, or does again.
+    Full,
+    /// A disk hangs, or goes on.
+    Stuck,
+    /// A folder is wiped while its process is down.
+    Wipe,
+    /// Somebody copies a database of a process that is down.
+    Backup,
+    /// Somebody puts such a copy back.
+    Restore,
+}
+
+/// All of them, in the order of a profile's weights.
+pub const KINDS: [Kind; 17] = [
+    Kind::Crash,
+    Kind::CrashAll,
+    Kind::CrashStorm,
+    Kind::Start,
+    Kind::Pause,
+    Kind::Resume,
+    Kind::Cut,
+    Kind::Deafen,
+    Kind::Isolate,
+    Kind::Break,
+    Kind::Heal,
+    Kind::Register,
+    Kind::Full,
+    Kind::Stuck,
+    Kind::Wipe,
+    Kind::Backup,
+    Kind::Restore,
+];
+
+impl World {
+    /// One fault strikes, and the next is planned, unless this one came out of turn.
+    pub(crate) fn strike(&mut self, once: bool) {
+        if self.faults_left == 0 {
+            return;
+        }
+        self.faults_left -= 1;
+        let kind = self.draw_fault();
+        let (i, j) = (self.random.index(self.nodes.len()), self.random.index(self.nodes.len()));
+        self.trace.fault(self.now, &format!("fault: {kind:?} {i} {j}"));
+        self.fault(kind, i, j);
+        if once {
+            return;
+        }
+        let pause = self.random.within(50..self.profile.fault_pause_max.max(51));
+        // Most follow closely, some after a long calm.
+        let pause = if self.random.percent(10) { pause * 4 } else { pause };
+        self.later(pause, Happening::Fault { once: false });
+    }
+
+    fn draw_fault(&mut self) -> Kind {
+        let total: u64 = self.profile.weights.iter().sum();
+        if total == 0 {
+            return Kind::Crash;
+        }
+        let mut place = self.random.below(total);
+        for (kind, weight) in KINDS.iter().zip(&self.profile.weights) {
+            if place < *weight {
+                return *kind;
+            }
+            place -= weight;
+        }
+        unreachable!("the weights add up to their sum")
+    }
+
+    fn fault(&mut self, kind: Kind, i: usize, j: usize) {
+        match kind {
+            Kind::Crash => self.crash_and_restart(i),
+            Kind::CrashAll => {
+                for node in 0..self.nodes.len() {
+                    self.crash(node);
+                    let pause = self.micros(100, 3_000_000);
+                    self.later(pause, Happening::Start { node });
+                }
+            }
+            Kind::CrashStorm => {
+                for round in 0..self.random.below(6) {
+                    let pause = round * 40_000 + self.micros(100, 40_000);
+                    self.later(pause, Happening::Start { node: i });
+                }
+                self.profile.crashes_between_effects = self.profile.crashes_between_effects.max(50);
+                self.crash_and_restart(i);
+            }
+            Kind::Start => self.start(i),
+            Kind::Pause => {
+                self.pause(i);
+                if self.random.percent(70) {
+                    let pause = self.micros(1_000, 3_000_000);
+                    self.later(pause, Happening::Resume { node: i });
+                }
+            }
+            Kind::Resume => self.resume(i),
+            Kind::Cut => {
+                self.cut(i, j);
+                self.cut(j, i);
+            }
+            Kind::Deafen => self.cut(j, i),
+            Kind::Isolate => {
+                for peer in 0..self.nodes.len() {
+                    self.cut(i, peer);
+                    self.cut(peer, i);
+                }
+            }
+            Kind::Break => self.break_stream(i, j),
+            Kind::Heal => self.heal(),
+            Kind::Register => self.register.isolated[i] = !self.register.isolated[i],
+            Kind::Full => self.health[i].full = !self.health[i].full,
+            Kind::Stuck => self.health[i].stuck = !self.health[i].stuck,
+            Kind::Wipe => self.wipe_if_harmless(i),
+            Kind::Backup => {
+                if self.nodes[i].is_none() {
+                    self.backups[i] = Some(self.disks[i].clone());
+                }
+            }
+            Kind::Restore => self.restore_if_harmless(i),
+        }
+    }
+
+    /// Ends a process; at times its supervisor starts it again.
+    pub(crate) fn crash_and_restart(&mut self, i: usize) {
+        self.crash(i);
+        if self.random.percent(self.profile.restarts) {
+            let pause = self.micros(100, 1_500_000);
+            self.later(pause, Happening::Start { node: i });
+        }
+    }
+
+    /// Ends a process and empties its folder.
+    pub fn wipe(&mut self, i: usize) {
+        self.crash(i);
+        let database = self.new_database();
+        self.disks[i] = Disk { database, ..Disk::new(0) };
+    }
+
+    fn wipe_if_harmless(&mut self, i: usize) {
+        if self.another_holds(i) {
+            self.wipe(i);
+        }
+    }
+
+    /// Puts an older copy back. One that reaches to the newest view's op could not be told from the database that was
+    /// in sync; that is the operator's to know (docs/protocol.md), and left alone here.
+    fn restore_if_harmless(&mut self, i: usize) {
+        let Some(backup) = self.backups[i].clone() else { return };
+        let taken_for_in_sync =
+            self.views_to_come().iter().any(|view| view.holds(index(i), backup.database, backup.position()));
+        if self.another_holds(i) && !taken_for_in_sync {
+            self.crash(i);
+            self.disks[i] = backup;
+        }
+    }
+
+    /// Whether by every view that is or may yet be installed, somebody else holds everything.
+    fn another_holds(&self, i: usize) -> bool {
+        let views = self.views_to_come();
+        !views.is_empty()
+            && views.iter().all(|view| {
+                view.in_sync.without(index(i)).iter().any(|other| {
+                    let disk = &self.disks[usize::from(other.0)];
+                    view.holds(other, disk.database, disk.position())
+                })
+            })
+    }
+
+    /// The newest view, and every view whose swap is under way.
+    fn views_to_come(&self) -> Vec<View> {
+        let under_way = self.planned().filter_map(|happening| match happening {
+            Happening::Swap { view, .. } => Some(view.clone()),
+            _ => None,
+        });
+        let newest = self.register.newest();
+        let newest_number = newest.map_or(0, |view| view.number.0);
+        under_way.filter(|view| view.number.0 > newest_number).chain(newest.cloned()).collect()
+    }
+
+    /// Every fault ends: everyone lives, every disk works, every stream can be opened.
+    pub(crate) fn calm_down(&mut self) {
+        self.faults_left = 0;
+        let calm = Profile { clients: self.profile.clients, ..Profile::calm(self.nodes.len()) };
+        self.profile = Profile { jitter: true, log_entries_max: self.profile.log_entries_max, ..calm };
+        self.heal();
+        for i in 0..self.nodes.len() {
+            self.health[i] = crate::storage::Health::default();
+            self.register.isolated[i] = false;
+            self.resume(i);
+            self.start(i);
+        }
+    }
+}

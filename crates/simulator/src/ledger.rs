@@ -1,0 +1,40 @@
+//! The ledger: what was acknowledged, answered and read. Kept outside of all replicas, it forgets nothing.
+
+use crate::fact::{KEYS, RequestId};
+use crate::zones::Operation;
+use protocol::{Op, Position, ReplicaIndex, ViewNumber};
+use std::collections::BTreeMap;
+
+/// What the outside knows.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The last acknowledged entry. It stands for all before it, by its chain.
+    pub acknowledged: Position,
+    /// Where each answered request took effect, as its clients were told.
+    pub answers: BTreeMap<RequestId, Op>,
+    /// The history of each register.
+    pub history: [Vec<Operation>; KEYS],
+    pub(crate) primaries: BTreeMap<ViewNumber, ReplicaIndex>,
+    moments: u64,
+    /// How many reads were answered.
+    pub reads: u64,
+}
+
+impl Ledger {
+    pub(crate) const fn new() -> Self {
+        Self {
+            acknowledged: Position::ORIGIN,
+            answers: BTreeMap::new(),
+            history: [const { Vec::new() }; KEYS],
+            primaries: BTreeMap::new(),
+            moments: 0,
+            reads: 0,
+        }
+    }
+
+    /// The next moment: an order of beginnings and ends, without ties.
+    pub(crate) const fn moment(&mut self) -> u64 {
+        self.moments += 1;
+        self.moments
+    }
+}

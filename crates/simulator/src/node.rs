@@ -1,0 +1,136 @@
+//! A running process: the protocol's state and what a server keeps around it.
+
+use crate::client::Call;
+use crate::fact::{Fact, Request, RequestId};
+use protocol::{Event, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
+use std::collections::VecDeque;
+
+/// Who waits for the outcome of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) client: usize,
+    pub(crate) attempt: u64,
+    pub(crate) request: Request,
+}
+
+/// A batch whose transaction is open or being committed.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) token: Token,
+    pub(crate) waiters: Vec<Waiter>,
+    /// Its messages, for those who listen.
+    pub(crate) messages: Vec<(Op, u8, RequestId)>,
+    /// Where the log ends once it is committed.
+    pub(crate) end: Position,
+}
+
+/// What a read is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadFor {
+    /// A client wants to know what a register holds.
+    Client { client: usize, attempt: u64, key: u8 },
+    /// A listener catches up from the store.
+    Listener { listener: usize, session: u64 },
+    /// Nobody: a story looks whether it is answered.
+    Nobody,
+}
+
+/// A read that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read {
+    pub(crate) id: ReadId,
+    pub(crate) purpose: ReadFor,
+    /// What had been acknowledged when it arrived here.
+    pub(crate) acknowledged: Op,
+}
+
+/// An open stream to a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ear {
+    pub(crate) listener: usize,
+    pub(crate) session: u64,
+    /// The last message given to it; `None` until the store was read for it.
+    pub(crate) given: Option<Op>,
+    pub(crate) after: Op,
+}
+
+/// What reached a paused process, and waits.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Event(Event<Fact>),
+    Call { client: usize, attempt: u64, call: Call },
+}
+
+/// One run of one replica's process.
+#[derive(Debug)]
+pub struct Node {
+    /// Its index.
+    pub index: ReplicaIndex,
+    /// Its protocol state.
+    pub replica: Replica<Fact>,
+    /// Between `Serve` and `StopServing`.
+    pub serving: bool,
+    /// Whether it is stopped in its tracks.
+    pub paused: bool,
+    pub(crate) incarnation: u64,
+    pub(crate) streams: Vec<Option<StreamId>>,
+    pub(crate) queue: VecDeque<Waiter>,
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) reads: Vec<Read>,
+    pub(crate) ears: Vec<Ear>,
+    pub(crate) held: VecDeque<Held>,
+    pub(crate) tick_at: Option<u64>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        index: ReplicaIndex,
+        replica: Replica<Fact>,
+        incarnation: u64,
+        replicas: usize,
+    ) -> Self {
+        Self {
+            index,
+            replica,
+            serving: false,
+            paused: false,
+            incarnation,
+            streams: vec![None; replicas],
+            queue: VecDeque::new(),
+            batches: Vec::new(),
+            reads: Vec::new(),
+            ears: Vec::new(),
+            held: VecDeque::new(),
+            tick_at: None,
+        }
+    }
+
+    pub(crate) fn take_batch(&mut self, token: Token) -> Option<Batch> {
+        let place = self.batches.iter().position(|batch| batch.token == token)?;
+        Some(self.batches.swap_remove(place))
+    }
+
+    pub(crate) fn take_read(&mut self, id: ReadId) -> Read {
+        let place = self.reads.iter().position(|read| read.id == id).expect("a read is answered once");
+        self.reads.swap_remove(place)
+    }
+}
+
+/// A monotonic clock that may run fast or slow, and began at another moment than the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) offset: u64,
+    /// Local milliseconds in a second of the world: 800 to 1200.
+    pub(crate) rate: u64,
+}
+
+impl Clock {
+    pub(crate) fn local(self, world: u64) -> protocol::Time {
+        protocol::Time::from_micros(self.offset + world * self.rate / 1000)
+    }
+
+    /// The first moment of the world at which this clock shows at least `local`.
+    pub(crate) fn world(self, local: protocol::Time) -> u64 {
+        (local.as_micros().saturating_sub(self.offset) * 1000).div_ceil(self.rate)
+    }
+}

@@ -1,0 +1,142 @@
+//! The profile of a run: which faults there are and how often, drawn from the seed. Few kinds at a time find more than
+//! all at once (Groce and others: Swarm testing, ISSTA 2012).
+
+use crate::random::Random;
+use std::ops::Range;
+
+/// How messages travel on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// In order, without loss, as TCP has it.
+    Ordered,
+    /// Each by itself: late, twice, out of order, or never. The protocol must stay safe even then.
+    Loose {
+        /// Of 100.
+        lost: u64,
+        /// Of 100.
+        doubled: u64,
+    },
+}
+
+/// What a run is like.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// How many replicas.
+    pub replicas: usize,
+    /// Whether everything takes a random time; stories have fixed ones.
+    pub jitter: bool,
+    /// How messages travel.
+    pub wire: Wire,
+    /// Messages, of 100, that take up to two seconds.
+    pub slow_messages: u64,
+    /// Proofs of death that are withheld, of 100.
+    pub proofs_withheld: u64,
+    /// Lists of effects, of 10,000, in the middle of which the process dies.
+    pub crashes_between_effects: u64,
+    /// Clocks that run up to a fifth fast or slow.
+    pub clocks_apart: bool,
+    /// Swaps, of 100, whose answer is lost and that take effect late or never.
+    pub swaps_unsure: u64,
+    /// Register calls, of 100, that take up to a second.
+    pub register_slow: u64,
+    /// Store effects, of 10,000, that fail.
+    pub store_fails: u64,
+    /// Store effects, of 10,000, that take up to four seconds.
+    pub store_slow: u64,
+    /// Snapshots, of 100, that break off.
+    pub snapshots_break: u64,
+    /// Deadlines, of 100, before which a tick comes too.
+    pub early_ticks: u64,
+    /// How many entries logs keep.
+    pub log_entries_max: usize,
+    /// Replies to clients, of 100, that are lost.
+    pub replies_lost: u64,
+    /// Calls, of 100, that reach the core of a replica although it does not serve.
+    pub stray_calls: u64,
+    /// Answered requests, of 100, that arrive again much later.
+    pub late_retries: u64,
+    /// Crashed processes, of 100, that are started again by themselves.
+    pub restarts: u64,
+    /// Swaps, of 100, right after which a fault strikes.
+    pub faults_at_swaps: u64,
+    /// How many faults strike.
+    pub faults: u64,
+    /// The pause between two faults, in microseconds, at most.
+    pub fault_pause_max: u64,
+    /// How often each kind of fault strikes, relative to the others; in the order of [`crate::faults::KINDS`].
+    pub weights: Vec<u64>,
+    /// Clients that write and read.
+    pub clients: usize,
+    /// The pause between two operations of a client, in microseconds.
+    pub think: Range<u64>,
+}
+
+impl Profile {
+    /// Nothing goes wrong by itself, and everything takes a fixed time.
+    pub fn calm(replicas: usize) -> Self {
+        Self {
+            replicas,
+            jitter: false,
+            wire: Wire::Ordered,
+            slow_messages: 0,
+            proofs_withheld: 0,
+            crashes_between_effects: 0,
+            clocks_apart: false,
+            swaps_unsure: 0,
+            register_slow: 0,
+            store_fails: 0,
+            store_slow: 0,
+            snapshots_break: 0,
+            early_ticks: 0,
+            log_entries_max: usize::MAX,
+            replies_lost: 0,
+            stray_calls: 0,
+            late_retries: 0,
+            restarts: 0,
+            faults_at_swaps: 0,
+            faults: 0,
+            fault_pause_max: 1,
+            weights: Vec::new(),
+            clients: 0,
+            think: 0..1,
+        }
+    }
+
+    /// The profile that a seed draws.
+    pub fn draw(random: &mut Random) -> Self {
+        let sometimes = |random: &mut Random, of_hundred, most: u64| {
+            if random.percent(of_hundred) { 1 + random.below(most) } else { 0 }
+        };
+        let wire = if random.percent(75) {
+            Wire::Ordered
+        } else {
+            Wire::Loose { lost: random.pick(&[0, 1, 5]), doubled: random.pick(&[0, 2, 10]) }
+        };
+        Self {
+            replicas: random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]),
+            jitter: true,
+            wire,
+            slow_messages: sometimes(random, 25, 5),
+            proofs_withheld: random.pick(&[0, 0, 30, 100]),
+            crashes_between_effects: sometimes(random, 30, 100),
+            clocks_apart: random.percent(50),
+            swaps_unsure: sometimes(random, 30, 50),
+            register_slow: sometimes(random, 25, 40),
+            store_fails: sometimes(random, 20, 100),
+            store_slow: sometimes(random, 15, 60),
+            snapshots_break: random.pick(&[0, 15, 50]),
+            early_ticks: random.pick(&[0, 10]),
+            log_entries_max: random.pick(&[usize::MAX, usize::MAX, 8, 3]),
+            replies_lost: sometimes(random, 40, 20),
+            stray_calls: sometimes(random, 40, 20),
+            late_retries: sometimes(random, 50, 20),
+            restarts: random.pick(&[0, 50, 90]),
+            faults_at_swaps: random.pick(&[0, 0, 40]),
+            faults: random.within(2..26),
+            fault_pause_max: random.pick(&[3_000, 30_000, 300_000, 1_500_000]),
+            weights: crate::faults::KINDS.iter().map(|_| random.pick(&[0, 1, 1, 4])).collect(),
+            clients: random.index(4) + 1,
+            think: 100..random.pick(&[2_000, 20_000, 200_000, 3_000_000]),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Store effects: carried out after a while, durable at one moment, answered at a later one. A crash in between leaves
+//! what was durable and nothing else. Stores fail before they have written, or after; they hang; snapshots break off.
+
+use crate::agenda::Happening;
+use crate::disk::Disk;
+use crate::fact::{Action, Fact};
+use crate::node::{Batch, Waiter};
+use crate::world::World;
+use protocol::{Effect, Event, ReplicaIndex, Token};
+
+/// A batch takes at most so many requests.
+const BATCH_MAX: usize = 4;
+
+/// How a replica's disk is doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    /// Every write fails.
+    pub full: bool,
+    /// Writes take for ever.
+    pub stuck: bool,
+}
+
+impl World {
+    pub(crate) fn store_later(&mut self, at: usize, effect: Effect<Fact>) {
+        let incarnation = self.incarnation(at);
+        if let Effect::InstallSnapshot { token, from } = effect {
+            let delay = self.micros(300, 100_000);
+            self.later(delay, Happening::CopySnapshot { to: at, incarnation, token, from });
+            return;
+        }
+        let slow = self.random.in_ten_thousand(self.profile.store_slow);
+        let delay = if slow { self.micros(20_000, 4_000_000) } else { self.micros(300, 6_000) };
+        self.later(delay, Happening::Store { at, incarnation, effect: Box::new(effect) });
+    }
+
+    pub(crate) fn store(&mut self, at: usize, incarnation: u64, effect: Box<Effect<Fact>>) {
+        if !self.alive(at, incarnation) {
+            return;
+        }
+        if self.health[at].stuck {
+            self.later(50_000, Happening::Store { at, incarnation, effect });
+            return;
+        }
+        let event = self.carry_out(at, *effect);
+        let delay = self.micros(20, 400);
+        self.later(delay, Happening::Tell { to: at, incarnation, event: Box::new(event) });
+    }
+
+    fn carry_out(&mut self, i: usize, effect: Effect<Fact>) -> Event<Fact> {
+        let fails = self.random.in_ten_thousand(self.profile.store_fails);
+        let full = self.health[i].full && !matches!(effect, Effect::RollBack { .. });
+        let disk = &mut self.disks[i];
+        let (Effect::Execute { token, .. }
+        | Effect::Commit { token }
+        | Effect::RollBack { token }
+        | Effect::Persist { token, .. }) = effect
+        else {
+            panic!("not a store effect: {effect:?}")
+        };
+        if fails || full {
+            // At times the disk has written, and says that it failed: the position that is read back tells.
+            let written = fails && self.random.percent(40);
+            let open = disk.open.take();
+            match (effect, open) {
+                (Effect::Commit { .. }, Some(entries)) | (Effect::Persist { entries, .. }, _) if written => {
+                    disk.append(entries);
+                }
+                _ => {}
+            }
+            return Event::StoreFailed { token, position: disk.position() };
+        }
+        let event = match effect {
+            Effect::Execute { .. } => return self.execute(i, token),
+            Effect::Commit { .. } => {
+                let entries = disk.open.take().expect("a commit needs an open transaction");
+                disk.append(entries);
+                Event::BatchCommitted { token }
+            }
+            Effect::Persist { entries, .. } => {
+                assert!(disk.open.is_none(), "a secondary persists while a transaction is open");
+                disk.append(entries);
+                Event::EntriesPersisted { token }
+            }
+            _ => {
+                disk.open.take().expect("a roll-back needs an open transaction");
+                Event::BatchRolledBack { token }
+            }
+        };
+        disk.prune(self.profile.log_entries_max);
+        event
+    }
+
+    fn execute(&mut self, i: usize, token: Token) -> Event<Fact> {
+        let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
+        let taken = node.queue.len().min(BATCH_MAX);
+        let waiters: Vec<Waiter> = node.queue.drain(..taken).collect();
+        let more = !node.queue.is_empty();
+        let entries = self.disks[i].execute(waiters.iter().map(|waiter| waiter.request));
+        let end = entries.last().map_or(self.disks[i].position(), protocol::Entry::position);
+        let messages = entries.iter().filter_map(|entry| {
+            let request = entry.fact.request();
+            match request.action {
+                Action::Send { to } => Some((entry.op, to, request.id)),
+                Action::Set { .. } => None,
+            }
+        });
+        node.batches.push(Batch { token, waiters, messages: messages.collect(), end });
+        if more {
+            let incarnation = node.incarnation;
+            let event = Box::new(Event::RequestsWaiting);
+            self.later(1, Happening::Tell { to: i, incarnation, event });
+        }
+        Event::BatchExecuted { token, entries }
+    }
+
+    /// A snapshot is copied as its source is at this moment.
+    pub(crate) fn copy_snapshot(&mut self, to: usize, incarnation: u64, token: Token, from: ReplicaIndex) {
+        let source = usize::from(from.0);
+        let reachable = self.nodes[source].as_ref().is_some_and(|node| !node.paused)
+            && !self.network.cut.contains(&(source, to))
+            && !self.network.cut.contains(&(to, source));
+        let breaks = self.random.percent(self.profile.snapshots_break);
+        let delay = self.micros(200, 200_000);
+        if reachable && !breaks {
+            let mut copy = Box::new(self.disks[source].clone());
+            copy.open = None;
+            self.later(delay, Happening::SwapSnapshot { to, incarnation, token, copy });
+        } else {
+            let event = Box::new(Event::SnapshotFailed { token });
+            self.later(delay, Happening::Tell { to, incarnation, event });
+        }
+    }
+
+    /// A snapshot takes the place of the database, all of it or nothing.
+    pub(crate) fn swap_snapshot(&mut self, to: usize, incarnation: u64, token: Token, copy: Disk) {
+        if !self.alive(to, incarnation) {
+            return;
+        }
+        let event = if self.health[to].full {
+            Event::SnapshotFailed { token }
+        } else {
+            let database = self.new_database();
+            self.disks[to] = Disk { database, ..copy };
+            Event::SnapshotInstalled { token, database, position: self.disks[to].position() }
+        };
+        let delay = self.micros(20, 400);
+        self.later(delay, Happening::Tell { to, incarnation, event: Box::new(event) });
+    }
+}

@@ -1,0 +1,444 @@
+//! The world: performs the effects of every replica after a while drawn from the seed. Like the server's driver it
+//! decides nothing: no role and no view is looked at here.
+
+use crate::agenda::{Agenda, Happening};
+use crate::checks;
+use crate::client::{Client, Outcome};
+use crate::disk::Disk;
+use crate::fact::Fact;
+use crate::ledger::Ledger;
+use crate::listener::Listener;
+use crate::network::{Network, index};
+use crate::node::{Clock, Held, Node, Read, ReadFor};
+use crate::profile::Profile;
+use crate::random::Random;
+use crate::register::Register;
+use crate::storage::Health;
+use crate::trace::Trace;
+use protocol::{DatabaseId, Effect, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token};
+
+/// How many entries one read of the log gives.
+const LOG_READ_MAX: usize = 3;
+const LISTENERS: usize = 2;
+/// No run has nearly as many events.
+const EVENTS_MAX: u64 = 1_000_000;
+
+/// A cluster and everything around it.
+#[derive(Debug)]
+pub struct World {
+    /// Microseconds since the beginning, by the world's own clock.
+    pub now: u64,
+    /// The processes that run.
+    pub nodes: Vec<Option<Node>>,
+    /// The databases.
+    pub disks: Vec<Disk>,
+    /// How each disk is doing.
+    pub health: Vec<Health>,
+    /// The view register.
+    pub register: Register,
+    /// What was acknowledged, answered and read.
+    pub ledger: Ledger,
+    /// What is told of the run.
+    pub trace: Trace,
+    /// What the run is like.
+    pub profile: Profile,
+    pub(crate) random: Random,
+    pub(crate) network: Network,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) listeners: Vec<Listener>,
+    /// Older copies of databases, kept by somebody who will put them back.
+    pub(crate) backups: Vec<Option<Disk>>,
+    /// Disks that have lost what they had confirmed, and may be level again by now.
+    pub(crate) lied: Vec<bool>,
+    /// No new operations begin.
+    pub(crate) closing: bool,
+    pub(crate) faults_left: u64,
+    pub(crate) requests: u32,
+    pub(crate) reads: u64,
+    agenda: Agenda,
+    clocks: Vec<Clock>,
+    starts: u64,
+    databases: u64,
+    /// How many events were handled.
+    pub events: u64,
+    /// How long it took from the end of the faults until all was well, in microseconds.
+    pub(crate) healed_after: u64,
+    timing: Timing,
+}
+
+impl World {
+    /// A world in which no process runs yet.
+    pub fn new(profile: Profile, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let replicas = profile.replicas;
+        let clock = |random: &mut Random| {
+            if !profile.clocks_apart {
+                return Clock { offset: 0, rate: 1000 };
+            }
+            Clock { offset: random.below(1_000_000_000), rate: random.pick(&[800, 900, 1000, 1100, 1200]) }
+        };
+        Self {
+            now: 0,
+            nodes: (0..replicas).map(|_| None).collect(),
+            disks: (0..replicas).map(|i| Disk::new(i as u64 + 1)).collect(),
+            health: vec![Health::default(); replicas],
+            register: Register::new(replicas),
+            ledger: Ledger::new(),
+            trace: Trace::default(),
+            network: Network::new(LISTENERS),
+            clients: (0..profile.clients).map(|_| Client::default()).collect(),
+            listeners: (0..LISTENERS).map(|_| Listener::default()).collect(),
+            backups: vec![None; replicas],
+            lied: vec![false; replicas],
+            closing: false,
+            faults_left: 0,
+            requests: 0,
+            reads: 0,
+            agenda: Agenda::default(),
+            clocks: (0..replicas).map(|_| clock(&mut random)).collect(),
+            starts: 0,
+            databases: 100,
+            events: 0,
+            healed_after: 0,
+            timing: Timing::DEFAULT,
+            random,
+            profile,
+        }
+    }
+
+    /// A number of microseconds of the range; its beginning, where everything takes a fixed time.
+    pub(crate) fn micros(&mut self, from: u64, to: u64) -> u64 {
+        if self.profile.jitter { self.random.within(from..to) } else { from }
+    }
+
+    pub(crate) fn later(&mut self, delay: u64, happening: Happening) {
+        self.agenda.add(self.now + delay, happening);
+    }
+
+    pub(crate) fn planned(&self) -> impl Iterator<Item = &Happening> {
+        self.agenda.iter()
+    }
+
+    pub(crate) fn local(&self, i: usize) -> Time {
+        self.clocks[i].local(self.now)
+    }
+
+    pub(crate) fn incarnation(&self, i: usize) -> u64 {
+        self.nodes[i].as_ref().map_or(0, |node| node.incarnation)
+    }
+
+    pub(crate) fn alive(&self, i: usize, incarnation: u64) -> bool {
+        self.nodes[i].as_ref().is_some_and(|node| node.incarnation == incarnation)
+    }
+
+    pub(crate) fn new_database(&mut self) -> DatabaseId {
+        self.databases += 1;
+        Disk::new(self.databases).database
+    }
+
+    /// Starts a process on what its disk holds; nothing happens if it runs already.
+    pub fn start(&mut self, i: usize) {
+        if self.nodes[i].is_some() {
+            return;
+        }
+        self.starts += 1;
+        let disk = &mut self.disks[i];
+        disk.open = None;
+        let identity = Identity {
+            index: index(i),
+            all: ReplicaSet::first(u8::try_from(self.nodes.len()).expect("few replicas")),
+            incarnation: Incarnation(self.starts),
+            database: disk.database,
+            position: disk.position(),
+        };
+        let replica = Replica::new(identity, self.timing, self.local(i));
+        self.nodes[i] = Some(Node::new(index(i), replica, self.starts, self.nodes.len()));
+        for peer in 0..self.nodes.len() {
+            self.reconnect(i, peer);
+        }
+        self.handle(i, Event::Tick);
+    }
+
+    /// Ends a process at once.
+    pub fn crash(&mut self, i: usize) {
+        let Some(node) = self.nodes[i].take() else { return };
+        self.disks[i].open = None;
+        for stream in node.streams.into_iter().flatten() {
+            self.close(stream);
+        }
+        self.hang_up(node.ears);
+    }
+
+    /// Stops a process in its tracks; time goes on.
+    pub fn pause(&mut self, i: usize) {
+        if let Some(node) = &mut self.nodes[i] {
+            node.paused = true;
+        }
+    }
+
+    /// Lets a paused process go on, with what has reached it meanwhile.
+    pub fn resume(&mut self, i: usize) {
+        let Some(node) = &mut self.nodes[i] else { return };
+        if !node.paused {
+            return;
+        }
+        node.paused = false;
+        let held = std::mem::take(&mut node.held);
+        // Whichever the process looks at first: the clock, or what has arrived.
+        if !self.profile.jitter || self.random.percent(50) {
+            self.handle(i, Event::Tick);
+        }
+        for one in held {
+            match one {
+                Held::Event(event) => self.handle(i, event),
+                Held::Call { client, attempt, call } => self.arrive(i, client, attempt, call),
+            }
+        }
+        self.handle(i, Event::Tick);
+    }
+
+    /// Nothing passes from `from` to `to` until [`World::heal`]; the streams do not break by themselves.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        if from != to {
+            self.network.cut.insert((from, to));
+        }
+    }
+
+    /// Lets so many microseconds pass.
+    pub fn run_for(&mut self, span: u64) {
+        let end = self.now + span;
+        while let Some((at, happening)) = self.agenda.next(end) {
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Tell { to, incarnation, event } => {
+                if self.alive(to, incarnation) {
+                    self.handle(to, *event);
+                }
+            }
+            Happening::Tick { to, incarnation } => self.tick(to, incarnation),
+            Happening::TickEarly { to, incarnation } => self.tick_early(to, incarnation),
+            Happening::Deliver { at, message } => self.deliver(at, *message),
+            Happening::Connect { a, b } => self.connect(a, b),
+            Happening::Start { node } => self.start(node),
+            Happening::Resume { node } => self.resume(node),
+            Happening::Store { at, incarnation, effect } => self.store(at, incarnation, effect),
+            Happening::CopySnapshot { to, incarnation, token, from } => {
+                self.copy_snapshot(to, incarnation, token, from);
+            }
+            Happening::SwapSnapshot { to, incarnation, token, copy } => {
+                self.swap_snapshot(to, incarnation, token, *copy);
+            }
+            Happening::ReadRegister { by, incarnation, token } => self.read_register(by, incarnation, token),
+            Happening::Swap { by, incarnation, token, view, answered } => {
+                self.swap(by, incarnation, token, view, answered);
+            }
+            Happening::ProveDeath { by, incarnation, token, peer } => {
+                self.prove_death(by, incarnation, token, peer);
+            }
+            Happening::Begin { client } => self.begin(client),
+            Happening::Arrive { node, client, attempt, call } => self.arrive(node, client, attempt, call),
+            Happening::Reply { client, attempt, outcome } => self.reply(client, attempt, outcome),
+            Happening::Overdue { client, attempt } => self.overdue(client, attempt),
+            Happening::Listen { listener } => self.listen(listener),
+            Happening::Hear { listener, session, op, request } => self.hear(listener, session, op, request),
+            Happening::Doubt { listener, session } => self.doubt(listener, session),
+            Happening::Fault { once } => self.strike(once),
+        }
+        checks::acknowledged_is_everywhere(self);
+        checks::no_fork_in_sync(self);
+    }
+
+    fn tick(&mut self, to: usize, incarnation: u64) {
+        if !self.alive(to, incarnation) {
+            return;
+        }
+        let now = self.now;
+        if let Some(node) = &mut self.nodes[to]
+            && node.tick_at.is_some_and(|at| at <= now)
+        {
+            node.tick_at = None;
+            self.handle(to, Event::Tick);
+        }
+    }
+
+    fn prove_death(&mut self, by: usize, incarnation: u64, token: Token, peer: usize) {
+        // Only ever for a replica that is dead.
+        let proven = self.nodes[peer].is_none() && !self.random.percent(self.profile.proofs_withheld);
+        let delay = self.micros(50, 400);
+        let event = Box::new(Event::DeathAnswered { token, proven });
+        self.later(delay, Happening::Tell { to: by, incarnation, event });
+    }
+
+    pub(crate) fn handle(&mut self, i: usize, event: Event<Fact>) {
+        self.handle_at(i, event, false);
+    }
+
+    /// Whatever a core does because of the time alone, it does at a deadline of which it has told: a tick before that must
+    /// come to nothing.
+    fn tick_early(&mut self, to: usize, incarnation: u64) {
+        let now = self.now;
+        let due = |node: &Node| node.incarnation == incarnation && node.tick_at.is_some_and(|at| at > now);
+        if self.nodes[to].as_ref().is_some_and(due) {
+            self.handle_at(to, Event::Tick, true);
+        }
+    }
+
+    fn handle_at(&mut self, i: usize, event: Event<Fact>, early: bool) {
+        let local = self.local(i);
+        let Some(node) = &mut self.nodes[i] else { return };
+        if node.paused {
+            node.held.push_back(Held::Event(event));
+            return;
+        }
+        self.events += 1;
+        assert!(self.events < EVENTS_MAX, "invariant 7: the replicas keep each other busy for ever");
+        self.trace.event(self.now, i, &node.replica, local, &event);
+        let effects = node.replica.handle(local, event);
+        assert!(
+            !early || effects.is_empty(),
+            "replica {i} does something before its deadline, as if it had been told of none: {effects:?}"
+        );
+        let dies = !effects.is_empty() && self.random.in_ten_thousand(self.profile.crashes_between_effects);
+        let dies_after = if dies { self.random.index(effects.len() + 1) } else { usize::MAX };
+        for (place, effect) in effects.into_iter().enumerate() {
+            if place == dies_after {
+                break;
+            }
+            self.perform(i, effect);
+        }
+        checks::one_primary_a_view(self, i);
+        if dies {
+            self.trace.say(self.now, i, &"dies between two effects");
+            self.crash_and_restart(i);
+            return;
+        }
+        let now = self.now;
+        let clock = self.clocks[i];
+        let Some(node) = &mut self.nodes[i] else { return };
+        if let Some(deadline) = node.replica.next_deadline(local) {
+            let at = clock.world(deadline).max(now + 1);
+            if node.tick_at.is_none_or(|earlier| earlier > at || earlier <= now) {
+                node.tick_at = Some(at);
+                let incarnation = node.incarnation;
+                if self.random.percent(self.profile.early_ticks) {
+                    let early = self.random.below(at - now);
+                    self.later(early, Happening::TickEarly { to: i, incarnation });
+                }
+                self.later(at - now, Happening::Tick { to: i, incarnation });
+            }
+        }
+    }
+
+    fn perform(&mut self, i: usize, effect: Effect<Fact>) {
+        match effect {
+            Effect::Send { stream, message, .. } => self.send(i, stream, message),
+            Effect::Disconnect { stream, .. } => self.close(stream),
+            Effect::ReadRegister { token } => self.ask_register(i, token),
+            Effect::Swap { token, view } => self.ask_swap(i, token, view),
+            Effect::ProveDeath { token, peer } => {
+                let incarnation = self.incarnation(i);
+                let delay = self.micros(50, 300);
+                let peer = usize::from(peer.0);
+                self.later(delay, Happening::ProveDeath { by: i, incarnation, token, peer });
+            }
+            Effect::ReadLog { token, after } => {
+                let incarnation = self.incarnation(i);
+                let disk = &self.disks[i];
+                let chain = disk.chain_at(after);
+                let entries = if chain.is_some() { disk.after(after, LOG_READ_MAX) } else { Vec::new() };
+                let delay = self.micros(50, 1000);
+                let event = Box::new(Event::LogRead { token, chain, entries });
+                self.later(delay, Happening::Tell { to: i, incarnation, event });
+            }
+            Effect::Answer { token, copies } => self.answer(i, token, copies),
+            Effect::AnswerRead { read } => {
+                let read = self.node(i).take_read(read);
+                self.answer_read(i, read);
+            }
+            Effect::RefuseRead { read } => {
+                if let ReadFor::Client { client, attempt, .. } = self.node(i).take_read(read).purpose {
+                    self.answer_client(client, attempt, Outcome::NotServing);
+                }
+            }
+            Effect::RefuseRequests => self.drop_requests(i),
+            Effect::Serve { view } => {
+                self.node(i).serving = true;
+                self.trace.say(self.now, i, &format!("serves view {view}"));
+            }
+            Effect::StopServing => {
+                let node = self.node(i);
+                node.serving = false;
+                // Nobody is told anything of what was in flight: its fate is unknown.
+                node.batches.clear();
+                let ears = std::mem::take(&mut node.ears);
+                self.drop_requests(i);
+                self.hang_up(ears);
+            }
+            Effect::Note(note) => self.trace.say(self.now, i, &note),
+            Effect::Halt { reason } => self.trace.say(self.now, i, &format!("halts: {reason}")),
+            store @ (Effect::Execute { .. }
+            | Effect::Commit { .. }
+            | Effect::RollBack { .. }
+            | Effect::Persist { .. }
+            | Effect::InstallSnapshot { .. }) => self.store_later(i, store),
+        }
+    }
+
+    fn node(&mut self, i: usize) -> &mut Node {
+        self.nodes[i].as_mut().expect("only a living process has effects")
+    }
+
+    fn drop_requests(&mut self, i: usize) {
+        let waiting = std::mem::take(&mut self.node(i).queue);
+        for waiter in waiting {
+            self.answer_client(waiter.client, waiter.attempt, Outcome::NotServing);
+        }
+    }
+
+    fn answer(&mut self, i: usize, token: Token, copies: usize) {
+        let Some(batch) = self.node(i).take_batch(token) else { return };
+        assert!(
+            self.disks[i].position().op >= batch.end.op,
+            "replica {i} acknowledges op {} and holds {}",
+            batch.end.op,
+            self.disks[i].position()
+        );
+        if batch.end.op > self.ledger.acknowledged.op {
+            self.ledger.acknowledged = batch.end;
+        }
+        for waiter in &batch.waiters {
+            let request = waiter.request.id;
+            let op = self.disks[i].state.effect(request).expect("an acknowledged request took effect");
+            if !self.ledger.answers.contains_key(&request) {
+                self.trace.acknowledged(self.now, i, request, copies);
+            }
+            checks::same_answer(self, request, op);
+            self.answer_client(waiter.client, waiter.attempt, Outcome::Done);
+        }
+        self.publish(i, &batch.messages);
+    }
+
+    fn answer_read(&mut self, i: usize, read: Read) {
+        checks::read_sees(self, i, read.acknowledged);
+        self.ledger.reads += 1;
+        // What was seen counts like what was acknowledged: nobody may un-see it.
+        let seen = self.disks[i].position();
+        if seen.op > self.ledger.acknowledged.op {
+            self.ledger.acknowledged = seen;
+        }
+        match read.purpose {
+            ReadFor::Client { client, attempt, key } => {
+                let value = self.disks[i].state.registers[usize::from(key)];
+                self.answer_client(client, attempt, Outcome::Value(value));
+            }
+            ReadFor::Listener { listener, session } => self.catch_up(i, listener, session),
+            ReadFor::Nobody => {}
+        }
+    }
+}
