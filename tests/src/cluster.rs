@@ -283,19 +283,18 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until exactly these are in sync, by the word of the one that serves.
+    /// Waits until exactly these are in sync: one of them serves, and all of them know its view. The word of the one that
+    /// serves is not enough: it may not have noticed yet that another was killed and started again.
     pub async fn until_in_sync(&self, wanted: &[u32]) {
         wait::until(&format!("{wanted:?} are in sync"), async || {
-            for i in 0..self.replicas() {
-                if self
-                    .heartbeat(i)
-                    .await
-                    .is_some_and(|heartbeat| heartbeat.serving && heartbeat.in_sync == wanted)
-                {
-                    return true;
-                }
+            let mut said = Vec::new();
+            for i in wanted {
+                said.extend(self.heartbeat(usize::try_from(*i).unwrap()).await);
             }
-            false
+            let serving = said.iter().find(|heartbeat| heartbeat.serving && heartbeat.in_sync == wanted);
+            serving.is_some_and(|serving| {
+                said.len() == wanted.len() && said.iter().all(|one| one.view == serving.view)
+            })
         })
         .await;
     }
@@ -335,7 +334,7 @@ impl Disk {
     /// Takes all room that is left.
     pub fn fill(&self) {
         let mut file = File::create(self.folder.join("filler")).unwrap();
-        let block = [7; 64 << 10];
+        let block = vec![7; 64 << 10];
         while file.write_all(&block).is_ok() {}
         while file.write_all(&block[..1]).is_ok() {}
     }

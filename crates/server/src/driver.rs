@@ -15,7 +15,6 @@ use protocol::{
     Effect, Entry, Event, HaltReason, RegisterRead, Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -41,7 +40,7 @@ pub(crate) enum Incoming {
     /// A snapshot has arrived and was checked, or not.
     SnapshotReady {
         token: Token,
-        incoming: Option<PathBuf>,
+        arrived: bool,
     },
 }
 
@@ -109,10 +108,8 @@ impl Driver {
                 self.state.links.insert(peer, link);
                 self.handle(Event::StreamOpened { peer, stream });
             }
-            Incoming::SnapshotReady { token, incoming: Some(incoming) } => {
-                self.command(Command::SwapIn { token, incoming });
-            }
-            Incoming::SnapshotReady { token, incoming: None } => self.handle(Event::SnapshotFailed { token }),
+            Incoming::SnapshotReady { token, arrived: true } => self.command(Command::SwapIn { token }),
+            Incoming::SnapshotReady { token, arrived: false } => self.handle(Event::SnapshotFailed { token }),
         }
         Ok(())
     }
@@ -311,17 +308,14 @@ impl Driver {
     fn fetch_snapshot(&self, token: Token, from: ReplicaIndex) {
         let (source, answers) = (self.snapshots.clone(), self.answers.clone());
         let address = self.settings.addresses[usize::from(from.0)].clone();
-        let folder = self.settings.replica_folder(usize::from(self.index.0));
+        let database = self.settings.database(usize::from(self.index.0));
         tokio::spawn(async move {
-            let incoming = match source.fetch(&address, &folder).await {
-                Ok(incoming) => Some(incoming),
-                Err(error) => {
-                    warn!(%error, "no snapshot was taken from replica {from}");
-                    None
-                }
-            };
+            let fetched = source.fetch(&address, &database).await;
+            if let Err(error) = &fetched {
+                warn!(%error, "no snapshot was taken from replica {from}");
+            }
             // The driver has ended: so has this replica.
-            let _ = answers.send(Incoming::SnapshotReady { token, incoming }).await;
+            let _ = answers.send(Incoming::SnapshotReady { token, arrived: fetched.is_ok() }).await;
         });
     }
 

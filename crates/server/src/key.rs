@@ -1,12 +1,12 @@
 //! The cluster's key: who has it is a replica of this cluster. Kept in a file that only its owner can read.
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
+use store::files::{Files, RealFiles};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
@@ -67,15 +67,16 @@ impl ClusterKey {
         if path.exists() {
             return Self::read(path);
         }
+        Self::make(&RealFiles, path).map_err(fault)?;
+        Self::read(path)
+    }
+
+    /// Makes a key, all at once: half a key would keep every replica from starting. If another was quicker, its key counts.
+    fn make(files: &dyn Files, path: &Path) -> io::Result<()> {
         let key: [u8; KEY_BYTES] = rand::random();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| fault(error.into()))?;
-        let mut file = File::from(file);
-        file.write_all(HEXLOWER.encode(&key).as_bytes()).map_err(fault)?;
-        file.write_all(b"\n").map_err(fault)?;
-        file.sync_all().map_err(fault)?;
-        Ok(Self(key))
+        let draft = path.with_extension(format!("draft-{}", uuid::Uuid::new_v4().simple()));
+        let text = format!("{}\n", HEXLOWER.encode(&key));
+        files.publish(path, &draft, text.as_bytes()).map(drop)
     }
 
     /// As it travels in the metadata between replicas.
@@ -103,6 +104,22 @@ impl fmt::Debug for ClusterKey {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use store::files::ForgetfulFiles;
+
+    #[test]
+    fn a_power_failure_leaves_a_whole_key_or_none() {
+        let path = Path::new("/data/cluster.key");
+        for changes in 0..8 {
+            let files = ForgetfulFiles::failing_after(changes);
+            let made = ClusterKey::make(&files, path).is_ok();
+            for found in files.after_power_loss() {
+                match found.read(path) {
+                    Ok(text) => assert_eq!(text.len(), 2 * KEY_BYTES + 1, "after {changes} changes"),
+                    Err(_) => assert!(!made, "after {changes} changes"),
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_key_is_made_once_kept_private_and_never_shown() {

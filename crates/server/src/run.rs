@@ -12,7 +12,7 @@ use crate::passwords::Passwords;
 use crate::peers::Peers;
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
-use crate::snapshot_transfer::SnapshotSource;
+use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
 use crate::{LOCK_FILE, store_thread};
 use api::v1::PUBLIC_DESCRIPTORS;
 use api::v1::chat_server::ChatServer;
@@ -85,6 +85,10 @@ pub async fn run(
     let settings = Arc::new(settings);
     let folder = settings.replica_folder(index);
     let _lock = FolderLock::acquire(&folder, LOCK_FILE)?;
+    if let Err(error) = remove_left_overs(&folder) {
+        // It only costs room.
+        warn!(%error, "copies for snapshots are left over in {}", folder.display());
+    }
     let key = ClusterKey::read(&settings.key_file())?;
     let register: Arc<dyn ViewRegister> = Arc::new(FileRegister::open(&settings.register_folder())?);
     let retention = LogRetention::keep(settings.log_entries_max);

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{LogRetention, Readers, StoreError, check_snapshot};
+use store::{INCOMING_SUFFIX, LogRetention, Readers, StoreError, check_snapshot};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -20,9 +20,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::warn;
 
+/// Copies on their way out are made in folders whose names begin so.
+const OUTGOING: &str = "outgoing-";
 const CHUNK_BYTES: usize = 256 * 1024;
 const CHUNKS_WAITING: usize = 8;
-const INCOMING: &str = "chat.db.incoming";
 
 /// Why a snapshot did not arrive.
 #[derive(Debug, Error)]
@@ -60,7 +61,7 @@ impl SnapshotSource {
             (self.readers.clone(), self.retention.clone(), self.folder.clone());
         let copied = tokio::task::spawn_blocking(move || {
             // Inside the replica's own folder, so that it is as private as the database; gone when it is dropped.
-            let copy = tempfile::Builder::new().prefix("outgoing-").tempdir_in(&folder);
+            let copy = tempfile::Builder::new().prefix(OUTGOING).tempdir_in(&folder);
             let copy = copy.map_err(|source| TransferError::File { path: folder, source })?;
             readers.read(|reader| {
                 retention.hold(reader.head()?);
@@ -83,16 +84,19 @@ impl SnapshotSource {
         Ok(ReceiverStream::new(stream))
     }
 
-    /// Fetches a snapshot into the folder and checks it. Returns where it is.
-    pub(crate) async fn fetch(&self, address: &Address, folder: &Path) -> Result<PathBuf, TransferError> {
-        let target = folder.join(INCOMING);
+    /// Fetches a snapshot, puts it beside the database and checks it.
+    pub(crate) async fn fetch(&self, address: &Address, database: &Path) -> Result<(), TransferError> {
+        let mut target = database.as_os_str().to_owned();
+        target.push(INCOMING_SUFFIX);
+        let target = PathBuf::from(target);
         let channel = connect(address).await?;
         let mut client = ReplicaClient::new(channel).max_decoding_message_size(REPLICA_MESSAGE_BYTES_MAX);
         let request = authenticated(FetchSnapshotRequest { replica: u32::from(self.me.0) }, &self.key)?;
         let mut chunks = client.fetch_snapshot(request).await?.into_inner();
         let fault = |source| TransferError::File { path: target.clone(), source };
         for suffix in ["", "-wal", "-shm", "-journal"] {
-            let left_over = folder.join(format!("{INCOMING}{suffix}"));
+            let mut left_over = target.as_os_str().to_owned();
+            left_over.push(suffix);
             match std::fs::remove_file(&left_over) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
                 _ => {}
@@ -118,8 +122,19 @@ impl SnapshotSource {
         let checked = target.clone();
         let check = tokio::task::spawn_blocking(move || check_snapshot(&checked));
         check.await.map_err(|error| Status::internal(error.to_string()))??;
-        Ok(target)
+        Ok(())
     }
+}
+
+/// Removes the copies that an earlier run of this replica was making when it was killed: each is as large as the database.
+pub(crate) fn remove_left_overs(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(OUTGOING)) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn send_file(path: &Path, chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>) -> std::io::Result<()> {
@@ -136,5 +151,21 @@ fn send_file(path: &Path, chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>) 
         if last || gone {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_that_nobody_will_send_any_more_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let left_over = folder.path().join(format!("{OUTGOING}1"));
+        std::fs::create_dir(&left_over).unwrap();
+        std::fs::write(left_over.join("chat.db"), "a copy").unwrap();
+        std::fs::write(folder.path().join("chat.db"), "the database").unwrap();
+        remove_left_overs(folder.path()).unwrap();
+        assert!(!left_over.exists() && folder.path().join("chat.db").exists());
     }
 }

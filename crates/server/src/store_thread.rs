@@ -6,6 +6,7 @@ use protocol::{DatabaseId, Entry, Position, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use store::files::RealFiles;
 use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
 
@@ -30,7 +31,6 @@ pub(crate) enum Command {
     /// Replace the database by a snapshot that has arrived and was checked.
     SwapIn {
         token: Token,
-        incoming: PathBuf,
     },
 }
 
@@ -118,7 +118,7 @@ impl StoreThread {
                 Ok(_) => StoreAnswer::Persisted { token },
                 Err(error) => self.after_fault(token, error),
             },
-            Command::SwapIn { token, incoming } => self.swap_in(token, &incoming),
+            Command::SwapIn { token } => self.swap_in(token),
         }
     }
 
@@ -129,11 +129,11 @@ impl StoreThread {
         }
     }
 
-    fn swap_in(&mut self, token: Token, incoming: &std::path::Path) -> StoreAnswer {
+    fn swap_in(&mut self, token: Token) -> StoreAnswer {
         let readers = self.readers.clone();
         let swapped = readers.while_closed(|| {
             self.writer.close()?;
-            swap_in(incoming, &self.path)?;
+            swap_in(&RealFiles, &self.path)?;
             self.writer = Writer::open(&self.path, self.retention.clone())?;
             Ok(self.writer.identity())
         });

@@ -1,6 +1,9 @@
 //! The database file: created private, checked at each start, brought to the newest schema.
 
 use crate::error::StoreError;
+use crate::files::RealFiles;
+use crate::snapshot::finish_swap;
+use crate::soundness;
 use chat::{Millis, Record};
 use protocol::{Chain, DatabaseId, Entry, Op, Position};
 use rusqlite::config::DbConfig;
@@ -16,9 +19,6 @@ const APPLICATION_ID: i64 = 0x5472_6961;
 /// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
 /// which many messages change is written once for all of them.
 const CHECKPOINT_PAGES: i64 = 4096;
-/// How many of the newest entries are checked against the chain at each start.
-const ENTRIES_CHECKED: i64 = 256;
-
 /// Who a database is and where its log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -33,10 +33,11 @@ pub struct Identity {
 /// Opens the database at `path` for writing, creating it (0600, in a folder 0700) if there is none.
 pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
     let sql = StoreError::sqlite(path);
+    finish_swap(&RealFiles, path)?;
     create_private(path)?;
     let mut connection = connect_writer(path).map_err(&sql)?;
-    check_integrity(&connection, path)?;
     migrate(&mut connection, path)?;
+    soundness::check(&connection, path)?;
     // A write at each start: a disk that is full or read-only is found out now, not with the first message.
     connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
     let identity = identity(&connection, path)?;
@@ -85,13 +86,6 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_integrity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let found: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(StoreError::sqlite(path))?;
-    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), what: found }) }
-}
-
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let sql = StoreError::sqlite(path);
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&sql)?;
@@ -118,26 +112,17 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     transaction.commit().map_err(&sql)
 }
 
-/// Reads who the database is, and checks that the newest entries are tied together by their chain.
+/// Reads who the database is and where its log ends.
 pub(crate) fn identity(connection: &Connection, path: &Path) -> Result<Identity, StoreError> {
     let sql = StoreError::sqlite(path);
     let id: [u8; 16] = connection.query_row("SELECT id FROM database", [], |row| row.get(0)).map_err(&sql)?;
-    let mut newest =
-        connection.prepare("SELECT op, chain, record FROM log ORDER BY op DESC LIMIT ?1").map_err(&sql)?;
-    let rows = newest.query_map([ENTRIES_CHECKED], raw_entry).map_err(&sql)?;
-    let mut rows = rows.collect::<Result<Vec<_>, _>>().map_err(&sql)?;
-    rows.reverse();
-    let entries = rows.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>()?;
-    // Below the oldest entry that was read there is another one, or the beginning, or what was pruned.
-    let (start, rest) = match entries.first() {
-        Some(first) if first.op == Op(1) => (Position::ORIGIN, &entries[..]),
-        Some(first) => (first.position(), &entries[1..]),
-        None => (Position::ORIGIN, &entries[..]),
-    };
-    let Some(position) = start.extend(rest) else {
-        return Err(StoreError::Corrupt { path: path.to_owned(), what: "the log's chain is broken".into() });
-    };
-    let last_at = entries.last().map_or(Millis(0), |entry| entry.fact.at());
+    let last = connection
+        .prepare_cached("SELECT op, chain, record FROM log ORDER BY op DESC LIMIT 1")
+        .and_then(|mut last| last.query_row([], raw_entry).optional())
+        .map_err(&sql)?;
+    let last = last.map(decode_entry).transpose()?;
+    let position = last.as_ref().map_or(Position::ORIGIN, Entry::position);
+    let last_at = last.map_or(Millis(0), |entry| entry.fact.at());
     Ok(Identity { database: DatabaseId(id), position, last_at })
 }
 
@@ -172,7 +157,8 @@ pub fn move_aside(path: &Path, why: &str, at: Millis) -> Result<PathBuf, StoreEr
         path.file_name().map_or_else(|| "chat.db".into(), |name| name.to_string_lossy().into_owned()),
         at.0
     ));
-    for suffix in ["-wal", "-shm", ""] {
+    // The database first: without its write-ahead log, even a damaged one must not be taken for a whole one.
+    for suffix in ["", "-wal", "-shm"] {
         let from = with_suffix(path, suffix);
         if from.exists() {
             let to = with_suffix(&aside, suffix);
@@ -189,7 +175,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
 }
@@ -210,7 +196,7 @@ mod tests {
                  WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL",
             )
             .unwrap();
-        for now in 0..3 {
+        for now in 0_u8..3 {
             assert!(!find.exists(params![[now; 32], now]).unwrap());
         }
         assert_eq!(find.get_status(StatementStatus::RePrepare), 0);

@@ -9,9 +9,11 @@ mod compare;
 mod error;
 mod execute;
 mod file;
+pub mod files;
 mod reader;
 mod retention;
 mod snapshot;
+mod soundness;
 mod writer;
 
 pub use compare::{Difference, TABLES, compare, digest_tables};
@@ -20,5 +22,5 @@ pub use execute::{Context, Executed};
 pub use file::{Identity, move_aside, open_existing_read_only};
 pub use reader::{Account, AccountsPage, LogPiece, Message, Reader, Readers, Session};
 pub use retention::LogRetention;
-pub use snapshot::{check_snapshot, swap_in};
+pub use snapshot::{INCOMING_SUFFIX, check_snapshot, finish_swap, swap_in};
 pub use writer::Writer;

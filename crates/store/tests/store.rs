@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use protocol::Position;
 use std::path::Path;
 use store::{
-    Context, LogRetention, Reader, Readers, StoreError, Writer, check_snapshot, compare,
-    open_existing_read_only, swap_in,
+    Context, INCOMING_SUFFIX, LogRetention, Reader, Readers, StoreError, Writer, check_snapshot, compare,
+    files::RealFiles, open_existing_read_only, swap_in,
 };
 use uuid::Uuid;
 
@@ -277,17 +277,31 @@ fn what_is_not_committed_is_gone_and_what_is_committed_stays() {
 fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
     let mut pair = Pair::with_two_people();
     pair.run(&[send(1, "bob", "hello")])[0].as_ref().unwrap();
-    let incoming = pair.folder.path().join("incoming");
+    let target = pair.folder.path().join("c/chat.db");
+    drop(Writer::open(&target, LogRetention::keep(1000)).unwrap());
+    let incoming = pair.folder.path().join(format!("c/chat.db{INCOMING_SUFFIX}"));
     Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
     let checked = check_snapshot(&incoming).unwrap();
     assert_eq!(checked.position, pair.primary.identity().position);
     assert_ne!(checked.database, pair.primary.identity().database);
-    let target = pair.folder.path().join("c/chat.db");
-    drop(Writer::open(&target, LogRetention::keep(1000)).unwrap());
-    swap_in(&incoming, &target).unwrap();
+    swap_in(&RealFiles, &target).unwrap();
     let swapped = Writer::open(&target, LogRetention::keep(1000)).unwrap();
     assert_eq!(swapped.identity(), checked);
     assert_eq!(difference(&pair.path("a"), &target), None);
+}
+
+/// A swap that was interrupted leaves the old write-ahead log beside no database for a moment.
+#[test]
+fn a_write_ahead_log_without_its_database_is_not_taken_for_one() {
+    let mut pair = Pair::with_two_people();
+    pair.run(&[send(1, "bob", "hello")])[0].as_ref().unwrap();
+    let (from, to) = (pair.path("a"), pair.folder.path().join("d/chat.db"));
+    std::fs::create_dir(to.parent().unwrap()).unwrap();
+    let log = |path: &std::path::Path| path.with_file_name("chat.db-wal");
+    assert!(std::fs::metadata(log(&from)).unwrap().len() > 0, "the log is not empty");
+    std::fs::copy(log(&from), log(&to)).unwrap();
+    let opened = Writer::open(&to, LogRetention::keep(1000)).unwrap();
+    assert_eq!(opened.identity().position, protocol::Position::ORIGIN);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! `recover`: when the replicas that were in sync are gone for good, a person decides what to go on with.
 
 use crate::arguments::Recover;
-use crate::failure::Failure;
+use crate::failure::{Failure, complain};
 use crate::output;
 use chat::{HistoryId, Millis};
 use protocol::{Incarnation, Member, Proposer, ReplicaIndex, ReplicaSet, SwapOutcome, View, ViewNumber};
-use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE};
+use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE, RegisterError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use store::{LogRetention, Writer};
@@ -34,7 +34,15 @@ pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{} holds no database to recover from", data.display())));
     };
     let register = FileRegister::open(&data.join("register")).map_err(Failure::of)?;
-    let current = register.read_now().map_err(Failure::of)?;
+    let current = match register.read_now() {
+        Err(RegisterError::Damaged { path, what }) if recover.accept_data_loss => {
+            complain(&format!("{} is damaged ({what}); it is set aside", path.display()));
+            register.set_aside(&path).map_err(Failure::of)?;
+            register.read_now()
+        }
+        read => read,
+    };
+    let current = current.map_err(Failure::of)?;
     let identity = writer.identity();
     let cost = cost(index, identity, current.as_ref());
     if !recover.accept_data_loss {

@@ -9,10 +9,11 @@ use api::{replica, v1};
 use futures_util::future::BoxFuture;
 use protocol::{SwapOutcome, View, ViewNumber};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::files::{Files, RealFiles};
 use tonic_prost::prost::Message as _;
 
 /// How many of the newest views are kept.
@@ -23,13 +24,19 @@ const PREFIX: &str = "view-";
 #[derive(Clone, Debug)]
 pub struct FileRegister {
     folder: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 impl FileRegister {
     /// The register in that folder, which is made (0700) if there is none.
     pub fn open(folder: &Path) -> Result<Self, RegisterError> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault(folder))?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self::on(Arc::new(RealFiles), folder))
+    }
+
+    /// The register in a folder of these files.
+    fn on(files: Arc<dyn Files>, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), files }
     }
 
     fn path(&self, number: ViewNumber) -> PathBuf {
@@ -37,13 +44,20 @@ impl FileRegister {
     }
 
     fn numbers(&self) -> Result<Vec<u64>, RegisterError> {
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(fault(&self.folder))? {
-            let name = entry.map_err(fault(&self.folder))?.file_name();
-            numbers.extend(name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok()));
-        }
+        let names = self.files.names(&self.folder).map_err(fault(&self.folder))?;
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Gives a view that can't be read another name, so that it no longer counts: for an operator who has accepted that
+    /// nobody knows what it said. Its number is not used again before a newer view is installed.
+    pub fn set_aside(&self, damaged: &Path) -> Result<(), RegisterError> {
+        let name = damaged.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let aside = self.folder.join(format!("damaged-{name}"));
+        self.files.rename(damaged, &aside).map_err(fault(damaged))?;
+        self.files.sync_folder(&self.folder).map_err(fault(&self.folder))
     }
 
     /// The installed view.
@@ -51,7 +65,7 @@ impl FileRegister {
         loop {
             let Some(newest) = self.numbers()?.last().copied() else { return Ok(None) };
             let path = self.path(ViewNumber(newest));
-            match std::fs::read(&path) {
+            match self.files.read(&path) {
                 Ok(bytes) => return decode(&path, &bytes).map(Some),
                 // Pruned between the two looks: newer ones exist.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -67,11 +81,12 @@ impl FileRegister {
         if let Some(current) = current
             && (view.number != next || current == *view)
         {
-            return Ok(if current == *view {
-                SwapOutcome::Installed
-            } else {
-                SwapOutcome::Superseded(current)
-            });
+            if current != *view {
+                return Ok(SwapOutcome::Superseded(current));
+            }
+            // An earlier try may have failed just before its name was durable.
+            self.files.sync_folder(&self.folder).map_err(fault(&self.folder))?;
+            return Ok(SwapOutcome::Installed);
         }
         let draft = self.folder.join(format!(
             "draft-{}-{}-{}-{}",
@@ -80,19 +95,8 @@ impl FileRegister {
             view.proposed_by.incarnation.0,
             uuid::Uuid::new_v4().simple()
         ));
-        let linked = write_durably(&draft, &encode(view)).and_then(|()| {
-            let target = self.path(view.number);
-            match std::fs::hard_link(&draft, &target) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-                Err(source) => Err(RegisterError::File { path: target, source }),
-            }
-        });
-        // Whatever came of it, the draft has had its day.
-        let removed = std::fs::remove_file(&draft).map_err(fault(&draft));
-        linked?;
-        removed?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fault(&self.folder))?;
+        let target = self.path(view.number);
+        self.files.publish(&target, &draft, &encode(view)).map_err(fault(&target))?;
         // Only now is it decided: a proposer that slept between its look and its link may have linked a number that
         // had been pruned, which nobody will ever read. What the register says now is the truth.
         match self.read_now()? {
@@ -109,10 +113,7 @@ impl FileRegister {
         for number in self.numbers()? {
             if number + VIEWS_KEPT <= newest.0 {
                 let path = self.path(ViewNumber(number));
-                match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(fault(&path)(error)),
-                    _ => {}
-                }
+                self.files.remove(&path).map_err(fault(&path))?;
             }
         }
         Ok(())
@@ -152,12 +153,6 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<View, RegisterError> {
     replica::read_view(wire).map_err(|error| damaged(error.to_string()))
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), RegisterError> {
-    let mut file =
-        File::options().create_new(true).write(true).mode(0o600).open(path).map_err(fault(path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fault(path))
-}
-
 fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RegisterError {
     let path = path.to_owned();
     move |source| RegisterError::File { path, source }
@@ -167,7 +162,7 @@ fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RegisterError {
 mod tests {
     use super::super::conformance::{proposal, suite};
     use super::*;
-    use std::sync::Arc;
+    use store::files::ForgetfulFiles;
 
     #[tokio::test]
     async fn the_register_in_files_conforms() {
@@ -185,6 +180,35 @@ mod tests {
         let again = FileRegister::open(folder.path()).unwrap();
         assert_eq!(again.read_now().unwrap(), Some(proposal(40, 0, 40)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count() as u64, VIEWS_KEPT);
+    }
+
+    #[test]
+    fn a_view_that_was_said_to_be_installed_outlives_a_power_failure_at_any_point() {
+        let folder = Path::new("/register");
+        for changes in 0..40 {
+            let files = ForgetfulFiles::default();
+            let register = FileRegister::on(Arc::new(files.clone()), folder);
+            assert_eq!(register.swap_now(&proposal(1, 0, 1)).unwrap(), SwapOutcome::Installed);
+            files.fail_after(changes);
+            let mut installed = 1;
+            for number in 2..6 {
+                // Twice, as a proposer does that was told nothing.
+                for _ in 0..2 {
+                    if let Ok(SwapOutcome::Installed) = register.swap_now(&proposal(number, 0, number)) {
+                        installed = number;
+                    }
+                }
+            }
+            for found in files.after_power_loss() {
+                let register = FileRegister::on(Arc::new(found), folder);
+                let view = register.read_now().unwrap().expect("view 1 at least");
+                assert!(
+                    view.number.0 >= installed,
+                    "after {changes} changes: {view}, and {installed} was installed"
+                );
+                assert_eq!(view, proposal(view.number.0, 0, view.number.0), "whole and unchanged");
+            }
+        }
     }
 
     #[test]

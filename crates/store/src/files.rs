@@ -1,0 +1,310 @@
+//! The file layer: everything outside of `SQLite` that must outlive a power failure goes through here.
+//!
+//! A file's content is durable once the file was synced, its name once its folder was. Between the two a power failure
+//! leaves whatever it likes: so a file gets its real name only when its content is durable, and nobody is told of it before
+//! its name is too. [`ForgetfulFiles`] is a disk that forgets what was not synced, for the tests of everyone who writes here.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is done with files.
+pub trait Files: Debug + Send + Sync {
+    /// The content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The names in a folder.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// Whether there is a file of that name.
+    fn exists(&self, path: &Path) -> bool;
+    /// Writes a new file (0600). Not durable.
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Makes a file's content durable.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Gives a file a second name; fails if it is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, taking it from whoever has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name; it is no error if there is none.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Writes a new file under its real name, durably and all at once. False if there is one of that name already, which is
+    /// then durable too.
+    fn publish(&self, path: &Path, draft: &Path, content: &[u8]) -> io::Result<bool> {
+        let written = self.write_new(draft, content).and_then(|()| self.sync(draft));
+        let linked = written.and_then(|()| match self.link(draft, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        });
+        // The draft goes in any case; what went wrong first is what is told.
+        let removed = self.remove(draft);
+        let linked = linked?;
+        removed?;
+        self.sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+        Ok(linked)
+    }
+}
+
+/// The files of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealFiles;
+
+impl Files for RealFiles {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        File::options().create_new(true).write(true).mode(0o600).open(path)?.write_all(content)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// A disk in memory that forgets what was not synced, for tests. The power may fail before any of its calls.
+#[derive(Clone, Debug, Default)]
+pub struct ForgetfulFiles(Arc<Mutex<Disk>>);
+
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    contents: Vec<Content>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    /// Changes of names since the folder was synced, in their order.
+    pending: Vec<(PathBuf, Option<usize>)>,
+    /// Changes that are still carried out; then the power is gone.
+    changes_left: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+impl ForgetfulFiles {
+    /// A disk whose power fails after so many changes.
+    pub fn failing_after(changes: usize) -> Self {
+        let files = Self::default();
+        files.lock().changes_left = Some(changes);
+        files
+    }
+
+    /// The power fails after so many more changes.
+    pub fn fail_after(&self, changes: usize) {
+        self.lock().changes_left = Some(changes);
+    }
+
+    /// Whether the power has failed.
+    pub fn is_dead(&self) -> bool {
+        self.lock().changes_left == Some(0)
+    }
+
+    /// Every disk that may be found when the power is back: of the changes of names since the last sync, the first n have
+    /// been kept, for each n; of a content that was not synced, nothing, or half.
+    pub fn after_power_loss(&self) -> Vec<Self> {
+        let disk = self.lock();
+        let mut found = Vec::new();
+        for kept in 0..=disk.pending.len() {
+            for torn in [false, true] {
+                let mut names = disk.durable_names.clone();
+                for (path, content) in &disk.pending[..kept] {
+                    match content {
+                        Some(content) => drop(names.insert(path.clone(), *content)),
+                        None => drop(names.remove(path)),
+                    }
+                }
+                let contents = disk.contents.iter().map(|content| {
+                    let mut left = content.durable.clone();
+                    if torn && content.now != content.durable {
+                        left = content.now[..content.now.len() / 2].to_vec();
+                    }
+                    Content { now: left.clone(), durable: left }
+                });
+                let contents = contents.collect();
+                let durable_names = names.clone();
+                let disk = Disk { contents, names, durable_names, pending: Vec::new(), changes_left: None };
+                found.push(Self(Arc::new(Mutex::new(disk))));
+            }
+        }
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+        let mut disk = self.lock();
+        match &mut disk.changes_left {
+            Some(0) => return Err(io::Error::other("the power is gone")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        change(&mut disk)
+    }
+}
+
+impl Disk {
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        self.names.get(path).copied().ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+    }
+
+    fn name(&mut self, path: &Path, content: Option<usize>) {
+        match content {
+            Some(content) => drop(self.names.insert(path.to_owned(), content)),
+            None => drop(self.names.remove(path)),
+        }
+        self.pending.push((path.to_owned(), content));
+    }
+}
+
+impl Files for ForgetfulFiles {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let disk = self.lock();
+        Ok(disk.contents[disk.find(path)?].now.clone())
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let disk = self.lock();
+        let inside = disk.names.keys().filter(|path| path.parent() == Some(folder));
+        Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.lock().names.contains_key(path)
+    }
+
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.change(|disk| {
+            if disk.names.contains_key(path) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            disk.contents.push(Content { now: content.to_vec(), durable: Vec::new() });
+            let content = disk.contents.len() - 1;
+            disk.name(path, Some(content));
+            Ok(())
+        })
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            let content = disk.find(path)?;
+            disk.contents[content].durable = disk.contents[content].now.clone();
+            Ok(())
+        })
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            disk.pending.clear();
+            disk.durable_names = disk.names.clone();
+            Ok(())
+        })
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            if disk.names.contains_key(to) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            let content = disk.find(from)?;
+            disk.name(to, Some(content));
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            let content = disk.find(from)?;
+            // One change, not two: a rename is atomic.
+            disk.names.remove(from);
+            disk.names.insert(to.to_owned(), content);
+            disk.pending.push((to.to_owned(), Some(content)));
+            disk.pending.push((from.to_owned(), None));
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            if disk.names.contains_key(path) {
+                disk.name(path, None);
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forgetful_disk_forgets_what_was_not_synced_and_nothing_else() {
+        let files = ForgetfulFiles::default();
+        let (kept, lost) = (Path::new("/d/kept"), Path::new("/d/lost"));
+        files.write_new(kept, b"kept").unwrap();
+        files.sync(kept).unwrap();
+        files.sync_folder(Path::new("/d")).unwrap();
+        files.write_new(lost, b"lost").unwrap();
+        let found = files.after_power_loss();
+        assert!(found.iter().all(|disk| disk.read(kept).unwrap() == b"kept"));
+        assert!(found.iter().any(|disk| !disk.exists(lost)), "its name may be gone");
+        assert!(found.iter().any(|disk| disk.read(lost).is_ok_and(|content| content.is_empty())));
+        assert!(found.iter().any(|disk| disk.read(lost).is_ok_and(|content| content == b"lo")));
+        files.fail_after(0);
+        assert!(files.remove(kept).is_err() && files.is_dead());
+    }
+
+    #[test]
+    fn what_was_published_is_there_whole_and_before_that_there_is_nothing() {
+        let (path, draft) = (Path::new("/d/file"), Path::new("/d/draft"));
+        for changes in 0..10 {
+            let files = ForgetfulFiles::failing_after(changes);
+            let published = files.publish(path, draft, b"content").is_ok();
+            for disk in files.after_power_loss() {
+                match disk.read(path) {
+                    Ok(content) => assert_eq!(content, b"content", "after {changes} changes"),
+                    Err(_) => assert!(!published, "after {changes} changes it was said to be durable"),
+                }
+            }
+        }
+    }
+}
