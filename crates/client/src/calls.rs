@@ -203,8 +203,21 @@ impl Client {
         text: &str,
         min_copies: u32,
     ) -> Result<Sent, ClientError> {
+        self.send_with_id(token, &new_request_id(), to, text, min_copies).await
+    }
+
+    /// Sends one message under a request id of the caller's (see [`new_request_id`]), who may send it again with the same
+    /// id for a day, after a restart of its own too: it takes effect once, and the answer is the same.
+    pub async fn send_with_id(
+        &self,
+        token: &str,
+        request_id: &[u8],
+        to: &str,
+        text: &str,
+        min_copies: u32,
+    ) -> Result<Sent, ClientError> {
         let message = v1::SendMessageRequest {
-            request_id: new_request_id(),
+            request_id: request_id.to_vec(),
             to: to.to_owned(),
             text: text.to_owned(),
             min_copies,
@@ -278,8 +291,8 @@ impl Client {
     }
 }
 
-/// A new request id.
-pub(crate) fn new_request_id() -> Vec<u8> {
+/// A new request id: a `UUIDv7`, whose date says until when a retry is accepted.
+pub fn new_request_id() -> Vec<u8> {
     Uuid::now_v7().as_bytes().to_vec()
 }
 

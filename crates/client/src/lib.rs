@@ -17,7 +17,7 @@ mod listening;
 mod outbox;
 
 pub use api::v1::Message;
-pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent};
+pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, new_request_id};
 pub use connection::Options;
 pub use error::ClientError;
 pub use listening::{Heard, Listening, Start};

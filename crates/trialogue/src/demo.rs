@@ -207,7 +207,7 @@ fn lock(ledger: &Shared) -> std::sync::MutexGuard<'_, Ledger> {
 }
 
 /// The first of as many free ports in a row as there are replicas.
-fn free_ports() -> Result<u16, Failure> {
+pub(crate) fn free_ports() -> Result<u16, Failure> {
     for _ in 0..100 {
         let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let all = (1..u16::from(REPLICAS))

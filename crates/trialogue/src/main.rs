@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod output;
 mod password;
+mod prove;
 mod recover;
 mod replica;
 mod sessions;
@@ -59,5 +60,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Verify(verify) => verify::verify(&common, &verify).await,
         Command::Recover(recover) => recover::recover(&recover),
         Command::Demo => demo::demo().await,
+        Command::Prove(prove) => prove::prove(&prove).await,
     }
 }

@@ -27,6 +27,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     settings: Settings,
     config: PathBuf,
+    /// Where each replica is told that the others listen.
+    told: Vec<Vec<Address>>,
     children: Vec<Option<Running>>,
     _lock: FolderLock,
 }
@@ -52,17 +54,41 @@ impl Supervisor {
         }
         let settings = Settings::read(&config, Some(addresses)).map_err(Failure::of)?;
         ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
-        Ok(Self { settings, config, children: (0..replicas).map(|_| None).collect(), _lock: lock })
+        let told = vec![settings.addresses.clone(); usize::from(replicas)];
+        let children = (0..replicas).map(|_| None).collect();
+        Ok(Self { settings, config, told, children, _lock: lock })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
     }
 
+    /// From its next start on, a replica is told these addresses: its own, and those by which it reaches the others.
+    pub(crate) fn tell(&mut self, index: usize, addresses: Vec<Address>) {
+        self.told[index] = addresses;
+    }
+
+    /// The process of a replica, if one runs.
+    pub(crate) fn pid(&self, index: usize) -> Option<u32> {
+        self.children[index].as_ref()?.child.id()
+    }
+
+    /// Lets go of every replica, as the end of this process would: each of them ends by itself. Waits until they have.
+    pub(crate) async fn let_go(&mut self) {
+        let mut children: Vec<Running> = self.children.iter_mut().filter_map(Option::take).collect();
+        for running in &mut children {
+            drop(running.lifeline.take());
+        }
+        for running in &mut children {
+            // Whatever its status: it has ended.
+            let _ = running.child.wait().await;
+        }
+    }
+
     /// Starts one replica.
     pub(crate) fn start(&mut self, index: usize) -> Result<(), Failure> {
         let log = self.open_log(index)?;
-        let servers = self.settings.addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        let servers = self.told[index].iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let program = std::env::current_exe().map_err(Failure::of)?;
         let mut child = Command::new(program)
             .args([
@@ -166,10 +192,15 @@ impl Supervisor {
         }
     }
 
+    /// What a replica has logged; nothing, if its log can't be read.
+    pub(crate) fn log_text(&self, index: usize) -> String {
+        let bytes = std::fs::read(self.settings.replica_folder(index).join(LOG_FILE)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The last line of a replica's log: why it ended, if it said so.
     pub(crate) fn last_words(&self, index: usize) -> Option<String> {
-        let text = std::fs::read(self.settings.replica_folder(index).join(LOG_FILE)).ok()?;
-        let text = String::from_utf8_lossy(&text);
+        let text = self.log_text(index);
         let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
         Some(last.strip_prefix("trialogue: ").unwrap_or(last).to_owned())
     }

@@ -1,0 +1,259 @@
+//! `prove`: the service under real faults, on the user's own machine, with a ledger that counts.
+//!
+//! Three real replicas, each reaching the others and reached by its clients through proxies ([`proxy`]); people who write
+//! and listen ([`people`]); a nemesis that hurts processes, disks and connections ([`nemesis`]); and a ledger outside of it
+//! all ([`ledger`]). At the end everything is healed, and what was acknowledged is compared with what was heard.
+
+mod ledger;
+mod nemesis;
+mod people;
+mod proxy;
+
+use crate::arguments::Prove;
+use crate::demo::free_ports;
+use crate::failure::Failure;
+use crate::output;
+use crate::status::summary;
+use crate::supervisor::Supervisor;
+use crate::verify::verify_data;
+use chat::Address;
+use client::{Client, Options};
+use ledger::{Count, Ledger};
+use nemesis::Nemesis;
+use people::{Ear, Habit, PASSWORD, Person, Stage, come_and_go, name, write};
+use proxy::Proxy;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const REPLICAS: u8 = 3;
+const PEOPLE: usize = 6;
+const WRITERS: usize = 4;
+/// How long anybody waits for somebody to serve.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// After the faults, how long until all is well: a replica that kept failing waits half a minute by itself.
+const HEALED_WITHIN: Duration = Duration::from_mins(2);
+
+/// The paths between replicas and towards clients.
+#[derive(Debug)]
+struct Paths {
+    /// `between[i][j]` is how replica i reaches replica j.
+    between: Vec<Vec<Option<Proxy>>>,
+    clients: Vec<Proxy>,
+}
+
+/// Says what happens, with the time; silent when only the counts are wanted.
+#[derive(Clone, Copy, Debug)]
+struct Narrator {
+    began: Instant,
+    silent: bool,
+}
+
+impl Narrator {
+    fn say(self, what: &str) -> Result<(), Failure> {
+        if self.silent {
+            return Ok(());
+        }
+        Ok(output::line(&format!("{:7.2} s  {what}", self.began.elapsed().as_secs_f64()))?)
+    }
+}
+
+pub(crate) async fn prove(prove: &Prove) -> Result<(), Failure> {
+    let folder = tempfile::Builder::new().prefix("trialogue-prove-").tempdir()?;
+    let seed = prove.seed.unwrap_or_else(rand::random);
+    let narrator = Narrator { began: Instant::now(), silent: prove.json };
+    narrator.say(&format!("seed {seed}: three replicas are started in {}", folder.path().display()))?;
+    let mut supervisor = Supervisor::prepare(folder.path(), free_ports()?, REPLICAS)?;
+    let paths = lay_paths(&mut supervisor).await?;
+    for index in 0..usize::from(REPLICAS) {
+        supervisor.start(index)?;
+    }
+    let proof = Proof { folder: folder.path().to_owned(), supervisor, paths, narrator, seed };
+    let outcome = proof.run(Duration::from_secs_f64(prove.minutes * 60.0), prove.json).await;
+    if outcome.is_err() {
+        // What the replicas said may tell why.
+        let kept = folder.keep();
+        crate::failure::complain(&format!("databases and logs are kept in {}", kept.display()));
+    }
+    outcome
+}
+
+async fn lay_paths(supervisor: &mut Supervisor) -> Result<Paths, Failure> {
+    let real = supervisor.settings().addresses.clone();
+    let mut between = Vec::new();
+    for i in 0..real.len() {
+        let mut from_here = Vec::new();
+        for (j, target) in real.iter().enumerate() {
+            from_here.push(if i == j { None } else { Some(Proxy::to(target.clone()).await?) });
+        }
+        let addresses = from_here
+            .iter()
+            .zip(&real)
+            .map(|(proxy, own)| proxy.as_ref().map_or(own, |proxy| &proxy.address).clone());
+        supervisor.tell(i, addresses.collect());
+        between.push(from_here);
+    }
+    let mut clients = Vec::new();
+    for target in &real {
+        clients.push(Proxy::to(target.clone()).await?);
+    }
+    Ok(Paths { between, clients })
+}
+
+struct Proof {
+    folder: std::path::PathBuf,
+    supervisor: Supervisor,
+    paths: Paths,
+    narrator: Narrator,
+    seed: u64,
+}
+
+impl Proof {
+    async fn run(self, span: Duration, json: bool) -> Result<(), Failure> {
+        let Self { folder, supervisor, paths, narrator, seed } = self;
+        let entrances: Vec<Address> = paths.clients.iter().map(|proxy| proxy.address.clone()).collect();
+        let client = || Client::new(entrances.clone(), Options { timeout: PATIENCE });
+        let observer = Client::new(supervisor.settings().addresses.clone(), Options { timeout: PATIENCE });
+        observer.ready().await?;
+        let ledger = Arc::new(Ledger::new());
+        let mut everyone = Vec::new();
+        for number in 0..PEOPLE {
+            let client = client();
+            client.create_account(&name(number), PASSWORD).await?;
+            let token = client.login(&name(number), PASSWORD).await?.token;
+            everyone.push(Person { number, client, token });
+        }
+        let (stop, stopped) = watch::channel(false);
+        let stage = Stage { people: PEOPLE, ledger: ledger.clone(), stopped };
+        let mut ears = Vec::new();
+        for (number, person) in everyone.iter().enumerate() {
+            ears.push(Ear::open(person, Habit::Steady, &ledger, seed));
+            let habit = if number % 2 == 0 { Habit::Leaving } else { Habit::Slow };
+            ears.push(Ear::open(person, habit, &ledger, seed.wrapping_add(number as u64)));
+        }
+        let mut busy: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let seed = seed.wrapping_mul(31).wrapping_add(number as u64);
+                tokio::spawn(write(everyone[number].clone(), stage.clone(), seed))
+            })
+            .collect();
+        busy.push(tokio::spawn(come_and_go(client(), everyone[PEOPLE - 1].clone(), stage.clone())));
+        narrator
+            .say(&format!("{WRITERS} people write, {} listeners listen, guests come and go", ears.len()))?;
+
+        let mut nemesis = Nemesis::new(supervisor, paths, observer.clone(), ledger.clone(), narrator, seed);
+        let interrupted = tokio::signal::ctrl_c();
+        let struck = tokio::select! {
+            struck = nemesis.strike_for(span) => struck,
+            _ = interrupted => Ok(()),
+        };
+        nemesis.heal().await?;
+        struck?;
+        narrator.say("the faults end; everyone is started again")?;
+        stop.send_replace(true);
+        ears.iter().for_each(Ear::hurry);
+        all_well(&observer, &mut nemesis).await?;
+        for one in busy {
+            one.await.map_err(Failure::of)?;
+        }
+        let listeners = all_heard(ears, &ledger).await;
+        let verified = verify_data(&folder, PATIENCE).await;
+        let panicked = nemesis.panicked();
+        let count = ledger.count(&listeners);
+        report(&nemesis, &ledger, &count, &observer, seed, json).await?;
+        let mut complaints = std::mem::take(&mut ledger.lock().complaints);
+        complaints.extend(panicked.map(|index| format!("replica {index} has panicked: see its log")));
+        match verified {
+            Ok(same) => narrator.say(&same)?,
+            Err(Failure::Failed(difference)) => complaints.push(difference),
+            Err(other) => return Err(other),
+        }
+        nemesis.end().await;
+        for complaint in &complaints {
+            crate::failure::complain(complaint);
+        }
+        if count.is_clean() && complaints.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+    }
+}
+
+/// Waits until all replicas are in sync and the lowest serves.
+async fn all_well(observer: &Client, nemesis: &mut Nemesis) -> Result<(), Failure> {
+    let deadline = Instant::now() + HEALED_WITHIN;
+    loop {
+        let summary = summary(&observer.replicas().await);
+        if summary["in_sync"] == serde_json::json!([0, 1, 2])
+            && summary["serving"] == true
+            && summary["primary"] == 0
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::Failed(format!(
+                "{HEALED_WITHIN:?} after the faults not all is well: {summary}"
+            )));
+        }
+        nemesis.start_all()?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until everyone has heard what was acknowledged last, and gives what each heard.
+async fn all_heard(ears: Vec<Ear>, ledger: &Ledger) -> Vec<(usize, ledger::Heard)> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut listeners = Vec::new();
+    for ear in ears {
+        let last = ledger.last_to(ear.person);
+        // Whoever has not heard it by the deadline has lost it, and the count will say so.
+        while ear.last() < last && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        listeners.push(ear.close());
+    }
+    listeners
+}
+
+async fn report(
+    nemesis: &Nemesis,
+    ledger: &Ledger,
+    count: &Count,
+    observer: &Client,
+    seed: u64,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut gaps = ledger.lock().gaps_after_kills.clone();
+    gaps.sort();
+    let millis = |gap: Duration| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+    let median = gaps.get(gaps.len() / 2).copied().map(millis);
+    let view = summary(&observer.replicas().await)["view"].as_u64().unwrap_or(0);
+    if json {
+        return Ok(output::json(&serde_json::json!({
+            "seed": seed,
+            "faults": nemesis.struck(),
+            "acknowledged": count.acknowledged,
+            "heard": count.heard,
+            "view_changes": view.saturating_sub(1),
+            "longest_gap_ms": millis(ledger.longest_gap()),
+            "gaps_after_kills_ms": gaps.iter().copied().map(millis).collect::<Vec<_>>(),
+            "median_gap_after_kill_ms": median,
+            "lost": count.lost,
+            "twice": count.twice,
+            "disordered": count.disordered,
+            "never_sent": count.never_sent,
+        }))?);
+    }
+    let faults: Vec<String> =
+        nemesis.struck().iter().map(|(kind, times)| format!("{times} × {kind}")).collect();
+    output::line(&format!("faults: {}", faults.join(", ")))?;
+    output::line(&format!("view changes: {}", view.saturating_sub(1)))?;
+    output::line(&format!(
+        "longest gap between two acknowledgements: {} ms; after {} kills of the primary, in the median: {} ms",
+        millis(ledger.longest_gap()),
+        gaps.len(),
+        median.map_or_else(|| "-".to_owned(), |median| median.to_string())
+    ))?;
+    output::line(&format!(
+        "acknowledged {}, heard {} by all listeners together, lost {}, twice {}, disordered {}, never sent {}",
+        count.acknowledged, count.heard, count.lost, count.twice, count.disordered, count.never_sent
+    ))?;
+    Ok(())
+}

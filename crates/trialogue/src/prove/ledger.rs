@@ -1,0 +1,198 @@
+//! The ledger of a proof: what was sent, acknowledged and heard, kept outside of the service.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What identifies a message besides its id: who, to whom, and a hash of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Content {
+    from: usize,
+    to: usize,
+    text: u64,
+}
+
+impl Content {
+    pub(crate) fn of(from: usize, to: usize, text: &str) -> Self {
+        let mut hash = DefaultHasher::new();
+        text.hash(&mut hash);
+        Self { from, to, text: hash.finish() }
+    }
+}
+
+/// What one listener has heard, in the order in which it heard it.
+pub(crate) type Heard = Vec<(u64, Content)>;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    acknowledged: BTreeMap<u64, Content>,
+    /// Sent, and never answered: each may have taken effect once.
+    unknown: HashMap<Content, u64>,
+    last_acknowledged_at: Instant,
+    longest_gap: Duration,
+    killed_at: Option<Instant>,
+    pub(crate) gaps_after_kills: Vec<Duration>,
+    /// What must never be, in words.
+    pub(crate) complaints: Vec<String>,
+    disordered: u64,
+}
+
+/// Shared by everybody who writes and listens.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<Inner>);
+
+/// What it comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) acknowledged: usize,
+    pub(crate) heard: usize,
+    pub(crate) lost: u64,
+    pub(crate) twice: u64,
+    pub(crate) disordered: u64,
+    pub(crate) never_sent: u64,
+}
+
+impl Count {
+    pub(crate) fn is_clean(&self) -> bool {
+        (self.lost, self.twice, self.disordered, self.never_sent) == (0, 0, 0, 0)
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner {
+            acknowledged: BTreeMap::new(),
+            unknown: HashMap::new(),
+            last_acknowledged_at: Instant::now(),
+            longest_gap: Duration::ZERO,
+            killed_at: None,
+            gaps_after_kills: Vec::new(),
+            complaints: Vec::new(),
+            disordered: 0,
+        }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message was acknowledged. `after` is the last one that its sender sent before it.
+    pub(crate) fn acknowledged(&self, id: u64, content: Content, after: u64) {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        inner.longest_gap = inner.longest_gap.max(now - inner.last_acknowledged_at);
+        inner.last_acknowledged_at = now;
+        if let Some(killed_at) = inner.killed_at.take() {
+            inner.gaps_after_kills.push(now - killed_at);
+        }
+        if id <= after {
+            inner.disordered += 1;
+        }
+        if let Some(other) = inner.acknowledged.insert(id, content)
+            && other != content
+        {
+            inner.complaints.push(format!("id {id} was given to two messages"));
+        }
+    }
+
+    /// A message was sent, and nobody knows what became of it.
+    pub(crate) fn unknown(&self, content: Content) {
+        *self.lock().unknown.entry(content).or_default() += 1;
+    }
+
+    /// The primary was killed now: the next acknowledgement ends a gap.
+    pub(crate) fn primary_killed(&self) {
+        self.lock().killed_at = Some(Instant::now());
+    }
+
+    /// The longest time in which nothing was acknowledged.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        self.lock().longest_gap
+    }
+
+    pub(crate) fn complain(&self, what: String) {
+        self.lock().complaints.push(what);
+    }
+
+    /// The last id acknowledged to a recipient.
+    pub(crate) fn last_to(&self, to: usize) -> u64 {
+        let inner = self.lock();
+        inner.acknowledged.iter().rev().find(|(_, content)| content.to == to).map_or(0, |(id, _)| *id)
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.lock().acknowledged.len()
+    }
+
+    /// Compares what each listener heard with what was acknowledged. `listeners` says whose messages each one hears.
+    pub(crate) fn count(&self, listeners: &[(usize, Heard)]) -> Count {
+        let inner = self.lock();
+        let mut count = Count {
+            acknowledged: inner.acknowledged.len(),
+            disordered: inner.disordered,
+            ..Count::default()
+        };
+        for (to, heard) in listeners {
+            count.heard += heard.len();
+            let mut unknown = inner.unknown.clone();
+            let mut ids = HashSet::new();
+            let mut last = 0;
+            for (id, content) in heard {
+                if !ids.insert(*id) {
+                    count.twice += 1;
+                } else if *id <= last {
+                    count.disordered += 1;
+                }
+                last = last.max(*id);
+                match inner.acknowledged.get(id) {
+                    Some(acknowledged) => count.never_sent += u64::from(acknowledged != content),
+                    // It took effect, and its sender was never told.
+                    None => match unknown.get_mut(content) {
+                        Some(times @ 1..) => *times -= 1,
+                        _ => count.never_sent += 1,
+                    },
+                }
+            }
+            let theirs = inner.acknowledged.iter().filter(|(_, content)| content.to == *to);
+            count.lost += theirs.filter(|(id, _)| !ids.contains(id)).map(|_| 1).sum::<u64>();
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_counts_what_is_lost_doubled_disordered_and_never_sent() {
+        fn content(text: &str) -> Content {
+            Content::of(0, 1, text)
+        }
+        let ledger = Ledger::new();
+        for (id, text) in [(1, "a"), (2, "b"), (3, "c")] {
+            ledger.acknowledged(id, content(text), id - 1);
+        }
+        ledger.unknown(content("maybe"));
+        let heard = |what: &[(u64, &str)]| {
+            vec![(1, what.iter().map(|(id, text)| (*id, content(text))).collect::<Heard>())]
+        };
+        let clean = ledger.count(&heard(&[(1, "a"), (2, "b"), (3, "c"), (4, "maybe")]));
+        assert!(clean.is_clean(), "{clean:?}");
+        let cases = [
+            (heard(&[(1, "a"), (3, "c")]), (1, 0, 0, 0)),
+            (heard(&[(1, "a"), (2, "b"), (2, "b"), (3, "c")]), (0, 1, 0, 0)),
+            (heard(&[(1, "a"), (3, "c"), (2, "b")]), (0, 0, 1, 0)),
+            (heard(&[(1, "a"), (2, "x"), (3, "c"), (4, "nobody said that")]), (0, 0, 0, 2)),
+            (heard(&[(1, "a"), (2, "b"), (3, "c"), (4, "maybe"), (5, "maybe")]), (0, 0, 0, 1)),
+        ];
+        for (heard, expected) in cases {
+            let count = ledger.count(&heard);
+            assert_eq!((count.lost, count.twice, count.disordered, count.never_sent), expected, "{heard:?}");
+        }
+        ledger.acknowledged(3, content("other"), 9);
+        assert_eq!(ledger.count(&[]).disordered, 1, "an id that is not after the one before it");
+        assert_eq!(ledger.lock().complaints.len(), 1, "one id for two messages");
+    }
+}

@@ -1,0 +1,382 @@
+//! The nemesis: hurts processes, disks and connections, in an order that a seed draws, and mends what it broke.
+//!
+//! It leaves one thing alone, because no service survives it: the last database that holds what was acknowledged. A
+//! folder is wiped only while all three replicas are in sync.
+
+use super::ledger::Ledger;
+use super::proxy::Mode;
+use super::{Narrator, Paths};
+use crate::failure::Failure;
+use crate::status::summary;
+use crate::supervisor::Supervisor;
+use client::Client;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kinds of faults, each by the name that people read.
+const KINDS: [&str; 16] = [
+    "kill the primary",
+    "kill one",
+    "kill two at once",
+    "pause one",
+    "pause two",
+    "pause one, kill another, resume the first",
+    "restart one at once",
+    "wipe one",
+    "fill one disk",
+    "end the supervisor",
+    "slow links",
+    "stalled links",
+    "broken links",
+    "truncated links",
+    "half-open links",
+    "cut off one",
+];
+/// What `SQLite` needs to read a database, and hardly anything to write to it.
+const FULL_DISK_BYTES: u64 = 36 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Nemesis {
+    supervisor: Supervisor,
+    paths: Paths,
+    observer: Client,
+    ledger: Arc<Ledger>,
+    narrator: Narrator,
+    random: StdRng,
+    struck: BTreeMap<&'static str, u64>,
+    paused: [bool; 3],
+    /// Replicas whose logs told of a panic before they were wiped.
+    panicked: Vec<usize>,
+}
+
+impl Nemesis {
+    pub(crate) fn new(
+        supervisor: Supervisor,
+        paths: Paths,
+        observer: Client,
+        ledger: Arc<Ledger>,
+        narrator: Narrator,
+        seed: u64,
+    ) -> Self {
+        let random = StdRng::seed_from_u64(seed);
+        Self {
+            supervisor,
+            paths,
+            observer,
+            ledger,
+            narrator,
+            random,
+            struck: BTreeMap::new(),
+            paused: [false; 3],
+            panicked: Vec::new(),
+        }
+    }
+
+    /// How often each kind of fault struck.
+    pub(crate) fn struck(&self) -> &BTreeMap<&'static str, u64> {
+        &self.struck
+    }
+
+    /// Lets faults strike, one after the other.
+    pub(crate) async fn strike_for(&mut self, span: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + span;
+        while Instant::now() < until {
+            self.pause_between(100, 2_500).await;
+            // Every kind comes before any comes for the second time more than another.
+            let fewest =
+                KINDS.iter().map(|kind| self.struck.get(kind).copied().unwrap_or(0)).min().unwrap_or(0);
+            let due: Vec<&'static str> = KINDS
+                .iter()
+                .copied()
+                .filter(|kind| self.struck.get(kind).copied().unwrap_or(0) <= fewest + 1)
+                .collect();
+            let Some(kind) = due.choose(&mut self.random).copied() else { continue };
+            let before = self.ledger.total();
+            self.strike(kind).await?;
+            *self.struck.entry(kind).or_default() += 1;
+            self.mend().await?;
+            self.narrator
+                .say(&format!("  {} messages were acknowledged meanwhile", self.ledger.total() - before))?;
+        }
+        Ok(())
+    }
+
+    async fn strike(&mut self, kind: &'static str) -> Result<(), Failure> {
+        let one = self.random.random_range(0..3);
+        let other = (one + self.random.random_range(1..3)) % 3;
+        let say = |this: &Self, what: String| this.narrator.say(&format!("{kind}: {what}"));
+        match kind {
+            "kill the primary" => {
+                let primary = self.primary().await.unwrap_or(0);
+                say(self, format!("replica {primary}"))?;
+                self.kill(primary).await?;
+                self.pause_between(200, 2_000).await;
+            }
+            "kill one" => {
+                say(self, format!("replica {one}"))?;
+                self.kill(one).await?;
+                self.pause_between(0, 3_000).await;
+            }
+            "kill two at once" => {
+                say(self, format!("replicas {one} and {other}"))?;
+                let primary = self.primary().await;
+                for index in [one, other] {
+                    self.note_kill(index, primary);
+                    self.signal(index, Signal::KILL)?;
+                }
+                for index in [one, other] {
+                    self.paused[index] = false;
+                    self.supervisor.kill(index).await?;
+                }
+                self.pause_between(100, 3_000).await;
+            }
+            "pause one" => {
+                say(self, format!("replica {one}"))?;
+                self.pause(one)?;
+                self.pause_between(50, 4_000).await;
+            }
+            "pause two" => {
+                say(self, format!("replicas {one} and {other}"))?;
+                self.pause(one)?;
+                self.pause(other)?;
+                self.pause_between(50, 4_000).await;
+            }
+            "pause one, kill another, resume the first" => {
+                say(self, format!("replica {one} hangs, replica {other} is killed"))?;
+                self.pause(one)?;
+                self.pause_between(0, 2_500).await;
+                self.kill(other).await?;
+                self.pause_between(0, 1_500).await;
+                self.resume(one)?;
+                self.pause_between(0, 1_500).await;
+            }
+            "restart one at once" => {
+                say(self, format!("replica {one}"))?;
+                for _ in 0..self.random.random_range(1..4) {
+                    self.kill(one).await?;
+                    self.supervisor.start(one)?;
+                    self.pause_between(0, 300).await;
+                }
+            }
+            "wipe one" => self.wipe(one).await?,
+            "fill one disk" => {
+                say(self, format!("of replica {one}"))?;
+                self.limit_files(one, Some(FULL_DISK_BYTES))?;
+                self.pause_between(500, 3_000).await;
+                self.limit_files(one, None)?;
+            }
+            "end the supervisor" => {
+                say(self, "all replicas end, and start again".into())?;
+                // A process that hangs would not notice.
+                for index in 0..3 {
+                    self.resume(index)?;
+                }
+                self.supervisor.let_go().await;
+                self.pause_between(0, 500).await;
+            }
+            "cut off one" => {
+                say(self, format!("replica {one}, from the others and from its clients"))?;
+                for peer in (0..3).filter(|peer| *peer != one) {
+                    self.link(one, peer, Mode::Stalled);
+                    self.link(peer, one, Mode::Stalled);
+                }
+                self.paths.clients[one].set(Mode::Stalled);
+                self.pause_between(300, 4_000).await;
+            }
+            links => {
+                let mode = match links {
+                    "slow links" => Mode::Slow(Duration::from_millis(self.random.random_range(2..150))),
+                    "stalled links" => Mode::Stalled,
+                    "truncated links" => Mode::Truncating,
+                    "half-open links" => Mode::OneWay,
+                    _ => Mode::Broken,
+                };
+                let victims = self.break_links(mode);
+                say(self, victims)?;
+                self.pause_between(100, 3_000).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some of the paths between replicas and towards clients; says which.
+    fn break_links(&mut self, mode: Mode) -> String {
+        let mut broken = Vec::new();
+        for i in 0..3 {
+            for j in (0..3).filter(|j| *j != i) {
+                if self.random.random_bool(0.4) {
+                    self.link(i, j, mode);
+                    broken.push(format!("{i} to {j}"));
+                }
+            }
+            if self.random.random_bool(0.3) {
+                self.paths.clients[i].set(mode);
+                broken.push(format!("clients to {i}"));
+            }
+        }
+        if broken.is_empty() { "none, by chance".into() } else { broken.join(", ") }
+    }
+
+    async fn wipe(&mut self, index: usize) -> Result<(), Failure> {
+        let now = summary(&self.observer.replicas().await);
+        if now["in_sync"] != serde_json::json!([0, 1, 2]) || now["serving"] != true {
+            return self.narrator.say("wipe one: left alone, because not all are in sync");
+        }
+        self.narrator.say(&format!("wipe one: the folder of replica {index}"))?;
+        self.kill(index).await?;
+        // Its log goes with it.
+        self.panicked.extend(self.panicked_now().filter(|panicked| *panicked == index).collect::<Vec<_>>());
+        let folder = self.supervisor.settings().replica_folder(index);
+        std::fs::remove_dir_all(&folder)
+            .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+        // Until it is back, the others are all there is.
+        self.supervisor.start(index)?;
+        let deadline = Instant::now() + super::HEALED_WITHIN;
+        while summary(&self.observer.replicas().await)["in_sync"] != serde_json::json!([0, 1, 2]) {
+            if Instant::now() > deadline {
+                return Err(Failure::Failed(format!(
+                    "replica {index} did not come back after its folder was wiped"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Mends most of what is broken, not always all of it at once: faults may meet.
+    async fn mend(&mut self) -> Result<(), Failure> {
+        for i in 0..3 {
+            for j in (0..3).filter(|j| *j != i) {
+                self.link(i, j, Mode::Open);
+            }
+            self.paths.clients[i].set(Mode::Open);
+        }
+        self.reap().await?;
+        for index in 0..3 {
+            if self.paused[index] && self.random.random_bool(0.8) {
+                self.resume(index)?;
+            }
+            if !self.supervisor.runs(index) && self.random.random_bool(0.7) {
+                self.supervisor.start(index)?;
+            }
+        }
+        // Somebody must be there: not all three may be down or hang for long.
+        if (0..3).all(|index| self.paused[index] || !self.supervisor.runs(index)) {
+            self.heal().await?;
+        }
+        Ok(())
+    }
+
+    /// Mends everything.
+    pub(crate) async fn heal(&mut self) -> Result<(), Failure> {
+        for i in 0..3 {
+            for j in (0..3).filter(|j| *j != i) {
+                self.link(i, j, Mode::Open);
+            }
+            self.paths.clients[i].set(Mode::Open);
+            if self.paused[i] {
+                self.resume(i)?;
+            }
+            self.limit_files(i, None)?;
+        }
+        self.reap().await?;
+        self.start_all()
+    }
+
+    /// Starts whoever does not run.
+    pub(crate) fn start_all(&mut self) -> Result<(), Failure> {
+        for index in 0..3 {
+            if !self.supervisor.runs(index) {
+                self.supervisor.start(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of replicas that have ended by themselves.
+    async fn reap(&mut self) -> Result<(), Failure> {
+        while let Ok((index, status)) =
+            tokio::time::timeout(Duration::from_millis(50), self.supervisor.ended()).await
+        {
+            let status = status.map_err(Failure::of)?;
+            let words = self.supervisor.last_words(index).unwrap_or_default();
+            self.narrator.say(&format!("replica {index} has ended by itself ({status}): {words}"))?;
+        }
+        Ok(())
+    }
+
+    /// The replicas that have panicked.
+    pub(crate) fn panicked(&self) -> impl Iterator<Item = usize> + use<'_> {
+        self.panicked.iter().copied().chain(self.panicked_now())
+    }
+
+    fn panicked_now(&self) -> impl Iterator<Item = usize> + use<'_> {
+        (0..3).filter(|index| self.supervisor.log_text(*index).contains("panicked"))
+    }
+
+    pub(crate) async fn end(self) {
+        self.supervisor.end(std::future::pending()).await;
+    }
+
+    async fn primary(&self) -> Option<usize> {
+        usize::try_from(summary(&self.observer.replicas().await)["primary"].as_u64()?).ok()
+    }
+
+    fn link(&self, from: usize, to: usize, mode: Mode) {
+        if let Some(proxy) = &self.paths.between[from][to] {
+            proxy.set(mode);
+        }
+    }
+
+    async fn kill(&mut self, index: usize) -> Result<(), Failure> {
+        let primary = self.primary().await;
+        self.note_kill(index, primary);
+        self.paused[index] = false;
+        self.supervisor.kill(index).await
+    }
+
+    /// The death of a primary that was well begins a gap, which the next acknowledgement ends.
+    fn note_kill(&self, index: usize, primary: Option<usize>) {
+        if primary == Some(index) && self.supervisor.runs(index) && !self.paused[index] {
+            self.ledger.primary_killed();
+        }
+    }
+
+    fn pause(&mut self, index: usize) -> Result<(), Failure> {
+        self.paused[index] = self.supervisor.runs(index);
+        self.signal(index, Signal::STOP)
+    }
+
+    fn resume(&mut self, index: usize) -> Result<(), Failure> {
+        self.paused[index] = false;
+        self.signal(index, Signal::CONT)
+    }
+
+    fn process(&self, index: usize) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.supervisor.pid(index)?).ok()?)
+    }
+
+    fn signal(&self, index: usize, signal: Signal) -> Result<(), Failure> {
+        match self.process(index) {
+            Some(process) => kill_process(process, signal).map_err(Failure::of),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on no file of that replica can grow beyond `bytes`.
+    fn limit_files(&self, index: usize, bytes: Option<u64>) -> Result<(), Failure> {
+        let Some(process) = self.process(index) else { return Ok(()) };
+        prlimit(Some(process), Resource::Fsize, Rlimit { current: bytes, maximum: None })
+            .map(drop)
+            .map_err(Failure::of)
+    }
+
+    async fn pause_between(&mut self, from: u64, to: u64) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(from..to))).await;
+    }
+}

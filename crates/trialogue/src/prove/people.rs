@@ -1,0 +1,319 @@
+//! The people of a proof: some write, all listen, one comes and goes. Their sizes, speeds and habits vary.
+
+use super::ledger::{Content, Heard, Ledger};
+use client::{Client, ClientError, Heard as Event, Start};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The password of everyone.
+pub(crate) const PASSWORD: &str = "only for this proof";
+const SIZE_MAX: usize = chat::MESSAGE_BYTES_MAX;
+
+/// Someone with an account and a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) number: usize,
+    pub(crate) client: Client,
+    pub(crate) token: String,
+}
+
+pub(crate) fn name(number: usize) -> String {
+    format!("person{number}")
+}
+
+fn number(name: &str) -> Option<usize> {
+    name.strip_prefix("person")?.parse().ok()
+}
+
+/// Everyone shares these.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    pub(crate) people: usize,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+impl Stage {
+    fn over(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits for a while, or until the end.
+    async fn pause(&self, span: Duration) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            () = tokio::time::sleep(span) => {}
+            // The sender lives as long as the proof.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+}
+
+/// Writes until the end: trickles and bursts, one byte and sixteen thousand, to one and to many.
+pub(crate) async fn write(person: Person, stage: Stage, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut sent = 0_u64;
+    let mut last = 0;
+    let mut early: Vec<Early> = Vec::new();
+    while !stage.over() {
+        let one_recipient = random.random_bool(0.5).then(|| random.random_range(0..stage.people));
+        let size_max =
+            [24, 200, 200, 200, 200, 200, 2_000, 2_000, 2_000, SIZE_MAX][random.random_range(0..10)];
+        let mut next = |random: &mut StdRng| {
+            sent += 1;
+            let to = one_recipient.unwrap_or_else(|| random.random_range(0..stage.people));
+            (to, text(random, person.number, sent, size_max))
+        };
+        match random.random_range(0..4) {
+            0 | 1 => {
+                for _ in 0..random.random_range(1..40) {
+                    let (to, text) = next(&mut random);
+                    write_one(&person, &stage, to, &text, &mut last, &mut early).await;
+                    stage.pause(Duration::from_millis(random.random_range(0..60))).await;
+                    if stage.over() {
+                        return;
+                    }
+                }
+            }
+            2 => {
+                let messages: Vec<_> = (0..random.random_range(5..300)).map(|_| next(&mut random)).collect();
+                burst(&person, &stage, messages, &mut last).await;
+            }
+            _ => {
+                retry_late(&person, &stage, &mut early, &mut random).await;
+                stage.pause(Duration::from_millis(random.random_range(0..500))).await;
+            }
+        }
+    }
+}
+
+/// A message that was acknowledged a while ago, to be sent once more with the same request id.
+struct Early {
+    request: Vec<u8>,
+    to: usize,
+    text: String,
+    id: u64,
+}
+
+fn text(random: &mut StdRng, person: usize, number: u64, size_max: usize) -> String {
+    if random.random_bool(0.05) {
+        return "x".into();
+    }
+    let mut text = format!("{person}.{number} ");
+    let size = random.random_range(0..size_max).saturating_sub(text.len());
+    let filler = ["é", "hello ", "\n", "👋", "'; --", "\t"][random.random_range(0..6)];
+    text.extend(std::iter::repeat_n(filler, size / filler.len()));
+    text
+}
+
+async fn write_one(
+    person: &Person,
+    stage: &Stage,
+    to: usize,
+    text: &str,
+    last: &mut u64,
+    early: &mut Vec<Early>,
+) {
+    let content = Content::of(person.number, to, text);
+    let request = client::new_request_id();
+    match person.client.send_with_id(&person.token, &request, &name(to), text, 0).await {
+        Ok(sent) => {
+            stage.ledger.acknowledged(sent.id, content, *last);
+            *last = sent.id;
+            if early.len() < 50 {
+                early.push(Early { request, to, text: text.to_owned(), id: sent.id });
+            }
+        }
+        Err(error) => note(stage, content, &error),
+    }
+}
+
+/// Many at once, in order.
+async fn burst(person: &Person, stage: &Stage, messages: Vec<(usize, String)>, last: &mut u64) {
+    let outbox = person.client.outbox(&person.token);
+    let mut receipts = Vec::new();
+    for (to, text) in messages {
+        let content = Content::of(person.number, to, &text);
+        match outbox.send(&name(to), &text, 0).await {
+            Ok(receipt) => receipts.push((content, receipt)),
+            // The outbox has given up, and this message was never given to it.
+            Err(_) => break,
+        }
+    }
+    for (content, receipt) in receipts {
+        match receipt.answered().await {
+            Ok(sent) => {
+                stage.ledger.acknowledged(sent.id, content, *last);
+                *last = sent.id;
+            }
+            Err(error) => note(stage, content, &error),
+        }
+    }
+}
+
+/// A retry that arrives very late has no effect and gets the first answer.
+async fn retry_late(person: &Person, stage: &Stage, early: &mut Vec<Early>, random: &mut StdRng) {
+    if early.is_empty() {
+        return;
+    }
+    let Early { request, to, text, id } = early.swap_remove(random.random_range(0..early.len()));
+    match person.client.send_with_id(&person.token, &request, &name(to), &text, 0).await {
+        Ok(sent) if sent.id == id => {}
+        Ok(sent) => stage.ledger.complain(format!("the retry of message {id} was answered with {}", sent.id)),
+        Err(ClientError::Refused { message, .. }) => {
+            stage.ledger.complain(format!("the retry of message {id} was refused: {message}"));
+        }
+        Err(_) => {}
+    }
+}
+
+fn note(stage: &Stage, content: Content, error: &ClientError) {
+    stage.ledger.unknown(content);
+    if let ClientError::Refused { message, .. } = error {
+        stage.ledger.complain(format!("a message was refused: {message}"));
+    }
+}
+
+/// How somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Habit {
+    /// All the time.
+    Steady,
+    /// All the time, and slowly: more waits than its queue holds.
+    Slow,
+    /// Goes away, and comes back with its cursor, or with an older one.
+    Leaving,
+}
+
+/// Somebody who listens, and what was heard.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    pub(crate) person: usize,
+    heard: Arc<Mutex<Heard>>,
+    /// From now on quickly and without leaving.
+    hurry: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Ear {
+    pub(crate) fn open(person: &Person, habit: Habit, ledger: &Arc<Ledger>, seed: u64) -> Self {
+        let heard = Arc::new(Mutex::new(Heard::new()));
+        let (hurry, hurried) = watch::channel(false);
+        let task = tokio::spawn(listen(person.clone(), habit, heard.clone(), ledger.clone(), hurried, seed));
+        Self { person: person.number, heard, hurry, task }
+    }
+
+    pub(crate) fn hurry(&self) {
+        self.hurry.send_replace(true);
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        lock(&self.heard).last().map_or(0, |(id, _)| *id)
+    }
+
+    pub(crate) fn close(self) -> (usize, Heard) {
+        self.task.abort();
+        (self.person, std::mem::take(&mut *lock(&self.heard)))
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> std::sync::MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn listen(
+    person: Person,
+    habit: Habit,
+    heard: Arc<Mutex<Heard>>,
+    ledger: Arc<Ledger>,
+    hurried: watch::Receiver<bool>,
+    seed: u64,
+) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut history = Vec::new();
+    loop {
+        let after = lock(&heard).last().map_or(0, |(id, _)| *id);
+        let start = Start { after: Some(after), history: history.clone(), own_messages: false };
+        let mut listening = person.client.listen(&person.token, start);
+        let leaves_after = match habit {
+            Habit::Leaving if !*hurried.borrow() => random.random_range(1..2000),
+            _ => u64::MAX,
+        };
+        let mut taken = 0;
+        while taken < leaves_after {
+            match listening.next().await {
+                Some(Ok(Event::Message(message))) => {
+                    let from = super::people::number(&message.from).unwrap_or(usize::MAX);
+                    lock(&heard).push((message.id, Content::of(from, person.number, &message.text)));
+                    taken += 1;
+                    if matches!(habit, Habit::Slow) && !*hurried.borrow() && taken % 50 == 0 {
+                        tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
+                    }
+                }
+                Some(Ok(Event::Listening { history: of })) => history = of,
+                Some(Ok(Event::Reconnecting)) => {}
+                Some(Err(ClientError::Refused { message, .. })) => {
+                    ledger.complain(format!("a listener was refused: {message}"));
+                    return;
+                }
+                // Nobody served for long: it comes back.
+                Some(Err(_)) | None => break,
+            }
+        }
+        drop(listening);
+        if matches!(habit, Habit::Leaving) && !*hurried.borrow() {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..1500))).await;
+            // At times with an older cursor: what came after it is heard again, and counts anew.
+            if random.random_bool(0.3) {
+                let mut heard = lock(&heard);
+                let keep = heard.len().saturating_sub(random.random_range(0..200));
+                heard.truncate(keep);
+            }
+        }
+    }
+}
+
+/// Somebody whose name is given up and taken again and again: a newcomer inherits nothing.
+pub(crate) async fn come_and_go(client: Client, host: Person, stage: Stage) {
+    while !stage.over() {
+        if let Err(what) = visit(&client, &host).await {
+            match what {
+                ClientError::Refused { reason, message } => {
+                    stage.ledger.complain(format!("a guest was refused ({reason}): {message}"));
+                }
+                // Nobody served for long, so nobody knows whether the guest is there: start over with another name.
+                ClientError::NobodyServed { .. } | ClientError::Abandoned => {}
+            }
+        }
+        stage.pause(Duration::from_millis(300)).await;
+    }
+}
+
+async fn visit(client: &Client, host: &Person) -> Result<(), ClientError> {
+    static VISITS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let guest = format!("guest{}", VISITS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    for _ in 0..2 {
+        client.create_account(&guest, PASSWORD).await?;
+        let token = client.login(&guest, PASSWORD).await?.token;
+        let wanted = host.client.send(&host.token, &guest, "welcome", 0).await?.id;
+        let mut listening = client.listen(&token, Start::default());
+        match listening.message().await {
+            Some(Ok(message)) if message.id == wanted => {}
+            Some(Ok(message)) => {
+                return Err(ClientError::Refused {
+                    reason: "HEARD_ANOTHERS".into(),
+                    message: format!("a new account heard message {} first, not {wanted}", message.id),
+                });
+            }
+            Some(Err(error)) => return Err(error),
+            None => return Err(ClientError::Abandoned),
+        }
+        drop(listening);
+        host.client.send(&host.token, &guest, "never heard", 0).await?;
+        client.delete_account(&token, PASSWORD).await?;
+    }
+    Ok(())
+}
