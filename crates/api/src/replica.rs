@@ -85,18 +85,19 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             view: m.view.map(read_view).transpose()?,
             able: m.able,
         },
-        Wire::Call(m) => Message::Call { base: need_view(m.base)?, number: ViewNumber(m.number) },
+        Wire::Call(m) => Message::Call { base: need_view(m.base)?, number: read_number(m.number)? },
         Wire::Shown(m) => Message::Shown {
-            number: ViewNumber(m.number),
+            number: read_number(m.number)?,
             database: read_database(&m.database)?,
             position: read_position(m.position)?,
         },
-        Wire::Refused(m) => {
-            Message::Refused { known: m.known.map(read_view).transpose()?, promised: ViewNumber(m.promised) }
-        }
+        Wire::Refused(m) => Message::Refused {
+            known: m.known.map(read_view).transpose()?,
+            promised: read_number(m.promised)?,
+        },
         Wire::Beat(m) => Message::Beat { view: need_view(m.view)?, sent_at: Time::from_micros(m.sent_at) },
         Wire::BeatAnswered(m) => {
-            Message::BeatAnswered { number: ViewNumber(m.number), sent_at: Time::from_micros(m.sent_at) }
+            Message::BeatAnswered { number: read_number(m.number)?, sent_at: Time::from_micros(m.sent_at) }
         }
         Wire::Append(m) => Message::Append {
             view: need_view(m.view)?,
@@ -104,17 +105,17 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             entries: read_entries(&m.entries)?,
         },
         Wire::Persisted(m) => {
-            Message::Persisted { number: ViewNumber(m.number), position: read_position(m.position)? }
+            Message::Persisted { number: read_number(m.number)?, position: read_position(m.position)? }
         }
-        Wire::Fetch(m) => Message::Fetch { view: need_view(m.view)?, after: Op(m.after) },
+        Wire::Fetch(m) => Message::Fetch { view: need_view(m.view)?, after: read_op(m.after)? },
         Wire::Tail(m) => Message::Tail {
-            number: ViewNumber(m.number),
+            number: read_number(m.number)?,
             chain: if m.chain.is_empty() { None } else { Some(read_chain(&m.chain)?) },
             entries: read_entries(&m.entries)?,
         },
         Wire::TakeSnapshot(m) => Message::TakeSnapshot { view: need_view(m.view)? },
-        Wire::Leaving(m) => Message::Leaving { number: ViewNumber(m.number) },
-        Wire::Resigned(m) => Message::Resigned { number: ViewNumber(m.number) },
+        Wire::Leaving(m) => Message::Leaving { number: read_number(m.number)? },
+        Wire::Resigned(m) => Message::Resigned { number: read_number(m.number)? },
         Wire::HandedOver(m) => Message::HandedOver { view: need_view(m.view)? },
     })
 }
@@ -149,10 +150,10 @@ pub fn read_view(view: v1::View) -> Result<View, WireError> {
         return Err(WireError::OutOfRange("in_sync"));
     }
     Ok(View {
-        number: ViewNumber(view.number),
+        number: read_number(view.number)?,
         members: members.collect::<Result<_, _>>()?,
         in_sync: ReplicaSet::from_bits(in_sync),
-        op: Op(view.op),
+        op: read_op(view.op)?,
         proposed_by: Proposer {
             index: read_index(proposer.replica)?,
             incarnation: Incarnation(proposer.incarnation),
@@ -163,6 +164,15 @@ pub fn read_view(view: v1::View) -> Result<View, WireError> {
 
 fn need_view(view: Option<v1::View>) -> Result<View, WireError> {
     read_view(view.ok_or(WireError::Missing("view"))?)
+}
+
+/// Numbers that a database can keep, and that can still grow.
+fn read_number(number: u64) -> Result<ViewNumber, WireError> {
+    if i64::try_from(number).is_ok() { Ok(ViewNumber(number)) } else { Err(WireError::OutOfRange("number")) }
+}
+
+fn read_op(op: u64) -> Result<Op, WireError> {
+    if i64::try_from(op).is_ok() { Ok(Op(op)) } else { Err(WireError::OutOfRange("op")) }
 }
 
 fn read_index(index: u32) -> Result<ReplicaIndex, WireError> {
@@ -187,7 +197,7 @@ fn position(position: &Position) -> v1::Position {
 
 fn read_position(position: Option<v1::Position>) -> Result<Position, WireError> {
     let position = position.ok_or(WireError::Missing("position"))?;
-    Ok(Position { op: Op(position.op), chain: read_chain(&position.chain)? })
+    Ok(Position { op: read_op(position.op)?, chain: read_chain(&position.chain)? })
 }
 
 fn entries(entries: &[Entry<Record>]) -> Vec<v1::Entry> {
@@ -202,7 +212,7 @@ fn entries(entries: &[Entry<Record>]) -> Vec<v1::Entry> {
 fn read_entries(entries: &[v1::Entry]) -> Result<Vec<Entry<Record>>, WireError> {
     let read = entries.iter().map(|entry| {
         let fact = Record::decode(&entry.fact).map_err(|error| WireError::Fact(error.to_string()))?;
-        Ok(Entry { op: Op(entry.op), chain: read_chain(&entry.chain)?, fact })
+        Ok(Entry { op: read_op(entry.op)?, chain: read_chain(&entry.chain)?, fact })
     });
     read.collect()
 }
