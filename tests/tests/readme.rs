@@ -36,6 +36,22 @@ async fn every_command_of_the_first_conversation_works() {
 }
 
 #[test]
+fn the_proof_of_the_readme_finds_nothing() {
+    let readme = readme();
+    let block = readme.split("## See for yourself").nth(1).unwrap().split("\n## ").next().unwrap();
+    let commands = commands(block);
+    assert_eq!(commands, ["trialogue prove --minutes 0.1"]);
+    let arguments: Vec<&str> = commands[0].split(' ').skip(1).collect();
+    let output =
+        std::process::Command::new(whole_process_tests::cluster::program()).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("lost 0, twice 0, disordered 0, never sent 0"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_two_commands_are_the_ones_that_are_run() {
     let readme = readme();
     let block = readme.split("## Two commands").nth(1).unwrap().split("\n## ").next().unwrap();
