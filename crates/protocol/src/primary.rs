@@ -357,10 +357,11 @@ impl Primary {
         }
         self.look_for_failures(common, now);
         self.beat(common, now);
-        self.propose_removal(common, now);
-        self.retry_swap(common, now);
         self.take_tail(common, now);
         self.bring_level(common, now);
+        // After whatever may find that a follower can't go on, so that nothing is left for the next event.
+        self.propose_removal(common, now);
+        self.retry_swap(common, now);
         self.commit(common, now);
         if self.begin_serving(common) {
             // From now on there is time for newcomers too.
