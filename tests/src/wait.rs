@@ -13,6 +13,7 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + GENEROUS;
     while !condition().await {
         assert!(Instant::now() < deadline, "it did not come about in {GENEROUS:?} that {what}");
+        // Between two looks, not instead of one: the condition decides when the wait ends.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
