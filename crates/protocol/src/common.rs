@@ -173,14 +173,11 @@ impl<F: Fact> Common<F> {
         self.emit(Effect::RollBack { token });
     }
 
-    /// Leaves the batch of a primacy that is over. What is being committed was persisted by all and may well commit.
+    /// Leaves the batch of a primacy that is over. One that is being executed is rolled back once it is there; one that is
+    /// being committed was persisted by all and may well commit.
     pub(crate) fn abandon_batch(&mut self, now: Time) {
-        match self.writer {
-            Writer::Executing { token, since, .. } => {
-                self.writer = Writer::Executing { token, since, abandoned: true };
-            }
-            Writer::Open { token, .. } => self.roll_back(token, now),
-            _ => {}
+        if let Writer::Open { token, .. } = self.writer {
+            self.roll_back(token, now);
         }
     }
 

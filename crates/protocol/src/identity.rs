@@ -180,6 +180,8 @@ mod tests {
         assert_eq!(set.above(ReplicaIndex(2)), ReplicaSet::EMPTY.with(ReplicaIndex(5)));
         assert_eq!(set.above(ReplicaIndex(15)), ReplicaSet::EMPTY);
         assert_eq!(set.len(), 3);
+        assert_eq!(set.bits(), 0b10_0101);
+        assert_eq!(ReplicaSet::from_bits(set.bits()), set);
         assert_eq!(alloc::format!("{set}"), "{0,2,5}");
     }
 }

@@ -78,6 +78,12 @@ enum Waiting {
 impl Primary {
     /// Begins a primacy whose view the register has just installed.
     pub(crate) fn start<F: Fact>(common: &mut Common<F>, now: Time, view: View, shown: Shown) -> Self {
+        assert!(
+            common.writer.is_idle(),
+            "replica {} would take a batch of an earlier primacy for its own: {:?}",
+            common.me,
+            common.writer
+        );
         common.adopt(&view);
         common.note(Note::Leading(view.clone()));
         let mut followers: BTreeMap<_, _> =
@@ -319,10 +325,6 @@ impl Primary {
     /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
     pub(crate) fn step_down<F: Fact>(&mut self, common: &mut Common<F>, now: Time, reason: StepDownReason) {
         common.abandon_batch(now);
-        self.leave(common, reason);
-    }
-
-    fn leave<F: Fact>(&mut self, common: &mut Common<F>, reason: StepDownReason) {
         common.note(Note::SteppedDown(reason));
         common.emit(Effect::StopServing);
         for waiting in core::mem::take(&mut self.waiting) {
@@ -449,7 +451,7 @@ impl Primary {
         if free && self.requests_waiting {
             self.requests_waiting = false;
             let token = common.token();
-            common.writer = Writer::Executing { token, since: now, abandoned: false };
+            common.writer = Writer::Executing { token, since: now };
             let copies = self.required(common.me).len() + 1;
             common.emit(Effect::Execute { token, copies });
         }

@@ -359,10 +359,8 @@ impl<F: Fact> Replica<F> {
     }
 
     fn on_executed(&mut self, now: Time, token: Token, entries: Vec<Entry<F>>) -> Next<F> {
-        match (&mut self.role, self.common.writer) {
-            (Role::Primary(primary), Writer::Executing { abandoned: false, .. }) => {
-                primary.on_executed(&mut self.common, now, token, entries);
-            }
+        match &mut self.role {
+            Role::Primary(primary) => primary.on_executed(&mut self.common, now, token, entries),
             // The primacy that wanted this batch is over.
             _ => self.common.roll_back(token, now),
         }
@@ -441,7 +439,10 @@ impl<F: Fact> Replica<F> {
             }
             Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
             Next::Halt(reason) => {
-                common.emit(Effect::StopServing);
+                match &mut self.role {
+                    Role::Primary(primary) => primary.step_down(common, now, StepDownReason::StoreFailed),
+                    _ => common.emit(Effect::StopServing),
+                }
                 common.emit(Effect::Halt { reason });
                 Role::Halted(reason)
             }

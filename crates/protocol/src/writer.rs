@@ -12,11 +12,9 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Writer {
     Idle,
-    /// `abandoned`: the primacy that wanted it is over, so it is rolled back as soon as it is there.
     Executing {
         token: Token,
         since: Time,
-        abandoned: bool,
     },
     /// A transaction is open and waits for the secondaries. Not the store's fault, so it has no `since`.
     Open {

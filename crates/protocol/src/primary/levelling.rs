@@ -87,7 +87,9 @@ impl Primary {
         }
         if let Some(tail) = &self.tail {
             let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.acknowledgement_limit);
-            if overdue || self.removing.contains(from) || !self.followers.contains_key(&from) {
+            if self.removing.contains(from) {
+                self.tail = None;
+            } else if overdue {
                 self.tail = None;
                 self.fail(common, now, from, RemovalReason::Silent);
             }

@@ -1,0 +1,241 @@
+//! The script's side of a dialogue: reads a step, tells the replica, writes down what it does.
+
+mod beats;
+mod history;
+mod parse;
+mod print;
+
+use beats::Beats;
+use history::{Word, database, position};
+use parse::Words;
+use protocol::{
+    Effect, Event, Identity, Incarnation, ReadId, Replica, ReplicaIndex, ReplicaSet, StreamId, Time, Timing,
+    Token, View,
+};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The clock shows this when a dialogue begins, so that "long ago" exists.
+const BEGINNING: u64 = 10_000_000;
+
+/// A file of dialogues.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// The views that it has defined, by their names.
+    views: Views,
+    dialogue: Option<Dialogue>,
+    /// Moments to which later dialogues go back.
+    moments: BTreeMap<String, Dialogue>,
+}
+
+type Views = BTreeMap<String, View>;
+
+impl Script {
+    /// Carries out one line and writes what the replica does.
+    pub(crate) fn step(&mut self, line: &str, told: &mut String) {
+        if let Some(definition) = line.strip_prefix("view ") {
+            let (name, view) = parse::view(definition);
+            self.views.insert(name, view);
+            return;
+        }
+        let _ = writeln!(told, "> {line}");
+        if let Some(rest) = line.strip_prefix("replica ") {
+            self.dialogue = Some(Dialogue::start(rest, told));
+            return;
+        }
+        if let Some(name) = line.strip_prefix("back to ") {
+            let moment = self.moments.get(name).unwrap_or_else(|| panic!("there was no moment {name}"));
+            self.dialogue = Some(moment.clone());
+            return;
+        }
+        let dialogue = self.dialogue.as_mut().expect("a dialogue begins with `replica I of N`");
+        if let Some(name) = line.strip_prefix("moment ") {
+            self.moments.insert(name.to_owned(), dialogue.clone());
+            return;
+        }
+        dialogue.defined.clone_from(&self.views);
+        dialogue.step(line, told);
+    }
+
+    /// When the replica wants to be told the time next.
+    pub(crate) fn due(&self, told: &mut String) {
+        self.dialogue.as_ref().expect("a dialogue begins with `replica I of N`").due(told);
+    }
+}
+
+/// One replica, and what the script knows of it.
+#[derive(Clone)]
+struct Dialogue {
+    replica: Replica<Word>,
+    now: Time,
+    /// The views that the script has defined, by their names.
+    defined: Views,
+    /// The views that the replica has proposed itself, by their numbers.
+    proposed: Views,
+    /// The newest stream of each peer; a peer's streams are numbered 10, 11, … for peer 1, 20, 21, … for peer 2.
+    streams: BTreeMap<u8, u64>,
+    /// The newest token of each kind of effect.
+    tokens: BTreeMap<&'static str, Token>,
+}
+
+impl Dialogue {
+    /// `I of N [at POSITION]`: a process that has just started, and was told so.
+    fn start(text: &str, told: &mut String) -> Self {
+        let mut words = Words::new(text);
+        let index = words.number();
+        words.expect("of");
+        let all = ReplicaSet::first(u8::try_from(words.number()).unwrap());
+        let position = if words.is("at") { position(words.next()) } else { protocol::Position::ORIGIN };
+        words.end();
+        let index = ReplicaIndex(u8::try_from(index).unwrap());
+        let identity =
+            Identity { index, all, incarnation: Incarnation(1), database: database(index.0), position };
+        let now = Time::from_micros(BEGINNING);
+        let mut dialogue = Self {
+            replica: Replica::new(identity, Timing::DEFAULT, now),
+            now,
+            defined: Views::new(),
+            proposed: Views::new(),
+            streams: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        };
+        dialogue.tell(Event::Tick, told);
+        dialogue
+    }
+
+    fn step(&mut self, line: &str, told: &mut String) {
+        let mut words = Words::new(line);
+        match words.peek() {
+            "status" => self.status(told),
+            "reads" => {
+                words.next();
+                let first = words.number();
+                words.expect("to");
+                let effects: Vec<_> = (first..=words.number())
+                    .flat_map(|read| self.replica.handle(self.now, Event::ReadWaiting { read: ReadId(read) }))
+                    .collect();
+                self.tell_effects(&effects, told);
+            }
+            "tick" => self.tell(Event::Tick, told),
+            "sleep" => {
+                words.next();
+                self.now = self.now + words.span();
+            }
+            "wait" => {
+                words.next();
+                let until = self.now + words.span();
+                self.wait(until, told);
+            }
+            "due" => match self.replica.next_deadline(self.now) {
+                Some(due) => self.wait(due, told),
+                None => told.push_str("  nothing is due\n"),
+            },
+            _ => {
+                let event = self.event(&mut words);
+                words.end();
+                self.tell(event, told);
+            }
+        }
+    }
+
+    /// Lets time pass, with a tick at each moment that the replica asked for.
+    fn wait(&mut self, until: Time, told: &mut String) {
+        let mut beats = Beats::default();
+        while self.now < until {
+            let due = self.replica.next_deadline(self.now).map_or(until, |due| due.min(until));
+            self.early(due);
+            self.now = due;
+            let effects = self.replica.handle(self.now, Event::Tick);
+            if beats.take(&effects, self.now) {
+                continue;
+            }
+            beats.tell(told);
+            if !effects.is_empty() {
+                let _ = writeln!(told, "  {}", print::time(self.now));
+                self.tell_effects(&effects, told);
+            }
+        }
+        beats.tell(told);
+    }
+
+    /// A microsecond before a deadline, nothing is done because of the time alone.
+    fn early(&self, due: Time) {
+        let before = Time::from_micros(due.as_micros() - 1);
+        if before > self.now {
+            let effects = self.replica.clone().handle(before, Event::Tick);
+            assert!(effects.is_empty(), "something is done a microsecond early: {effects:?}");
+        }
+    }
+
+    fn tell(&mut self, event: Event<Word>, told: &mut String) {
+        let effects = self.replica.handle(self.now, event);
+        self.tell_effects(&effects, told);
+    }
+
+    fn tell_effects(&mut self, effects: &[Effect<Word>], told: &mut String) {
+        for effect in effects {
+            self.remember(effect);
+            let _ = writeln!(told, "  {}", self.effect(effect));
+        }
+    }
+
+    fn remember(&mut self, effect: &Effect<Word>) {
+        let (kind, token) = match effect {
+            Effect::ReadRegister { token } => ("register", token),
+            Effect::Swap { token, view } => {
+                self.proposed.insert(view.number.to_string(), view.clone());
+                ("swap", token)
+            }
+            Effect::ProveDeath { token, .. } => ("death", token),
+            Effect::Execute { token, .. } => {
+                for answer in ["commit", "roll-back"] {
+                    self.tokens.insert(answer, *token);
+                }
+                ("execute", token)
+            }
+            Effect::Persist { token, .. } => ("persist", token),
+            Effect::ReadLog { token, .. } => ("log", token),
+            Effect::InstallSnapshot { token, .. } => ("snapshot", token),
+            Effect::Commit { .. }
+            | Effect::RollBack { .. }
+            | Effect::Send { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Answer { .. }
+            | Effect::AnswerRead { .. }
+            | Effect::RefuseRead { .. }
+            | Effect::RefuseRequests
+            | Effect::Serve { .. }
+            | Effect::StopServing
+            | Effect::Note(_)
+            | Effect::Halt { .. } => return,
+        };
+        self.tokens.insert(kind, *token);
+    }
+
+    fn stream(&self, peer: u8) -> StreamId {
+        StreamId(self.streams.get(&peer).copied().unwrap_or(u64::from(peer) * 10))
+    }
+
+    fn status(&self, told: &mut String) {
+        let status = self.replica.status(self.now);
+        let leads = self.replica.leads().map_or("nothing".to_owned(), |view| format!("view {}", view.number));
+        let _ = writeln!(
+            told,
+            "  {:?} of {}, {}, {}, {}, {}, leads {leads}",
+            status.role,
+            status.view.map_or("no view".into(), |view| format!("view {}", view.number)),
+            history::name(status.position),
+            if status.in_sync { "in sync" } else { "not in sync" },
+            if status.serving { "serving" } else { "not serving" },
+            if status.fit { "fit" } else { "unfit" },
+        );
+    }
+
+    /// When the replica wants to be told the time next.
+    fn due(&self, told: &mut String) {
+        let _ = match self.replica.next_deadline(self.now) {
+            Some(due) => writeln!(told, "due in {} at {}", print::span(due - self.now), print::time(due)),
+            None => writeln!(told, "nothing is due"),
+        };
+    }
+}
