@@ -166,7 +166,7 @@ impl<F: Fact> Replica<F> {
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         match &self.role {
-            Role::Starting(starting) => starting.deadline().filter(|time| *time > now),
+            Role::Starting(starting) => soonest([starting.deadline()], now),
             Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common), now),
             Role::Takeover(takeover) => soonest(takeover.deadlines(&self.common), now),
             Role::Primary(primary) => primary.deadlines(&self.common, now),

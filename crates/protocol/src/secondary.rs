@@ -227,11 +227,6 @@ impl<F: Fact> Secondary<F> {
     }
 
     fn fit(&self, previous: Position, entries: Vec<Entry<F>>) -> Fit<F> {
-        if previous.op > self.accepted.op
-            || (previous.op == self.accepted.op && previous.chain != self.accepted.chain)
-        {
-            return Fit::Unsound;
-        }
         let mut known_end = previous;
         let mut new = Vec::new();
         for entry in entries {
@@ -241,7 +236,7 @@ impl<F: Fact> Secondary<F> {
                 new.push(entry);
             }
         }
-        if new.is_empty() {
+        if new.is_empty() && known_end.op <= self.accepted.op {
             return Fit::Known;
         }
         if known_end != self.accepted {
