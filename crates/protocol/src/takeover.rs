@@ -113,7 +113,7 @@ impl Takeover {
                 learn(common, now, &view)
             }
             Message::Alive { able: true, .. }
-                if asking && self.base.in_sync.contains(peer) && peer < common.me =>
+                if asking && self.base.in_sync.below(common.me).contains(peer) =>
             {
                 common.note(Note::Deferred { to: peer });
                 self.give_way(common, now)
@@ -148,7 +148,8 @@ impl Takeover {
             }
             // Another candidate, with a lower index: it comes before me, unless my swap may already have taken effect.
             Message::Call { ref base, .. }
-                if base.number > self.base.number || (peer < common.me && !swapping) =>
+                if base.number > self.base.number
+                    || (common.all.below(common.me).contains(peer) && !swapping) =>
             {
                 self.follow_then(common, now, peer, stream, message)
             }
@@ -221,8 +222,7 @@ impl Takeover {
         peer: ReplicaIndex,
     ) {
         if let Stage::Asking(asking) = &mut self.stage
-            && self.base.in_sync.contains(peer)
-            && peer < common.me
+            && self.base.in_sync.below(common.me).contains(peer)
         {
             asking.probed = asking.probed.with(peer);
             asking.probe_until = now + common.timing.probe_wait;
