@@ -4,6 +4,7 @@
 //! and listen ([`people`]); a nemesis that hurts processes, disks and connections ([`nemesis`]); and a ledger outside of it
 //! all ([`ledger`]). At the end everything is healed, and what was acknowledged is compared with what was heard.
 
+mod disks;
 mod ledger;
 mod nemesis;
 mod people;

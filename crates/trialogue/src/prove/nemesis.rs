@@ -1,8 +1,8 @@
 //! The nemesis: hurts processes, disks and connections, in an order that a seed draws, and mends what it broke.
 //!
-//! It leaves one thing alone, because no service survives it: the last database that holds what was acknowledged. A
-//! folder is wiped only while all three replicas are in sync.
+//! What it does to disks stands in [`super::disks`].
 
+use super::disks::SmallDisk;
 use super::ledger::Ledger;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
@@ -13,7 +13,7 @@ use client::Client;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,21 +37,20 @@ const KINDS: [&str; 16] = [
     "half-open links",
     "cut off one",
 ];
-/// What `SQLite` needs to read a database, and hardly anything to write to it.
-const FULL_DISK_BYTES: u64 = 36 * 1024;
-
 #[derive(Debug)]
 pub(crate) struct Nemesis {
-    supervisor: Supervisor,
+    pub(super) supervisor: Supervisor,
     paths: Paths,
-    observer: Client,
+    pub(super) observer: Client,
     ledger: Arc<Ledger>,
-    narrator: Narrator,
-    random: StdRng,
+    pub(super) narrator: Narrator,
+    pub(super) random: StdRng,
     struck: BTreeMap<&'static str, u64>,
     paused: [bool; 3],
     /// Replicas whose logs told of a panic before they were wiped.
-    panicked: Vec<usize>,
+    pub(super) panicked: Vec<usize>,
+    /// The small disk that one replica has for a while.
+    pub(super) small: Option<SmallDisk>,
 }
 
 impl Nemesis {
@@ -74,6 +73,7 @@ impl Nemesis {
             struck: BTreeMap::new(),
             paused: [false; 3],
             panicked: Vec::new(),
+            small: None,
         }
     }
 
@@ -164,12 +164,7 @@ impl Nemesis {
                 }
             }
             "wipe one" => self.wipe(one).await?,
-            "fill one disk" => {
-                say(self, format!("of replica {one}"))?;
-                self.limit_files(one, Some(FULL_DISK_BYTES))?;
-                self.pause_between(500, 3_000).await;
-                self.limit_files(one, None)?;
-            }
+            "fill one disk" => self.fill(one).await?,
             "end the supervisor" => {
                 say(self, "all replicas end, and start again".into())?;
                 // A process that hangs would not notice.
@@ -222,32 +217,6 @@ impl Nemesis {
         if broken.is_empty() { "none, by chance".into() } else { broken.join(", ") }
     }
 
-    async fn wipe(&mut self, index: usize) -> Result<(), Failure> {
-        let now = summary(&self.observer.replicas().await);
-        if now["in_sync"] != serde_json::json!([0, 1, 2]) || now["serving"] != true {
-            return self.narrator.say("wipe one: left alone, because not all are in sync");
-        }
-        self.narrator.say(&format!("wipe one: the folder of replica {index}"))?;
-        self.kill(index).await?;
-        // Its log goes with it.
-        self.panicked.extend(self.panicked_now().filter(|panicked| *panicked == index).collect::<Vec<_>>());
-        let folder = self.supervisor.settings().replica_folder(index);
-        std::fs::remove_dir_all(&folder)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
-        // Until it is back, the others are all there is.
-        self.supervisor.start(index)?;
-        let deadline = Instant::now() + super::HEALED_WITHIN;
-        while summary(&self.observer.replicas().await)["in_sync"] != serde_json::json!([0, 1, 2]) {
-            if Instant::now() > deadline {
-                return Err(Failure::Failed(format!(
-                    "replica {index} did not come back after its folder was wiped"
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
     /// Mends most of what is broken, not always all of it at once: faults may meet.
     async fn mend(&mut self) -> Result<(), Failure> {
         for i in 0..3 {
@@ -284,6 +253,7 @@ impl Nemesis {
             }
             self.limit_files(i, None)?;
         }
+        self.give_disk_back().await?;
         self.reap().await?;
         self.start_all()
     }
@@ -315,7 +285,7 @@ impl Nemesis {
         self.panicked.iter().copied().chain(self.panicked_now())
     }
 
-    fn panicked_now(&self) -> impl Iterator<Item = usize> + use<'_> {
+    pub(super) fn panicked_now(&self) -> impl Iterator<Item = usize> + use<'_> {
         (0..3).filter(|index| self.supervisor.log_text(*index).contains("panicked"))
     }
 
@@ -333,7 +303,7 @@ impl Nemesis {
         }
     }
 
-    async fn kill(&mut self, index: usize) -> Result<(), Failure> {
+    pub(super) async fn kill(&mut self, index: usize) -> Result<(), Failure> {
         let primary = self.primary().await;
         self.note_kill(index, primary);
         self.paused[index] = false;
@@ -357,7 +327,7 @@ impl Nemesis {
         self.signal(index, Signal::CONT)
     }
 
-    fn process(&self, index: usize) -> Option<Pid> {
+    pub(super) fn process(&self, index: usize) -> Option<Pid> {
         Pid::from_raw(i32::try_from(self.supervisor.pid(index)?).ok()?)
     }
 
@@ -368,15 +338,7 @@ impl Nemesis {
         }
     }
 
-    /// From now on no file of that replica can grow beyond `bytes`.
-    fn limit_files(&self, index: usize, bytes: Option<u64>) -> Result<(), Failure> {
-        let Some(process) = self.process(index) else { return Ok(()) };
-        prlimit(Some(process), Resource::Fsize, Rlimit { current: bytes, maximum: None })
-            .map(drop)
-            .map_err(Failure::of)
-    }
-
-    async fn pause_between(&mut self, from: u64, to: u64) {
+    pub(super) async fn pause_between(&mut self, from: u64, to: u64) {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(from..to))).await;
     }
 }
