@@ -168,7 +168,7 @@ impl<F: Fact> Replica<F> {
         match &self.role {
             Role::Starting(starting) => soonest([starting.deadline()], now),
             Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common), now),
-            Role::Takeover(takeover) => soonest(takeover.deadlines(&self.common), now),
+            Role::Takeover(takeover) => soonest(takeover.deadlines(), now),
             Role::Primary(primary) => primary.deadlines(&self.common, now),
             Role::Halted(_) => None,
         }

@@ -71,6 +71,12 @@ impl Takeover {
     ) -> Self {
         let base =
             common.view.clone().expect("only a replica that is in sync by some view stands for primary");
+        assert!(
+            common.writer.is_idle(),
+            "replica {} stands while its store works, and may not know where its log ends: {:?}",
+            common.me,
+            common.writer
+        );
         common.note(Note::Standing { after: base.number });
         let register = common.token();
         common.emit(Effect::ReadRegister { token: register });
@@ -302,9 +308,6 @@ impl Takeover {
 
     /// Does what is due.
     pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
-        if !common.fit(now) && !matches!(self.stage, Stage::Swapping { .. }) {
-            return self.give_way(common, now);
-        }
         self.released |= now >= self.lease_over_at;
         match &mut self.stage {
             Stage::Asking(asking) => {
@@ -315,7 +318,7 @@ impl Takeover {
                 }
                 asking.prove(common, now, self.base.primary(), self.released);
                 let nobody_below = asking.probed.is_empty() || now >= asking.probe_until;
-                if nobody_below && asking.confirmed && self.released && common.writer.is_idle() {
+                if nobody_below && asking.confirmed && self.released {
                     self.call(common, now);
                     return self.advance(common, now);
                 }
@@ -367,19 +370,17 @@ impl Takeover {
         self.stage = Stage::Swapping { proposal, shown, asked: Some(token), again_at: now };
     }
 
-    pub(crate) fn deadlines<F: Fact>(&self, common: &Common<F>) -> [Option<Time>; 5] {
-        let stuck = common.writer.stuck_at(common.timing.store_limit);
+    pub(crate) fn deadlines(&self) -> [Option<Time>; 4] {
         match &self.stage {
             Stage::Asking(asking) => [
                 Some(self.lease_over_at),
                 Some(asking.probe_until),
                 asking.proof.is_none().then_some(asking.proof_again_at),
                 asking.register.is_none().then_some(asking.register_again_at),
-                stuck,
             ],
-            Stage::Calling { until, .. } => [Some(*until), stuck, None, None, None],
+            Stage::Calling { until, .. } => [Some(*until), None, None, None],
             Stage::Swapping { asked, again_at, .. } => {
-                [asked.is_none().then_some(*again_at), None, None, None, None]
+                [asked.is_none().then_some(*again_at), None, None, None]
             }
         }
     }
