@@ -143,6 +143,7 @@ impl Dialogue {
         let mut beats = Beats::default();
         while self.now < until {
             let due = self.replica.next_deadline(self.now).map_or(until, |due| due.min(until));
+            assert!(due > self.now, "what is due now was to be done now");
             self.early(due);
             self.now = due;
             let effects = self.replica.handle(self.now, Event::Tick);
