@@ -64,6 +64,10 @@ nothing! {
     listen_messages(v1::ListenMessagesRequest) -> Self::ListenMessagesStream;
     acknowledge_messages(v1::AcknowledgeMessagesRequest) -> v1::AcknowledgeMessagesResponse;
     list_messages(v1::ListMessagesRequest) -> v1::ListMessagesResponse;
+    list_conversations(v1::ListConversationsRequest) -> v1::ListConversationsResponse;
+    mark_read(v1::MarkReadRequest) -> v1::MarkReadResponse;
+    set_read_marks(v1::SetReadMarksRequest) -> v1::SetReadMarksResponse;
+    get_account(v1::GetAccountRequest) -> v1::GetAccountResponse;
 }
 
 async fn serve_nothing(port: u16) {

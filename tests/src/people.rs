@@ -76,11 +76,11 @@ impl Writer {
         let (person, to) = (person.clone(), to.to_owned());
         Self::start(move |acknowledged, stopped| async move {
             let outbox = person.client.outbox(&person.token);
-            let (receipts, mut given) = tokio::sync::mpsc::channel(64);
+            let (tickets, mut given) = tokio::sync::mpsc::channel(64);
             let answers = tokio::spawn(async move {
-                while let Some((text, receipt)) = given.recv().await {
-                    let receipt: client::Receipt = receipt;
-                    let sent = receipt.answered().await.unwrap();
+                while let Some((text, ticket)) = given.recv().await {
+                    let ticket: client::Ticket = ticket;
+                    let sent = ticket.answered().await.unwrap();
                     acknowledged.lock().unwrap().push((sent.id, text, Instant::now()));
                 }
             });
@@ -88,10 +88,10 @@ impl Writer {
             while !*stopped.borrow() {
                 number += 1;
                 let text = format!("{} {number}", person.name);
-                let receipt = outbox.send(&to, &text, 0).await.unwrap();
-                receipts.send((text, receipt)).await.unwrap();
+                let ticket = outbox.send(&to, &text, 0).await.unwrap();
+                tickets.send((text, ticket)).await.unwrap();
             }
-            drop(receipts);
+            drop(tickets);
             answers.await.unwrap();
         })
     }
@@ -151,7 +151,7 @@ impl Listener {
                 match next.unwrap() {
                     Heard::Message(message) => notes.lock().unwrap().push(message),
                     Heard::Listening { .. } => drop(open.send_replace(true)),
-                    Heard::Reconnecting => {}
+                    Heard::Reconnecting | Heard::Receipt(_) | Heard::ReceiptsMissed => {}
                 }
             }
         });

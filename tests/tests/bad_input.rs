@@ -195,7 +195,7 @@ fn any_request() -> impl Strategy<Value = Any> {
         3 => (id(), number(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(request_id, up_to, history)| Any::Acknowledge(v1::AcknowledgeMessagesRequest { request_id, up_to, history })),
         3 => (any::<String>(), any::<u32>(), any::<String>()).prop_map(|(pattern, page_size, page_token)| Any::Accounts(v1::ListAccountsRequest { pattern, page_size, page_token })),
         3 => (name(), number(), number(), any::<u32>()).prop_map(|(with, with_id, before, page_size)| Any::History(v1::ListMessagesRequest { with, with_id, before, page_size })),
-        2 => (proptest::collection::vec(any::<u8>(), 0..20), number()).prop_map(|(history, after)| Any::Listen(v1::ListenMessagesRequest { cursor: Some(v1::Cursor { history, after }), own_messages: true })),
+        2 => (proptest::collection::vec(any::<u8>(), 0..20), number()).prop_map(|(history, after)| Any::Listen(v1::ListenMessagesRequest { cursor: Some(v1::Cursor { history, after }), own_messages: true, receipts: true })),
         3 => (proptest::sample::select(methods.to_vec()), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(|(method, bytes)| Any::Bytes(method, bytes)),
     ]
 }

@@ -99,7 +99,10 @@ async fn two_thousand_listeners_that_lose_the_primary_are_all_heard_again_within
                         if texts.is_empty() { &before } else { &after }.fetch_add(1, Ordering::Relaxed);
                         texts.push(message.text);
                     }
-                    Heard::Listening { .. } | Heard::Reconnecting => {}
+                    Heard::Listening { .. }
+                    | Heard::Reconnecting
+                    | Heard::Receipt(_)
+                    | Heard::ReceiptsMissed => {}
                 }
             }
             assert_eq!(texts, ["before", "after"]);

@@ -158,7 +158,7 @@ async fn a_stale_or_wiped_replica_never_serves_alone_and_recover_says_what_it_co
     cluster.start_all();
     cluster.until_all_in_sync().await;
     let start =
-        |after, history: &[u8]| Start { after: Some(after), history: history.to_vec(), own_messages: false };
+        |after, history: &[u8]| Start { after: Some(after), history: history.to_vec(), ..Start::default() };
     let heard = alice.hear(1, start(0, &[])).await;
     assert_eq!(heard[0].id, kept);
     // A cursor of the old history is answered with a clear refusal, never with silence.

@@ -75,6 +75,24 @@ pub enum Fact {
         /// The last message it has.
         up_to: MessageId,
     },
+    /// An account has seen everything of one conversation up to a message.
+    ConversationRead {
+        /// Which account.
+        account: AccountId,
+        /// With whom.
+        with: AccountId,
+        /// The last message it has seen.
+        up_to: MessageId,
+        /// Whether the other side may know: both showed their read marks at that time.
+        shown: bool,
+    },
+    /// An account shows others what it has seen, or no longer does.
+    ReadMarksSet {
+        /// Which account.
+        account: AccountId,
+        /// Whether it does.
+        shown: bool,
+    },
 }
 
 /// The request that led to a fact, so that its retry is recognised.

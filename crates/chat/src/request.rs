@@ -69,6 +69,18 @@ pub enum Action {
         /// The last message it has.
         up_to: MessageId,
     },
+    /// The calling account has seen everything of one conversation up to this message.
+    MarkRead {
+        /// With whom.
+        with: AccountId,
+        /// The last message it has seen.
+        up_to: MessageId,
+    },
+    /// Whether others may know what the calling account has seen.
+    SetReadMarks {
+        /// Whether they may.
+        shown: bool,
+    },
 }
 
 impl Action {
@@ -93,6 +105,10 @@ impl Action {
                 feed(&[b"send", to.key().as_bytes(), text.as_str().as_bytes()]);
             }
             Self::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
+            Self::MarkRead { with, up_to } => {
+                feed(&[b"read", &with.0.to_be_bytes(), &up_to.0.to_be_bytes()]);
+            }
+            Self::SetReadMarks { shown } => feed(&[b"read marks", &[u8::from(*shown)]]),
         }
         let full: [u8; 32] = hash.finalize().into();
         let mut digest = [0; 16];
@@ -138,6 +154,16 @@ pub enum Answer {
     Acknowledged {
         /// The last message that does.
         up_to: MessageId,
+    },
+    /// Everything of the conversation up to here counts as seen.
+    ConversationRead {
+        /// The last message that does.
+        up_to: MessageId,
+    },
+    /// Read marks are shown, or are not.
+    ReadMarksSet {
+        /// Whether they are.
+        shown: bool,
     },
 }
 

@@ -268,6 +268,43 @@ impl Client {
         Ok(HistoryPage { messages: answer.messages, more: answer.more })
     }
 
+    /// A page of the session's conversations, the newest first, and whether there may be older ones.
+    pub async fn conversations(
+        &self,
+        token: &str,
+        before: u64,
+        page_size: u32,
+    ) -> Result<(Vec<v1::Conversation>, bool), ClientError> {
+        let message = v1::ListConversationsRequest { page_size, before };
+        let call = |mut client: ChatClient<Channel>, request| async move {
+            client.list_conversations(request).await
+        };
+        let answer = self.call(Some(token), message, call).await?;
+        Ok((answer.conversations, answer.more))
+    }
+
+    /// Says that everything of the conversation with an account was seen, up to a message.
+    pub async fn mark_read(&self, token: &str, with: u64, up_to: u64) -> Result<u64, ClientError> {
+        let message = v1::MarkReadRequest { request_id: new_request_id(), with_id: with, up_to };
+        let call = |mut client: ChatClient<Channel>, request| async move { client.mark_read(request).await };
+        Ok(self.call(Some(token), message, call).await?.up_to)
+    }
+
+    /// Whether others learn what the session's account has seen.
+    pub async fn set_read_marks(&self, token: &str, shown: bool) -> Result<(), ClientError> {
+        let message = v1::SetReadMarksRequest { request_id: new_request_id(), shown };
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.set_read_marks(request).await };
+        self.call(Some(token), message, call).await.map(drop)
+    }
+
+    /// Whose session this is.
+    pub async fn account(&self, token: &str) -> Result<v1::GetAccountResponse, ClientError> {
+        let call =
+            |mut client: ChatClient<Channel>, request| async move { client.get_account(request).await };
+        self.call(Some(token), v1::GetAccountRequest {}, call).await
+    }
+
     /// One call, with the same message (and so the same request id) however often it must be tried.
     async fn call<M, R, F>(
         &self,

@@ -28,6 +28,8 @@ pub struct Start {
     pub history: Vec<u8>,
     /// Also what the account itself sends.
     pub own_messages: bool,
+    /// Also receipts. They are not repeated after a break: ask for the conversations whenever a stream opens.
+    pub receipts: bool,
 }
 
 /// What a listener hears.
@@ -40,6 +42,10 @@ pub enum Heard {
     },
     /// A message: each once, in growing order of id.
     Message(v1::Message),
+    /// What somebody has, or has seen.
+    Receipt(v1::Receipt),
+    /// Receipts were passed over, because this listener was too slow: ask for the conversations.
+    ReceiptsMissed,
     /// The stream is lost; another is being opened. Nothing will be missed.
     Reconnecting,
 }
@@ -138,7 +144,11 @@ impl Listener {
 
     async fn listen(&mut self, primary: &Primary, heard_something: &mut bool) -> Ended {
         let cursor = self.start.after.map(|after| v1::Cursor { history: self.start.history.clone(), after });
-        let message = v1::ListenMessagesRequest { cursor, own_messages: self.start.own_messages };
+        let message = v1::ListenMessagesRequest {
+            cursor,
+            own_messages: self.start.own_messages,
+            receipts: self.start.receipts,
+        };
         let opened = async {
             let mut client = primary.client();
             client.listen_messages(signed(message, &self.token)?).await
@@ -180,6 +190,8 @@ impl Listener {
                     self.start.after = Some(message.id);
                     Heard::Message(message)
                 }
+                Some(Event::Receipt(receipt)) => Heard::Receipt(receipt),
+                Some(Event::ReceiptsMissed(_)) => Heard::ReceiptsMissed,
                 Some(Event::Message(_) | Event::Beat(_)) | None => continue,
             };
             if self.tell.send(Ok(heard)).await.is_err() {

@@ -28,11 +28,11 @@ pub struct Outbox {
 
 /// Where the answer to one message arrives.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct Ticket {
     answer: oneshot::Receiver<Result<Sent, ClientError>>,
 }
 
-impl Receipt {
+impl Ticket {
     /// Waits until the message is acknowledged or refused.
     pub async fn answered(self) -> Result<Sent, ClientError> {
         self.answer.await.unwrap_or(Err(ClientError::Abandoned))
@@ -54,8 +54,8 @@ impl Outbox {
     }
 
     /// Gives a message to be sent after those given before. Waits only if too many have no answer yet.
-    pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Receipt, ClientError> {
-        let (answer, receipt) = oneshot::channel();
+    pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Ticket, ClientError> {
+        let (answer, ticket) = oneshot::channel();
         let message = v1::SendMessageRequest {
             request_id: new_request_id(),
             to: to.to_owned(),
@@ -63,7 +63,7 @@ impl Outbox {
             min_copies,
         };
         self.messages.send(Unanswered { message, answer }).await.map_err(|_| ClientError::Abandoned)?;
-        Ok(Receipt { answer: receipt })
+        Ok(Ticket { answer: ticket })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Wants};
 use crate::gateway::{Gateway, NotServing, Settled};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
@@ -78,7 +78,7 @@ impl ChatService {
     }
 
     /// Has a request executed and says what came of it.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         id: &[u8],
         session: Option<TokenHash>,
@@ -96,7 +96,7 @@ impl ChatService {
     }
 
     /// The valid session that a token belongs to.
-    async fn session(&self, token: TokenHash) -> Answered<Session> {
+    pub(crate) async fn session(&self, token: TokenHash) -> Answered<Session> {
         self.read(move |reader| reader.session(token, clock::wall())).await
     }
 
@@ -334,7 +334,8 @@ impl Chat for ChatService {
             Ok(Ok((session, after, reader.history()?)))
         });
         let (session, after, history) = start.await?;
-        let listener = Listener { service: self.clone(), session, after, history, own: request.own_messages };
+        let wants = Wants { messages: true, own: request.own_messages, receipts: request.receipts };
+        let listener = Listener { service: self.clone(), session, after, history, wants };
         Ok(Response::new(listener.start()?))
     }
 
@@ -387,6 +388,37 @@ impl Chat for ChatService {
             messages: messages.into_iter().map(message).collect(),
             more,
         }))
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<v1::ListConversationsRequest>,
+    ) -> Answered<Response<v1::ListConversationsResponse>> {
+        let token = token(&request)?;
+        self.conversations(token, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn mark_read(
+        &self,
+        request: Request<v1::MarkReadRequest>,
+    ) -> Answered<Response<v1::MarkReadResponse>> {
+        let token = token(&request)?;
+        self.read_up_to(token, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_read_marks(
+        &self,
+        request: Request<v1::SetReadMarksRequest>,
+    ) -> Answered<Response<v1::SetReadMarksResponse>> {
+        let token = token(&request)?;
+        self.show_reads(token, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<v1::GetAccountRequest>,
+    ) -> Answered<Response<v1::GetAccountResponse>> {
+        self.account_of(token(&request)?).await.map(Response::new)
     }
 }
 
@@ -455,7 +487,7 @@ fn check_cursor(reader: &Reader<'_>, cursor: Cursor) -> Result<Result<MessageId,
     Ok(if same && within { Ok(cursor.after) } else { Err(Refusal::HistoryReplaced) })
 }
 
-fn page(size: u32) -> Answered<usize> {
+pub(crate) fn page(size: u32) -> Answered<usize> {
     match usize::try_from(size).unwrap_or(usize::MAX) {
         0 => Ok(PAGE_DEFAULT),
         size if size <= PAGE_MAX => Ok(size),
@@ -468,7 +500,7 @@ fn small(number: usize) -> u32 {
 }
 
 /// The digest of a request covers its kind, so its answer has that kind too.
-fn mismatch() -> Status {
+pub(crate) fn mismatch() -> Status {
     warn!("a request was answered with another kind of answer");
     api::status::fault()
 }

@@ -12,6 +12,7 @@
 mod chat_service;
 mod clock;
 mod config;
+mod conversations;
 mod delivery;
 mod driver;
 mod gateway;

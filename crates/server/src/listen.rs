@@ -2,14 +2,14 @@
 
 use crate::chat_service::{Answered, ChatService, message, request_id};
 use crate::clock;
-use crate::delivery::{Delivered, End, NextUp, Registered};
+use crate::delivery::{Delivered, End, NextUp, Receipt, ReceiptKind, Registered, Wants};
 use crate::gateway::Settled;
 use crate::run::LISTENER_BEAT;
 use api::status::{code_and_reason, refused};
 use api::v1;
 use api::v1::listen_messages_response::Event;
 use api::v1::send_messages_response::Outcome;
-use chat::{Fact, HistoryId, MessageId, Refusal, Request as ChatRequest, TokenHash};
+use chat::{Fact, HistoryId, MessageId, Record, Refusal, Request as ChatRequest, TokenHash};
 use std::time::Duration;
 use store::Session;
 use tokio::sync::{mpsc, oneshot};
@@ -38,14 +38,14 @@ pub(crate) struct Listener {
     pub(crate) session: Session,
     pub(crate) after: MessageId,
     pub(crate) history: Option<HistoryId>,
-    pub(crate) own: bool,
+    pub(crate) wants: Wants,
 }
 
 impl Listener {
     pub(crate) fn start(self) -> Answered<ReceiverStream<Answered<v1::ListenMessagesResponse>>> {
         let (events, stream) = mpsc::channel(UNREAD_MAX);
         let account = self.session.account.id;
-        let registered = self.service.delivery.register(account, self.session.id, true, self.own);
+        let registered = self.service.delivery.register(account, self.session.id, self.wants);
         // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
         // after it ends the stream.
         self.service.gateway.term().map_err(|error| self.service.not_serving(error))?;
@@ -63,6 +63,11 @@ impl Listener {
         let history = self.history.map(|history| history.0.as_bytes().to_vec()).unwrap_or_default();
         let cursor = v1::Cursor { history, after: after.0 };
         let beat_every = u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX);
+        if self.wants.receipts {
+            let account = self.session.account.id;
+            let recipients = self.service.read(move |reader| reader.recipients(account).map(Ok)).await;
+            registered.watch(recipients.map_err(Over::Ended)?);
+        }
         let listening = Event::Listening(v1::Listening { cursor: Some(cursor), beat_every });
         say(events, &mut registered, listening).await?;
         let mut beats = self.service.beats.clone();
@@ -80,13 +85,20 @@ impl Listener {
             };
             match next {
                 None => say(events, &mut registered, Event::Beat(v1::Beat {})).await?,
-                Some(NextUp::Deliver(delivered)) if delivered.id > after => {
-                    after = delivered.id;
-                    if let Some(event) = live(delivered) {
+                Some(NextUp::Deliver(Delivered::Message { id, record })) => {
+                    if id > after
+                        && let Some(event) = live(id, &record)
+                    {
+                        after = id;
                         say(events, &mut registered, event).await?;
                     }
                 }
-                Some(NextUp::Deliver(_)) => {}
+                Some(NextUp::Deliver(Delivered::Receipt(receipt))) => {
+                    say(events, &mut registered, told(receipt)).await?;
+                }
+                Some(NextUp::SayThatReceiptsWereMissed) => {
+                    say(events, &mut registered, Event::ReceiptsMissed(v1::ReceiptsMissed {})).await?;
+                }
                 Some(NextUp::ReadFromStore) => self.catch_up(&mut registered, events, &mut after).await?,
             }
         }
@@ -99,7 +111,7 @@ impl Listener {
         events: &Events,
         after: &mut MessageId,
     ) -> Result<(), Over> {
-        let (account, own) = (self.session.account.id, self.own);
+        let (account, own) = (self.session.account.id, self.wants.own);
         loop {
             let from = *after;
             let page =
@@ -153,21 +165,31 @@ fn until(session: &Session) -> Duration {
     Duration::from_millis(session.expires_at.0.saturating_sub(clock::wall().0))
 }
 
-fn live(delivered: Delivered) -> Option<Event> {
-    let Fact::MessageSent { from, from_name, to, to_name, text } = delivered.record.fact() else {
+fn live(id: MessageId, record: &Record) -> Option<Event> {
+    let Fact::MessageSent { from, from_name, to, to_name, text } = record.fact() else {
         return None;
     };
     Some(Event::Message(v1::Message {
-        id: delivered.id.0,
+        id: id.0,
         from_id: from.0,
         from: from_name.clone(),
         to_id: to.0,
         to: to_name.clone(),
         text: text.clone(),
-        sent_at: delivered.record.at().0,
+        sent_at: record.at().0,
         delivered: false,
         undeliverable: false,
     }))
+}
+
+fn told(receipt: Receipt) -> Event {
+    let up_to = |kind| if receipt.kind == kind { receipt.up_to.0 } else { 0 };
+    Event::Receipt(v1::Receipt {
+        with_id: receipt.with.0,
+        delivered_up_to: up_to(ReceiptKind::Delivered),
+        seen_up_to: up_to(ReceiptKind::Seen),
+        read_up_to: up_to(ReceiptKind::Read),
+    })
 }
 
 /// What waits to be answered, in the stream's order.
@@ -186,7 +208,7 @@ pub(crate) fn send_messages(
     token: TokenHash,
     mut messages: Streaming<v1::SendMessageRequest>,
 ) -> Answered<ReceiverStream<Answered<v1::SendMessagesResponse>>> {
-    let mut registered = service.delivery.register(session.account.id, session.id, false, false);
+    let mut registered = service.delivery.register(session.account.id, session.id, Wants::default());
     let term = service.gateway.term().map_err(|error| service.not_serving(error))?;
     let (answers, stream) = mpsc::channel(UNREAD_MAX);
     let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);

@@ -116,6 +116,26 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .prepare_cached("UPDATE accounts SET acknowledged = max(acknowledged, ?2) WHERE id = ?1")?
                 .execute(params![account.0.cast_signed(), up_to.0.cast_signed()])?;
         }
+        Fact::ConversationRead { account, with, up_to, shown } => {
+            let shown_up_to = if *shown { up_to.0 } else { 0 };
+            connection
+                .prepare_cached(
+                    "INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (account, peer) DO UPDATE SET
+                     up_to = max(up_to, excluded.up_to), shown_up_to = max(shown_up_to, excluded.shown_up_to)",
+                )?
+                .execute(params![
+                    account.0.cast_signed(),
+                    with.0.cast_signed(),
+                    up_to.0.cast_signed(),
+                    shown_up_to.cast_signed()
+                ])?;
+        }
+        Fact::ReadMarksSet { account, shown } => {
+            connection
+                .prepare_cached("UPDATE accounts SET shows_reads = ?2 WHERE id = ?1")?
+                .execute(params![account.0.cast_signed(), shown])?;
+        }
     }
     Ok(())
 }

@@ -7,14 +7,15 @@ use rusqlite::types::ValueRef;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The tables that are the same on every replica, and the column that orders their rows.
-pub const TABLES: [(&str, &str); 6] = [
-    ("log", "op"),
-    ("histories", "began_op"),
-    ("accounts", "id"),
-    ("sessions", "id"),
-    ("messages", "id"),
-    ("requests", "id"),
+/// The tables that are the same on every replica, and the columns that order their rows.
+pub const TABLES: [(&str, &[&str]); 7] = [
+    ("log", &["op"]),
+    ("histories", &["began_op"]),
+    ("accounts", &["id"]),
+    ("sessions", &["id"]),
+    ("messages", &["id"]),
+    ("reads", &["account", "peer"]),
+    ("requests", &["id"]),
 ];
 
 /// The first thing in which two replicas differ.
@@ -80,12 +81,12 @@ fn first_op(reader: &Reader<'_>) -> Result<i64, StoreError> {
 }
 
 /// The rows of a table as text, last first.
-fn rows(reader: &Reader<'_>, table: &str, order: &str, first_op: i64) -> Result<Vec<String>, StoreError> {
+fn rows(reader: &Reader<'_>, table: &str, order: &[&str], first_op: i64) -> Result<Vec<String>, StoreError> {
     let condition = if table == "log" { format!("WHERE op >= {first_op}") } else { String::new() };
     let read = || {
         let mut all = reader
             .connection()
-            .prepare(&format!("SELECT * FROM {table} {condition} ORDER BY {order} DESC"))?;
+            .prepare(&format!("SELECT * FROM {table} {condition} ORDER BY {} DESC", order.join(" DESC, ")))?;
         let columns: Vec<String> = all.column_names().map(str::to_owned).collect();
         let rows = all.query_map([], |row| {
             let cells = columns

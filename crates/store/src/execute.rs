@@ -189,6 +189,27 @@ fn decide_signed_in(
             let fact = Fact::MessagesAcknowledged { account, up_to: *up_to };
             Decision::Happens(fact, Answer::Acknowledged { up_to: *up_to })
         }
+        Action::MarkRead { up_to, .. } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
+        Action::MarkRead { with, up_to } => {
+            let Some(peer_shows) = shows_reads(connection, *with)? else {
+                return Ok(Err(Refusal::NoSuchAccount { name: format!("#{}", with.0) }));
+            };
+            let seen = read_up_to(connection, account, *with)?;
+            if *up_to <= seen {
+                return Ok(Ok(Decision::Nothing(Answer::ConversationRead { up_to: seen })));
+            }
+            let shown = peer_shows && shows_reads(connection, account)? == Some(true);
+            let fact = Fact::ConversationRead { account, with: *with, up_to: *up_to, shown };
+            Decision::Happens(fact, Answer::ConversationRead { up_to: *up_to })
+        }
+        Action::SetReadMarks { shown } => {
+            let answer = Answer::ReadMarksSet { shown: *shown };
+            if shows_reads(connection, account)? == Some(*shown) {
+                Decision::Nothing(answer)
+            } else {
+                Decision::Happens(Fact::ReadMarksSet { account, shown: *shown }, answer)
+            }
+        }
     };
     Ok(Ok(decision))
 }
@@ -260,6 +281,26 @@ fn password_of(connection: &Connection, account: AccountId) -> Result<Option<Str
         .prepare_cached("SELECT password FROM accounts WHERE id = ?1 AND deleted_at IS NULL")?
         .query_row([account.0.cast_signed()], |row| row.get(0))
         .optional()
+}
+
+/// Whether an account, living or not, lets others know what it has seen; `None` if there never was one.
+fn shows_reads(connection: &Connection, account: AccountId) -> Result<Option<bool>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT shows_reads FROM accounts WHERE id = ?1")?
+        .query_row([account.0.cast_signed()], |row| row.get(0))
+        .optional()
+}
+
+fn read_up_to(
+    connection: &Connection,
+    account: AccountId,
+    peer: AccountId,
+) -> Result<MessageId, rusqlite::Error> {
+    let up_to = connection
+        .prepare_cached("SELECT up_to FROM reads WHERE account = ?1 AND peer = ?2")?
+        .query_row(params![account.0.cast_signed(), peer.0.cast_signed()], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(MessageId(up_to.unwrap_or(0).cast_unsigned()))
 }
 
 /// The identity of the history that counts.

@@ -6,6 +6,7 @@
 
 mod apply;
 mod compare;
+mod conversations;
 mod error;
 mod execute;
 mod file;
@@ -17,6 +18,7 @@ mod soundness;
 mod writer;
 
 pub use compare::{Difference, TABLES, compare, digest_tables};
+pub use conversations::{Conversation, UNREAD_MAX};
 pub use error::StoreError;
 pub use execute::{Context, Executed};
 pub use file::{Identity, move_aside, open_existing_read_only};

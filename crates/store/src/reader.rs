@@ -29,6 +29,8 @@ pub struct Account {
     pub acknowledged: MessageId,
     /// When it was deleted, if it was.
     pub deleted_at: Option<Millis>,
+    /// Whether it lets others know what it has seen.
+    pub shows_reads: bool,
 }
 
 /// A session that is valid.
@@ -131,9 +133,8 @@ pub struct Reader<'a> {
     path: &'a Path,
 }
 
-const ACCOUNT: &str =
-    "accounts.id, accounts.name, accounts.password, accounts.acknowledged, accounts.deleted_at";
-const MESSAGE: &str =
+const ACCOUNT: &str = "accounts.id, accounts.name, accounts.password, accounts.acknowledged, accounts.deleted_at, accounts.shows_reads";
+pub(crate) const MESSAGE: &str =
     "messages.id, sender, sender_name, recipient, recipient_name, text, sent_at, undeliverable,
      messages.id <= (SELECT acknowledged FROM accounts WHERE accounts.id = recipient)";
 
@@ -143,7 +144,7 @@ impl<'a> Reader<'a> {
         Self { connection, path }
     }
 
-    fn sql<T>(&self, result: Result<T, rusqlite::Error>) -> Result<T, StoreError> {
+    pub(crate) fn sql<T>(&self, result: Result<T, rusqlite::Error>) -> Result<T, StoreError> {
         result.map_err(StoreError::sqlite(self.path))
     }
 
@@ -187,8 +188,8 @@ impl<'a> Reader<'a> {
                 find.query_row(params![token.0, millis(now)], |row| {
                     Ok(Session {
                         account: account(row)?,
-                        id: SessionId(unsigned(row, 5)?),
-                        expires_at: Millis(unsigned(row, 6)?),
+                        id: SessionId(unsigned(row, 6)?),
+                        expires_at: Millis(unsigned(row, 7)?),
                     })
                 })
                 .optional()
@@ -342,7 +343,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
+pub(crate) fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
     row.get::<_, i64>(place).map(i64::cast_unsigned)
 }
 
@@ -353,10 +354,11 @@ fn account(row: &Row<'_>) -> Result<Account, rusqlite::Error> {
         password: PasswordHash(row.get(2)?),
         acknowledged: MessageId(unsigned(row, 3)?),
         deleted_at: row.get::<_, Option<i64>>(4)?.map(|at| Millis(at.cast_unsigned())),
+        shows_reads: row.get(5)?,
     })
 }
 
-fn message(row: &Row<'_>) -> Result<Message, rusqlite::Error> {
+pub(crate) fn message(row: &Row<'_>) -> Result<Message, rusqlite::Error> {
     Ok(Message {
         id: MessageId(unsigned(row, 0)?),
         sender: AccountId(unsigned(row, 1)?),

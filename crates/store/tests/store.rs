@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use chat::{
-    Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules, PasswordHash,
-    Refusal, Request, RequestId, TokenHash, UserName,
+    AccountId, Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules,
+    PasswordHash, Refusal, Request, RequestId, TokenHash, UserName,
 };
 use proptest::prelude::*;
 use protocol::Position;
@@ -153,6 +153,97 @@ fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backward
 }
 
 #[test]
+fn conversations_come_newest_first_with_what_each_side_has_seen() {
+    let mut pair = Pair::with_two_people();
+    let carol = account(&pair.run(&[create("carol")])[0]);
+    let outcomes = pair.run(&[
+        send(1, "bob", "one"),
+        send(1, "bob", "two"),
+        send(2, "alice", "answer"),
+        send(1, "carol", "hello carol"),
+        send(1, "alice", "a note to myself"),
+    ]);
+    let ids: Vec<MessageId> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(Answer::MessageSent { id, .. }) => *id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let mut state = |requests: &[Request], whose: &str| {
+        let outcomes = pair.run(requests);
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        pair.assert_same();
+        Readers::new(&pair.path("b"))
+            .read(|reader| {
+                let me = reader.living(&name(whose))?.unwrap().id;
+                let lines = reader.conversations(me, MessageId(u64::MAX), 10)?.into_iter().map(|one| {
+                    let place = |id: MessageId| {
+                        ids.iter().position(|known| *known == id).map_or(0, |place| place + 1)
+                    };
+                    format!(
+                        "{}: {:?}, {} unread, read {}, delivered {}, seen {}",
+                        one.peer_name,
+                        one.last.text,
+                        one.unread,
+                        place(one.read_up_to),
+                        place(one.delivered_up_to),
+                        place(one.seen_up_to)
+                    )
+                });
+                Ok(lines.collect::<Vec<_>>())
+            })
+            .unwrap()
+    };
+    let alice = AccountId(2);
+    let read = |up_to| request(Some(2), Action::MarkRead { with: alice, up_to });
+    assert_eq!(
+        state(&[], "alice"),
+        [
+            "alice: \"a note to myself\", 0 unread, read 0, delivered 0, seen 0",
+            "carol: \"hello carol\", 0 unread, read 0, delivered 0, seen 0",
+            "bob: \"answer\", 1 unread, read 0, delivered 0, seen 0",
+        ]
+    );
+    assert_eq!(state(&[], "bob"), ["alice: \"answer\", 2 unread, read 0, delivered 0, seen 0"]);
+    // Bob has both and has seen the first; reading backwards changes nothing.
+    let both = request(Some(2), Action::Acknowledge { up_to: ids[1] });
+    assert_eq!(
+        state(&[both, read(ids[0])], "bob"),
+        ["alice: \"answer\", 1 unread, read 1, delivered 0, seen 0"]
+    );
+    assert_eq!(state(&[], "alice")[2], "bob: \"answer\", 1 unread, read 0, delivered 2, seen 1");
+    // Whoever hides what he has seen is not told of others either, and what was seen meanwhile stays hidden.
+    let hide = |shown| request(Some(2), Action::SetReadMarks { shown });
+    assert_eq!(
+        state(&[hide(false), read(ids[1]), read(ids[0])], "bob")[0].split(", ").nth(1),
+        Some("0 unread")
+    );
+    assert_eq!(state(&[], "alice")[2], "bob: \"answer\", 1 unread, read 0, delivered 2, seen 1");
+    let own = request(Some(1), Action::MarkRead { with: AccountId(3), up_to: ids[2] });
+    assert_eq!(state(&[own], "bob"), ["alice: \"answer\", 0 unread, read 2, delivered 0, seen 0"]);
+    assert_eq!(state(&[hide(true)], "alice")[2], "bob: \"answer\", 0 unread, read 3, delivered 2, seen 1");
+    // Nobody reads with someone who never was, or beyond the end.
+    let outcomes = pair.run(&[
+        request(Some(1), Action::MarkRead { with: AccountId(999), up_to: ids[0] }),
+        request(Some(1), Action::MarkRead { with: carol, up_to: MessageId(9999) }),
+    ]);
+    assert_eq!(
+        outcomes,
+        [Err(Refusal::NoSuchAccount { name: "#999".into() }), Err(Refusal::HistoryReplaced)]
+    );
+    // Pages go backwards by the newest message.
+    Readers::new(&pair.path("a"))
+        .read(|reader| {
+            let page = reader.conversations(alice, ids[4], 1)?;
+            assert_eq!(page.iter().map(|one| &*one.peer_name).collect::<Vec<_>>(), ["carol"]);
+            assert_eq!(reader.recipients(alice)?, [alice, AccountId(3), carol]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_retry_has_one_effect_and_the_same_answer_for_each_action() {
     let mut pair = Pair::with_two_people();
     let alice = PasswordHash("hash of alice".into());
@@ -160,6 +251,8 @@ fn a_retry_has_one_effect_and_the_same_answer_for_each_action() {
         create("carol"),
         send(1, "bob", "hello"),
         request(Some(2), Action::Acknowledge { up_to: MessageId(3) }),
+        request(Some(2), Action::MarkRead { with: chat::AccountId(2), up_to: MessageId(3) }),
+        request(Some(2), Action::SetReadMarks { shown: false }),
         request(Some(1), Action::ChangePassword { verified: alice, password: PasswordHash("new".into()) }),
         request(Some(2), Action::CloseSession),
         request(Some(1), Action::DeleteAccount { verified: PasswordHash("new".into()) }),

@@ -6,7 +6,7 @@ use crate::failure::{Failure, complain};
 use crate::output;
 use crate::sessions::Sessions;
 use chat::NamePattern;
-use client::{Client, ClientError, Heard, Outbox, Receipt, Sent, Start};
+use client::{Client, ClientError, Heard, Outbox, Sent, Start, Ticket};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ fn print_sent(sent: &Sent, json: bool) -> io::Result<()> {
 
 /// Each line as one message, pipelined; the answers are printed in the same order.
 async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
-    let (given, mut receipts) = mpsc::channel::<(u64, Result<Receipt, ClientError>)>(LINES_WAITING);
+    let (given, mut tickets) = mpsc::channel::<(u64, Result<Ticket, ClientError>)>(LINES_WAITING);
     let (lines, mut read) = mpsc::channel::<io::Result<String>>(LINES_WAITING);
     // A thread of its own: reading standard input can't be interrupted.
     std::thread::spawn(move || {
@@ -70,23 +70,23 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         let mut number = 0;
         while let Some(line) = read.recv().await {
             number += 1;
-            let receipt = match line {
+            let ticket = match line {
                 Ok(line) => outbox.send(&to, &line, min_copies).await,
                 Err(error) => Err(ClientError::Refused {
                     reason: "INVALID_INPUT".into(),
                     message: format!("it {error}"),
                 }),
             };
-            if given.send((number, receipt)).await.is_err() {
+            if given.send((number, ticket)).await.is_err() {
                 return;
             }
         }
     });
     let mut progress = Progress::new();
     let mut refused = 0_u64;
-    while let Some((number, receipt)) = receipts.recv().await {
-        let answer = match receipt {
-            Ok(receipt) => receipt.answered().await,
+    while let Some((number, ticket)) = tickets.recv().await {
+        let answer = match ticket {
+            Ok(ticket) => ticket.answered().await,
             Err(error) => Err(error),
         };
         match answer {
@@ -184,7 +184,7 @@ pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failu
                     ear.acknowledge().await?;
                 }
             }
-            Some(Ok(Heard::Reconnecting)) => {}
+            Some(Ok(Heard::Reconnecting | Heard::Receipt(_) | Heard::ReceiptsMissed)) => {}
             Some(Err(error)) => return Err(error.into()),
             None => break,
         }

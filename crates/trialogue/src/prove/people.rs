@@ -236,7 +236,8 @@ async fn listen(
     let mut history = Vec::new();
     loop {
         let after = lock(&heard).last().map_or(0, |(id, _)| *id);
-        let start = Start { after: Some(after), history: history.clone(), own_messages: false };
+        let start =
+            Start { after: Some(after), history: history.clone(), own_messages: false, receipts: true };
         let mut listening = person.client.listen(&person.token, start);
         let leaves_after = match habit {
             Habit::Leaving if !*hurried.borrow() => random.random_range(1..2000),
@@ -251,10 +252,11 @@ async fn listen(
                     taken += 1;
                     if matches!(habit, Habit::Slow) && !*hurried.borrow() && taken % 50 == 0 {
                         tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
+                        mark(&person, message.from_id, message.id, &history, &ledger).await;
                     }
                 }
                 Some(Ok(Event::Listening { history: of })) => history = of,
-                Some(Ok(Event::Reconnecting)) => {}
+                Some(Ok(Event::Reconnecting | Event::Receipt(_) | Event::ReceiptsMissed)) => {}
                 Some(Err(ClientError::Refused { message, .. })) => {
                     ledger.complain(format!("a listener was refused: {message}"));
                     return;
@@ -273,6 +275,17 @@ async fn listen(
                 heard.truncate(keep);
             }
         }
+    }
+}
+
+/// Says that everything up to a message has arrived, and was seen.
+async fn mark(person: &Person, from: u64, up_to: u64, history: &[u8], ledger: &Ledger) {
+    let marked = async {
+        person.client.acknowledge(&person.token, up_to, history).await?;
+        person.client.mark_read(&person.token, from, up_to).await
+    };
+    if let Err(ClientError::Refused { message, .. }) = marked.await {
+        ledger.complain(format!("a mark was refused: {message}"));
     }
 }
 
