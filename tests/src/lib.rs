@@ -10,4 +10,5 @@ pub mod cluster;
 pub mod command;
 pub mod people;
 pub mod raw;
+pub mod screen;
 pub mod wait;

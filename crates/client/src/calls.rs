@@ -90,6 +90,11 @@ impl Client {
         self.connection.primary(until, "no replica serves").await.map(drop)
     }
 
+    /// The index and the address of the replica in use; `None` while it is being looked for.
+    pub fn in_use(&self) -> Option<(u32, Address)> {
+        self.connection.in_use()
+    }
+
     /// Asks every replica what it knows, by index.
     pub async fn replicas(&self) -> Vec<ReplicaView> {
         let ask = |servers: Vec<Address>| async {

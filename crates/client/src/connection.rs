@@ -44,6 +44,7 @@ const AGAIN_AT_MOST: Duration = Duration::from_millis(60);
 #[derive(Debug)]
 pub(crate) struct Primary {
     pub(crate) address: Address,
+    replica: u32,
     view: u64,
     channel: Channel,
     lost: watch::Sender<bool>,
@@ -168,7 +169,13 @@ impl Connection {
                 tokio::time::timeout_at(until, self.ask_around()).await
             {
                 let (lost, _) = watch::channel(false);
-                let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
+                let primary = Arc::new(Primary {
+                    address,
+                    replica: heartbeat.replica,
+                    view: heartbeat.view,
+                    channel,
+                    lost,
+                });
                 self.known().primary = Some(primary.clone());
                 tokio::spawn(watch_over(Arc::downgrade(self), Arc::downgrade(&primary)));
                 return Ok(primary);
@@ -178,6 +185,11 @@ impl Connection {
             }
             pause.wait().await;
         }
+    }
+
+    /// The replica in use, and its address.
+    pub(crate) fn in_use(&self) -> Option<(u32, Address)> {
+        self.current().map(|primary| (primary.replica, primary.address.clone()))
     }
 
     fn current(&self) -> Option<Arc<Primary>> {

@@ -385,7 +385,7 @@ mod tests {
         earlier.watch(vec![bob]);
         let up_to = MessageId(7);
         let has = record(Fact::MessagesAcknowledged { account: bob, up_to });
-        delivery.committed(&[has.clone()]);
+        delivery.committed(std::slice::from_ref(&has));
         let receipt = |with, kind| NextUp::Deliver(Delivered::Receipt(Receipt { with, up_to, kind }));
         assert_eq!(earlier.queue.next().await, receipt(bob, ReceiptKind::Delivered), "it had written before");
         delivery.committed(&[message(1, 2), has]);

@@ -3,7 +3,7 @@
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
 use crate::retention::LogRetention;
-use chat::{Fact, REQUEST_AGE_MAX, Record, RequestId, SESSIONS_AN_ACCOUNT_MAX};
+use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, RequestId, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
 use rusqlite::{Connection, params};
 
@@ -117,19 +117,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .execute(params![account.0.cast_signed(), up_to.0.cast_signed()])?;
         }
         Fact::ConversationRead { account, with, up_to, shown } => {
-            let shown_up_to = if *shown { up_to.0 } else { 0 };
-            connection
-                .prepare_cached(
-                    "INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (account, peer) DO UPDATE SET
-                     up_to = max(up_to, excluded.up_to), shown_up_to = max(shown_up_to, excluded.shown_up_to)",
-                )?
-                .execute(params![
-                    account.0.cast_signed(),
-                    with.0.cast_signed(),
-                    up_to.0.cast_signed(),
-                    shown_up_to.cast_signed()
-                ])?;
+            mark_read(connection, *account, *with, *up_to, *shown)?;
         }
         Fact::ReadMarksSet { account, shown } => {
             connection
@@ -137,6 +125,24 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .execute(params![account.0.cast_signed(), shown])?;
         }
     }
+    Ok(())
+}
+
+fn mark_read(
+    connection: &Connection,
+    account: AccountId,
+    with: AccountId,
+    up_to: MessageId,
+    shown: bool,
+) -> Result<(), rusqlite::Error> {
+    let shown_up_to = if shown { up_to.0 } else { 0 };
+    connection
+        .prepare_cached(
+            "INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (account, peer) DO UPDATE SET
+             up_to = max(up_to, excluded.up_to), shown_up_to = max(shown_up_to, excluded.shown_up_to)",
+        )?
+        .execute([account.0, with.0, up_to.0, shown_up_to].map(u64::cast_signed))?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
     after_help = "\
 Examples:
   trialogue up                                   start three replicas on this machine
+  trialogue chat                                 chat on the whole screen
   trialogue create-account alice                 make an account, and log in
   trialogue send --as alice bob \"hello\"          send a message
   trialogue listen --as bob                      hear what comes
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     DeleteAccount(Account),
     /// Set a new password; other sessions end
     ChangePassword(ChangePassword),
+    /// Chat on the whole screen
+    Chat(Chat),
     /// Send a message, or each line of standard input as one
     Send(Send),
     /// Print messages as they come, and acknowledge what was printed
@@ -101,6 +104,18 @@ pub(crate) struct Up {
     /// Leave a replica that dies dead
     #[arg(long)]
     pub(crate) no_restart: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trialogue chat                 go on as whoever logged in last, or sign in
+  trialogue chat alice           as alice
+
+/help shows the commands and keys. Without colours where NO_COLOR is set.")]
+pub(crate) struct Chat {
+    /// As whom
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod sessions;
 mod status;
 mod supervisor;
 mod talk;
+mod terminal;
 mod up;
 mod verify;
 
@@ -53,6 +54,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Logout(caller) => account::logout(&common, &caller).await,
         Command::DeleteAccount(account) => account::delete(&common, &account).await,
         Command::ChangePassword(change) => account::change_password(&common, &change).await,
+        Command::Chat(chat) => terminal::chat(&common, chat).await,
         Command::Send(send) => talk::send(&common, send).await,
         Command::Listen(listen) => talk::listen(&common, &listen).await,
         Command::Accounts(accounts) => talk::accounts(&common, accounts).await,

@@ -26,6 +26,12 @@ pub(crate) struct Session {
     pub(crate) token: String,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// The file, with its folder.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -82,6 +88,15 @@ impl Sessions {
                 }
             }
         })
+    }
+
+    /// Where what was typed and not yet sent is kept, for one session's account at one service.
+    pub(crate) fn outbox(&self, name: &str, service: &str) -> PathBuf {
+        let digest = uuid::Uuid::new_v5(
+            &uuid::Uuid::NAMESPACE_OID,
+            format!("{service} {}", name.to_lowercase()).as_bytes(),
+        );
+        self.folder.join(format!("outbox-{}.jsonl", digest.simple()))
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Failure> {

@@ -55,7 +55,7 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
     })
 }
 
-fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
+pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
     let mut lines = vec![format!(
         "view {}: {} of {} in sync; {}",
         summary["view"],

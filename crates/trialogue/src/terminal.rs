@@ -1,0 +1,246 @@
+//! `chat`: the whole screen. The state stands in [`app`] and knows nothing outside; this file connects it with the terminal
+//! and, by [`online`], with the service.
+
+mod app;
+mod commands;
+mod conversation;
+mod layout;
+mod online;
+mod outbox;
+mod question;
+mod screen;
+#[cfg(test)]
+mod screens;
+mod sign_in;
+mod wording;
+
+use crate::account::client_of;
+use crate::arguments::{Chat, Common};
+use crate::failure::Failure;
+use crate::output;
+use crate::sessions::{Session, Sessions};
+use app::{App, Effect, Me};
+use client::{Client, ClientError};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event, EventStream,
+    KeyEventKind, MouseEventKind,
+};
+use crossterm::execute;
+use crossterm::terminal::SetTitle;
+use futures_util::StreamExt;
+use online::Online;
+use outbox::Outbox;
+use ratatui::DefaultTerminal;
+use sign_in::{SignIn, Wanted};
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Lines that one turn of the wheel moves.
+const WHEEL_LINES: isize = 3;
+
+pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
+    if !stdin().is_terminal() || !stdout().is_terminal() {
+        return Err(Failure::Usage("chat needs a terminal; scripts use send and listen".into()));
+    }
+    let sessions = Arc::new(Sessions::open()?);
+    let client = client_of(common);
+    let service = common.servers.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let mut screen = Screen::open()?;
+    let signed_in = screen.sign_in(&client, &sessions, chat.name.as_deref(), colours).await?;
+    let Some((session, me)) = signed_in else { return Ok(()) };
+    let path = sessions.outbox(&session.name, &service);
+    let (outbox, waiting) =
+        Outbox::open(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let mut app = App::new(me.clone(), colours, jiff::tz::TimeZone::system(), client::new_request_id);
+    app.take_letters(&waiting);
+    let (tell, told) = mpsc::unbounded_channel();
+    let online = Online::start(client, session, sessions, &me, (outbox, waiting), tell);
+    let parting = screen.run(&mut app, online, told).await;
+    drop(screen);
+    let parting = parting?;
+    let waiting =
+        app.conversations.iter().flat_map(|one| &one.pending).filter(|one| one.refused.is_none()).count();
+    if waiting > 0 {
+        output::line(&format!("{waiting} messages have no answer yet; the next chat sends them"))?;
+    }
+    if let Some(parting) = parting {
+        output::line(&parting)?;
+    }
+    Ok(())
+}
+
+/// The terminal, in its state for a whole screen; as it was before, once this is dropped, by a panic too.
+struct Screen {
+    terminal: DefaultTerminal,
+    events: EventStream,
+    terminate: [Signal; 2],
+}
+
+impl Screen {
+    fn open() -> Result<Self, Failure> {
+        // A panic elsewhere is told on the screen as it was before.
+        let terminal = ratatui::try_init()?;
+        let opened = Self {
+            terminal,
+            events: EventStream::new(),
+            terminate: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?],
+        };
+        execute!(stdout(), EnableBracketedPaste, EnableMouseCapture)?;
+        Ok(opened)
+    }
+
+    /// The session to chat in: one that is kept and still good, or one that is opened now. `None` if nobody wants to.
+    async fn sign_in(
+        &mut self,
+        client: &Client,
+        sessions: &Sessions,
+        name: Option<&str>,
+        colours: bool,
+    ) -> Result<Option<(Session, Me)>, Failure> {
+        let mut form = SignIn::new(name, colours);
+        if let Ok(session) = sessions.find(name) {
+            form.busy = true;
+            self.terminal.draw(|frame| form.draw(frame))?;
+            match me(client, &session.token).await {
+                Ok(me) => return Ok(Some((session, me))),
+                Err(error) if error.is_refused_for(api::status::SESSION_INVALID) => {
+                    form = SignIn::new(Some(&session.name), colours);
+                }
+                Err(error) => form.refused(&error.to_string(), false),
+            }
+        }
+        loop {
+            self.terminal.draw(|frame| form.draw(frame))?;
+            let wanted = match self.next_event().await? {
+                Some(Event::Key(key)) if key.kind != KeyEventKind::Release => form.key(key),
+                Some(Event::Paste(text)) => {
+                    form.paste(&text);
+                    Wanted::Nothing
+                }
+                Some(_) => Wanted::Nothing,
+                None => Wanted::Quit,
+            };
+            let (name, password, registers) = match wanted {
+                Wanted::Nothing => continue,
+                Wanted::Quit => return Ok(None),
+                Wanted::SignIn { name, password } => (name, password, false),
+                Wanted::Register { name, password } => (name, password, true),
+            };
+            self.terminal.draw(|frame| form.draw(frame))?;
+            let opened = async {
+                if registers {
+                    client.create_account(&name, &password).await?;
+                }
+                let opened = client.login(&name, &password).await?;
+                let me = me(client, &opened.token).await?;
+                Ok::<_, ClientError>((opened, me))
+            };
+            match opened.await {
+                Ok((opened, me)) => {
+                    sessions.keep(&opened)?;
+                    return Ok(Some((Session { name: opened.name, token: opened.token }, me)));
+                }
+                Err(error) => form.refused(&error.to_string(), error.is_refused_for("WRONG_CREDENTIALS")),
+            }
+        }
+    }
+
+    /// Chats until somebody has had enough. Gives the last words.
+    async fn run(
+        &mut self,
+        app: &mut App,
+        mut online: Online,
+        mut told: mpsc::UnboundedReceiver<app::Told>,
+    ) -> Result<Option<String>, Failure> {
+        let mut title = String::new();
+        loop {
+            self.terminal.draw(|frame| screen::draw(frame, app))?;
+            let wanted = match app.unread() {
+                0 => format!("Trialogue · {}", app.me.name),
+                unread => format!("({unread}) Trialogue · {}", app.me.name),
+            };
+            if wanted != title {
+                execute!(stdout(), SetTitle(layout::harmless(&wanted)))?;
+                title = wanted;
+            }
+            let effects = tokio::select! {
+                event = self.next_event() => match event? {
+                    Some(event) => on_event(app, &event),
+                    None => vec![Effect::Quit],
+                },
+                Some(one) = told.recv() => {
+                    let mut effects = app.told(one);
+                    // Whatever else is there is drawn at once.
+                    while let Ok(one) = told.try_recv() {
+                        effects.extend(app.told(one));
+                    }
+                    effects
+                }
+                Some(ended) = online.tasks.join_next(), if !online.tasks.is_empty() => {
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                    Vec::new()
+                }
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Quit => return Ok(app.notice.take()),
+                    Effect::Bell => {
+                        stdout().write_all(b"\x07")?;
+                        stdout().flush()?;
+                    }
+                    other => online.carry_out(other),
+                }
+            }
+        }
+    }
+
+    /// The next thing that somebody does; `None` if the terminal or the supervisor of this process wants it to end.
+    async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
+        let [terminate, hangup] = &mut self.terminate;
+        tokio::select! {
+            event = self.events.next() => Ok(event.transpose()?),
+            _ = terminate.recv() => Ok(None),
+            _ = hangup.recv() => Ok(None),
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // What can't be restored on a terminal that is gone needs no restoring.
+        let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste, SetTitle(""));
+        ratatui::restore();
+    }
+}
+
+fn on_event(app: &mut App, event: &Event) -> Vec<Effect> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            app.key(*key, u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        }
+        Event::Paste(text) => {
+            app.paste(text);
+            Vec::new()
+        }
+        Event::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::ScrollUp => app.scroll(-WHEEL_LINES),
+            MouseEventKind::ScrollDown => app.scroll(WHEEL_LINES),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+async fn me(client: &Client, token: &str) -> Result<Me, ClientError> {
+    let account = client.account(token).await?;
+    Ok(Me { id: account.account_id, name: account.name })
+}

@@ -1,0 +1,353 @@
+//! What the screen wants of the service, carried out; and what the service says, told to the screen.
+
+use super::app::{Connection, Effect, Me, Told};
+use super::outbox::{Letter, Outbox};
+use crate::sessions::{Session, Sessions};
+use crate::status;
+use api::status::{HISTORY_REPLACED, SESSION_INVALID};
+use chat::{NameRules, UserName};
+use client::{Client, ClientError, Heard, Start};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Messages of one page.
+const PAGE: u32 = 60;
+/// Names that a list shows at most.
+const NAMES_MAX: usize = 500;
+/// What has arrived is acknowledged at most so often.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(300);
+
+/// Everything that goes on beside the screen.
+#[derive(Debug)]
+pub(crate) struct Online {
+    shared: Shared,
+    letters: mpsc::UnboundedSender<Letter>,
+    outbox: Arc<Mutex<Outbox>>,
+    sessions: Arc<Sessions>,
+    /// What runs; one that panics must end the program, screen and all.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    client: Client,
+    session: Session,
+    tell: mpsc::UnboundedSender<Told>,
+    /// This program itself is ending the session: that it ends is no news then.
+    leaving: Arc<AtomicBool>,
+}
+
+impl Online {
+    /// Begins to listen, and to send what waits from the last time.
+    pub(crate) fn start(
+        client: Client,
+        session: Session,
+        sessions: Arc<Sessions>,
+        me: &Me,
+        (outbox, waiting): (Outbox, Vec<Letter>),
+        tell: mpsc::UnboundedSender<Told>,
+    ) -> Self {
+        let shared = Shared { client, session, tell, leaving: Arc::default() };
+        let outbox = Arc::new(Mutex::new(outbox));
+        let (letters, to_send) = mpsc::unbounded_channel();
+        for letter in waiting {
+            // The other end stands in the next lines.
+            let _ = letters.send(letter);
+        }
+        let mut tasks = JoinSet::new();
+        let (arrived, acknowledged) = watch::channel((0, Vec::new()));
+        tasks.spawn(listen(shared.clone(), me.id, arrived));
+        tasks.spawn(acknowledge(shared.clone(), acknowledged));
+        tasks.spawn(post(shared.clone(), outbox.clone(), to_send));
+        Self { shared, letters, outbox, sessions, tasks }
+    }
+
+    /// Does what the screen wants. What comes of it is told.
+    pub(crate) fn carry_out(&mut self, effect: Effect) {
+        let shared = self.shared.clone();
+        match effect {
+            Effect::Send { request_id, with, to, text, typed_at } => {
+                self.keep_and_send(request_id, with, to, text, typed_at);
+            }
+            Effect::LoadPage { with, before } => {
+                self.tasks.spawn(async move {
+                    let account = format!("#{with}");
+                    let page = shared.client.history(&shared.session.token, &account, before, PAGE);
+                    // Without an answer the page is asked for again with the next refresh of what is open.
+                    let page = page.await.map(|page| (page.messages, page.more));
+                    shared.answer(page, |(messages, more)| Told::Page { with, messages, more });
+                });
+            }
+            Effect::MarkRead { with, up_to } => {
+                self.tasks.spawn(async move {
+                    let marked = shared.client.mark_read(&shared.session.token, with, up_to).await;
+                    shared.complain(marked.err());
+                });
+            }
+            Effect::Find(name) => {
+                self.tasks.spawn(find(shared, name));
+            }
+            Effect::List(pattern) => {
+                self.tasks.spawn(list(shared, pattern));
+            }
+            Effect::Status => {
+                self.tasks.spawn(async move {
+                    let replicas = shared.client.replicas().await;
+                    let table = status::table(&status::summary(&replicas), &replicas);
+                    let lines = table.lines().map(str::to_owned).collect();
+                    shared.say(Told::Lines { heading: "status".into(), lines });
+                });
+            }
+            Effect::SetMarks(shown) => {
+                self.tasks.spawn(async move {
+                    let set = shared.client.set_read_marks(&shared.session.token, shown).await;
+                    let said = if shown {
+                        "others see what you have read, and you what they have"
+                    } else {
+                        "what you have read stays your own, and so does theirs"
+                    };
+                    shared.answer(set, |()| Told::Notice(said.into()));
+                });
+            }
+            Effect::ChangePassword { old, new } => {
+                self.tasks.spawn(async move {
+                    let changed = shared.client.change_password(&shared.session.token, &old, &new).await;
+                    let said = "the password is changed; other sessions have ended";
+                    shared.answer(changed, |()| Told::Notice(said.into()));
+                });
+            }
+            Effect::DeleteAccount { password } => {
+                let (outbox, sessions) = (self.outbox.clone(), self.sessions.clone());
+                self.tasks.spawn(async move {
+                    shared.leaving.store(true, Ordering::Relaxed);
+                    let deleted = shared.client.delete_account(&shared.session.token, &password).await;
+                    let said = format!("the account {} is deleted", shared.session.name);
+                    shared.left(deleted, said, &outbox, &sessions);
+                });
+            }
+            Effect::Logout => {
+                let (outbox, sessions) = (self.outbox.clone(), self.sessions.clone());
+                self.tasks.spawn(async move {
+                    shared.leaving.store(true, Ordering::Relaxed);
+                    let ended = shared.client.logout(&shared.session.token).await;
+                    let said = format!("{} is logged out", shared.session.name);
+                    shared.left(ended, said, &outbox, &sessions);
+                });
+            }
+            Effect::Bell | Effect::Quit => {}
+        }
+    }
+
+    /// Durable first, then on its way.
+    fn keep_and_send(&self, request_id: Vec<u8>, with: u64, to: String, text: String, typed_at: u64) {
+        let id = uuid::Uuid::from_slice(&request_id).expect("a request id has 16 bytes: it was drawn here");
+        let letter = Letter { request_id: id, with, to, text, typed_at };
+        if let Err(error) = lock(&self.outbox).keep(&letter) {
+            let why = format!("it could not be kept on this machine ({error}), and was not sent");
+            self.shared.say(Told::Refused { request_id, why });
+            return;
+        }
+        // Whoever sends has ended only if the session has.
+        let _ = self.letters.send(letter);
+    }
+}
+
+impl Shared {
+    fn say(&self, told: Told) {
+        // The screen is closed: nobody is left to be told.
+        let _ = self.tell.send(told);
+    }
+
+    fn answer<T>(&self, answer: Result<T, ClientError>, what: impl FnOnce(T) -> Told) {
+        match answer {
+            Ok(answer) => self.say(what(answer)),
+            Err(error) => self.complain(Some(error)),
+        }
+    }
+
+    fn complain(&self, error: Option<ClientError>) {
+        let Some(error) = error else { return };
+        if error.is_refused_for(SESSION_INVALID) {
+            if self.leaving.load(Ordering::Relaxed) {
+                return;
+            }
+            self.say(Told::Over("the session has ended; sign in again with: trialogue chat".into()));
+        } else {
+            self.say(Told::Notice(error.to_string()));
+        }
+    }
+
+    /// The session was ended by this program, or was to be.
+    fn left(
+        &self,
+        ended: Result<(), ClientError>,
+        said: String,
+        outbox: &Mutex<Outbox>,
+        sessions: &Sessions,
+    ) {
+        if let Err(error) = ended {
+            self.leaving.store(false, Ordering::Relaxed);
+            return self.complain(Some(error));
+        }
+        self.forget(outbox, sessions);
+        self.say(Told::Over(said));
+    }
+
+    fn forget(&self, outbox: &Mutex<Outbox>, sessions: &Sessions) {
+        if let Err(error) = lock(outbox).clear() {
+            self.say(Told::Notice(format!("the outbox could not be emptied: {error}")));
+        }
+        if let Err(error) = sessions.forget(&self.session) {
+            self.say(Told::Notice(format!("the session is still kept here: {error:?}")));
+        }
+    }
+
+    /// How all conversations stand.
+    async fn refresh(&self) {
+        let mut before = 0;
+        loop {
+            let page = self.client.conversations(&self.session.token, before, 0).await;
+            let (page, more) = match page {
+                Ok(page) => page,
+                Err(error) => return self.complain(Some(error)),
+            };
+            before = page.last().and_then(|last| last.last.as_ref()).map_or(0, |last| last.id);
+            self.say(Told::Conversations(page));
+            if !more || before == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn lock(outbox: &Mutex<Outbox>) -> MutexGuard<'_, Outbox> {
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>) {
+    let mut start = Start { own_messages: true, receipts: true, ..Start::default() };
+    loop {
+        let mut listening = shared.client.listen(&shared.session.token, start.clone());
+        while let Some(heard) = listening.next().await {
+            match heard {
+                Ok(Heard::Listening { history }) => {
+                    start.history = history;
+                    if let Some((replica, address)) = shared.client.in_use() {
+                        let address = address.to_string();
+                        shared.say(Told::Connection(Connection::Serving { replica, address }));
+                    }
+                    shared.refresh().await;
+                }
+                Ok(Heard::Message(message)) => {
+                    start.after = Some(message.id);
+                    if message.to_id == me {
+                        arrived.send_replace((message.id, start.history.clone()));
+                    }
+                    shared.say(Told::Message(message));
+                }
+                Ok(Heard::Receipt(receipt)) => shared.say(Told::Receipt(receipt)),
+                Ok(Heard::ReceiptsMissed) => shared.refresh().await,
+                Ok(Heard::Reconnecting) => shared.say(Told::Connection(Connection::Reconnecting)),
+                Err(error) if error.is_refused_for(HISTORY_REPLACED) => {
+                    start = Start { own_messages: true, receipts: true, ..Start::default() };
+                    let said = "the history was replaced by whoever runs this service: the last messages may be missing";
+                    shared.say(Told::Notice(said.into()));
+                }
+                Err(error) if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error)),
+                Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
+                    shared.say(Told::Connection(Connection::NobodyServes));
+                }
+                Err(error) => {
+                    shared.complain(Some(error));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Says what has arrived here, so that it does not come again, and its senders know.
+async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)>) {
+    while arrived.changed().await.is_ok() {
+        let (up_to, history) = arrived.borrow_and_update().clone();
+        match shared.client.acknowledge(&shared.session.token, up_to, &history).await {
+            // Without an answer the next acknowledgement covers this one.
+            Ok(_) | Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {}
+            Err(error) => shared.complain(Some(error)),
+        }
+        tokio::time::sleep(ACKNOWLEDGE_EVERY).await;
+    }
+}
+
+/// Sends letters one after the other, each until it is answered.
+async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::UnboundedReceiver<Letter>) {
+    while let Some(letter) = letters.recv().await {
+        let id = letter.request_id.as_bytes();
+        let outcome = loop {
+            let sent =
+                shared.client.send_with_id(&shared.session.token, id, &letter.to, &letter.text, 0).await;
+            match sent {
+                Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
+                    shared.say(Told::Connection(Connection::NobodyServes));
+                }
+                other => break other,
+            }
+        };
+        let told = match outcome {
+            Ok(sent) => Told::Sent { request_id: id.to_vec(), sent },
+            // It stays in the outbox for the next session.
+            Err(error) if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error)),
+            Err(error) => Told::Refused { request_id: id.to_vec(), why: error.to_string() },
+        };
+        if let Err(error) = lock(&outbox).settle(letter.request_id) {
+            shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
+        }
+        shared.say(told);
+    }
+}
+
+/// Finds the account of a name, whatever its case.
+async fn find(shared: Shared, name: String) {
+    let wanted = match UserName::parse(&name, &NameRules::default()) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return shared.say(Told::Notice(refusal.to_string())),
+    };
+    let escape = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
+    let pattern = format!("^{}$", wanted.shown().chars().map(escape).collect::<String>());
+    let found = shared.client.accounts(&shared.session.token, &pattern, "").await;
+    shared.answer(found, |(accounts, _)| {
+        let same = accounts.into_iter().find(|account| {
+            UserName::parse(&account.name, &NameRules::default()).is_ok_and(|name| name.key() == wanted.key())
+        });
+        match same {
+            Some(account) => Told::Found { id: account.id, name: account.name },
+            None => Told::Notice(format!("there is no account named {name:?}; /list shows who is there")),
+        }
+    });
+}
+
+async fn list(shared: Shared, pattern: String) {
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        match shared.client.accounts(&shared.session.token, &pattern, &page_token).await {
+            Ok((accounts, next)) => {
+                names.extend(accounts.into_iter().map(|account| account.name));
+                page_token = next;
+            }
+            Err(error) => return shared.complain(Some(error)),
+        }
+        if page_token.is_empty() || names.len() >= NAMES_MAX {
+            break;
+        }
+    }
+    if names.is_empty() {
+        names.push("nobody".into());
+    } else if !page_token.is_empty() {
+        names.push("… and more; name them by a regular expression: /list ^a".into());
+    }
+    let heading = if pattern.is_empty() { "accounts".into() } else { format!("accounts like {pattern}") };
+    shared.say(Told::Lines { heading, lines: names });
+}

@@ -1,0 +1,134 @@
+//! The outbox on disk: what was typed and not yet acknowledged, so that neither a crash of this program nor one of the
+//! primary loses or doubles it. A message goes with the request id that it was given when it was typed, however often.
+
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// A message that waits to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Letter {
+    pub(crate) request_id: Uuid,
+    /// The recipient's account and name.
+    pub(crate) with: u64,
+    pub(crate) to: String,
+    pub(crate) text: String,
+    /// Milliseconds since 1970.
+    pub(crate) typed_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Typed(Letter),
+    Settled(Uuid),
+}
+
+/// The file: a line for each message that was typed, and one for each that was settled. Nothing is said to be typed
+/// before its line is durable.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    path: PathBuf,
+    file: File,
+}
+
+impl Outbox {
+    /// Opens the outbox at `path`, and gives what waits there, oldest first. A second program with the same outbox is
+    /// refused: both would send.
+    pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<Letter>)> {
+        let file = File::options().create(true).read(true).append(true).mode(0o600).open(path)?;
+        if file.try_lock().is_err() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another trialogue chat uses it"));
+        }
+        let mut waiting: Vec<Letter> = Vec::new();
+        for line in BufReader::new(&file).split(b'\n') {
+            // A last line that was cut short by a crash was never said to be typed.
+            match serde_json::from_slice(&line?) {
+                Ok(Line::Typed(letter)) => waiting.push(letter),
+                Ok(Line::Settled(id)) => waiting.retain(|letter| letter.request_id != id),
+                Err(_) => {}
+            }
+        }
+        let mut outbox = Self { path: path.to_owned(), file };
+        outbox.tidy(!waiting.is_empty())?;
+        Ok((outbox, waiting))
+    }
+
+    /// Keeps a message. Once this returns it will be sent, sooner or later.
+    pub(crate) fn keep(&mut self, letter: &Letter) -> io::Result<()> {
+        self.write(&Line::Typed(letter.clone()))?;
+        self.file.sync_data()
+    }
+
+    /// A message was acknowledged, or refused: it will not be sent again. If this is lost, it is, and harmlessly so.
+    pub(crate) fn settle(&mut self, request_id: Uuid) -> io::Result<()> {
+        self.write(&Line::Settled(request_id))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.tidy(false)
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.file.write_all(&text)
+    }
+
+    /// Where nothing waits the file begins anew; otherwise a line that a crash has cut short is ended.
+    fn tidy(&mut self, something_waits: bool) -> io::Result<()> {
+        if something_waits {
+            self.file.write_all(b"\n")?;
+        } else {
+            self.file.set_len(0)?;
+        }
+        self.file.sync_all()?;
+        // The name of a new file is durable with its folder.
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(number: u128, text: &str) -> Letter {
+        Letter {
+            request_id: Uuid::from_u128(number),
+            with: 2,
+            to: "bob".into(),
+            text: text.into(),
+            typed_at: 5,
+        }
+    }
+
+    #[test]
+    fn what_was_typed_and_not_settled_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.jsonl");
+        let (mut outbox, waiting) = Outbox::open(&path).unwrap();
+        assert_eq!(waiting, []);
+        assert!(Outbox::open(&path).is_err(), "two programs would both send");
+        for (number, text) in [(1, "one"), (2, "two\nlines"), (3, "three")] {
+            outbox.keep(&letter(number, text)).unwrap();
+        }
+        outbox.settle(Uuid::from_u128(2)).unwrap();
+        drop(outbox);
+        // A crash in the middle of a line.
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"typed\":{\"req").unwrap();
+        let (mut outbox, waiting) = Outbox::open(&path).unwrap();
+        assert_eq!(waiting, [letter(1, "one"), letter(3, "three")]);
+        outbox.keep(&letter(4, "after the crash")).unwrap();
+        drop(outbox);
+        let (mut outbox, waiting) = Outbox::open(&path).unwrap();
+        assert_eq!(waiting.len(), 3, "the line after the cut one counts");
+        outbox.clear().unwrap();
+        drop(outbox);
+        assert_eq!(Outbox::open(&path).unwrap().1, []);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+}

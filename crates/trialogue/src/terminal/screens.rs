@@ -1,0 +1,240 @@
+//! Screens: a script of what somebody does and what the service says, and under `----` what is wanted of the service and
+//! what is on the screen. `REWRITE=1 cargo test --release -p trialogue screens` writes what happens now; a reviewer reads
+//! the difference. The steps are explained in `tests/README.md`.
+
+use super::app::{App, Connection, Effect, Me, Told};
+use super::screen;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::tz::TimeZone;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use std::fmt::Write as _;
+use unicode_width::UnicodeWidthStr;
+
+/// 25 November 2026, noon, in milliseconds since 1970; messages come a minute apart, by their ids.
+const NOON: u64 = 1_795_608_000_000;
+const MINUTE: u64 = 60_000;
+const ME: u64 = 1;
+
+fn numbered() -> Vec<u8> {
+    use std::cell::Cell;
+    thread_local! { static DRAWN: Cell<u8> = const { Cell::new(0) }; }
+    DRAWN.with(|drawn| {
+        drawn.set(drawn.get().wrapping_add(1));
+        vec![drawn.get(); 16]
+    })
+}
+
+struct Stage {
+    app: App,
+    terminal: Terminal<TestBackend>,
+    /// The request id of the last message that was to be sent.
+    last_sent: Vec<u8>,
+}
+
+impl Stage {
+    fn new(size: &str) -> Self {
+        let (width, height) = size.split_once('x').unwrap();
+        let backend = TestBackend::new(width.parse().unwrap(), height.parse().unwrap());
+        let me = Me { id: ME, name: "alice".into() };
+        let app = App::new(me, false, TimeZone::UTC, numbered);
+        Self { app, terminal: Terminal::new(backend).unwrap(), last_sent: Vec::new() }
+    }
+
+    fn step(&mut self, line: &str) -> String {
+        let (head, text) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+        let text = text.replace("\\n", "\n").replace("\\e", "\u{1b}").replace("\\r", "\u{202e}");
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let effects = match words[0] {
+            "show" => return self.show(),
+            "title" => return format!("title: {} unread\n", self.app.unread()),
+            "type" => {
+                text.chars().flat_map(|c| self.app.key(KeyEvent::from(KeyCode::Char(c)), NOON)).collect()
+            }
+            "paste" => {
+                self.app.paste(&text);
+                Vec::new()
+            }
+            "fill" => {
+                self.app.paste(&"x".repeat(number(words[1])));
+                Vec::new()
+            }
+            "key" => {
+                words[1..].iter().flat_map(|name| self.app.key(key(name), NOON + 600 * MINUTE)).collect()
+            }
+            "resize" => {
+                self.terminal.backend_mut().resize(number(words[1]), number(words[2]));
+                Vec::new()
+            }
+            _ => {
+                let told = self.told(&words, text);
+                self.app.told(told)
+            }
+        };
+        // As between any two events of the program.
+        self.terminal.draw(|frame| screen::draw(frame, &mut self.app)).unwrap();
+        let mut said = String::new();
+        for effect in effects {
+            if let Effect::Send { request_id, .. } = &effect {
+                self.last_sent.clone_from(request_id);
+            }
+            let _ = writeln!(said, "→ {}", brief(&effect));
+        }
+        said
+    }
+
+    /// What the service says.
+    fn told(&self, words: &[&str], text: String) -> Told {
+        match words[0] {
+            "serving" => Told::Connection(Connection::Serving {
+                replica: number(words[1]),
+                address: format!("127.0.0.1:510{}", words[1]),
+            }),
+            "reconnecting" => Told::Connection(Connection::Reconnecting),
+            "nobody" => Told::Connection(Connection::NobodyServes),
+            "conversation" => Told::Conversations(vec![client::Conversation {
+                with: words[1].into(),
+                with_id: number(words[2]),
+                deleted: words.contains(&"deleted"),
+                last: after(words, "last").map(|id| message(id, number(words[2]), ME, &text)),
+                unread: after(words, "unread").unwrap_or(0),
+                read_up_to: after(words, "read").unwrap_or(0),
+                delivered_up_to: after(words, "delivered").unwrap_or(0),
+                seen_up_to: after(words, "seen").unwrap_or(0),
+            }]),
+            "page" => {
+                let with = number(words[1]);
+                let one = |one: &str| {
+                    let at = one.find(['<', '>']).unwrap();
+                    let (from, to) = if &one[at..=at] == "<" { (with, ME) } else { (ME, with) };
+                    message(number(one[..at].trim()), from, to, &one[at + 1..])
+                };
+                let messages = text.rsplit(" | ").filter(|text| !text.is_empty()).map(one).collect();
+                Told::Page { with, messages, more: words.contains(&"more") }
+            }
+            "message" => {
+                let heard = message(number(words[3]), number(words[2]), ME, &text);
+                Told::Message(client::Message { from: words[1].into(), ..heard })
+            }
+            "own" => {
+                let heard = message(number(words[3]), ME, number(words[2]), &text);
+                Told::Message(client::Message { to: words[1].into(), ..heard })
+            }
+            "receipt" => Told::Receipt(client::Receipt {
+                with_id: number(words[1]),
+                delivered_up_to: after(words, "delivered").unwrap_or(0),
+                seen_up_to: after(words, "seen").unwrap_or(0),
+                read_up_to: after(words, "read").unwrap_or(0),
+            }),
+            "sent" => {
+                let (id, copies) = (number(words[1]), after(words, "on").unwrap_or(3));
+                let sent = client::Sent { id, sent_at: NOON + id * MINUTE, copies, replicas: 3 };
+                Told::Sent { request_id: self.last_sent.clone(), sent }
+            }
+            "refused" => Told::Refused { request_id: self.last_sent.clone(), why: text },
+            "found" => Told::Found { id: number(words[2]), name: words[1].into() },
+            "notice" => Told::Notice(text),
+            "over" => Told::Over(text),
+            "lines" => {
+                let lines = text.split(" | ").map(str::to_owned).collect();
+                Told::Lines { heading: words[1].into(), lines }
+            }
+            other => panic!("no such step: {other}"),
+        }
+    }
+
+    fn show(&mut self) -> String {
+        self.terminal.draw(|frame| screen::draw(frame, &mut self.app)).unwrap();
+        let cursor = self.terminal.get_cursor_position().unwrap();
+        let buffer = self.terminal.backend().buffer().clone();
+        let mut shown = String::new();
+        for y in 0..buffer.area.height {
+            let mut line = String::new();
+            let mut covered = 0;
+            for x in 0..buffer.area.width {
+                if covered > 0 {
+                    covered -= 1;
+                    continue;
+                }
+                let symbol = buffer[(x, y)].symbol();
+                covered = symbol.width().saturating_sub(1);
+                line.push_str(if (x, y) == (cursor.x, cursor.y) && symbol == " " { "▏" } else { symbol });
+            }
+            let _ = writeln!(shown, "|{}", line.trim_end());
+        }
+        shown
+    }
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> T {
+    word.parse().unwrap_or_else(|_| panic!("not a number: {word}"))
+}
+
+/// The number behind a word, if the word is there.
+fn after<T: std::str::FromStr>(words: &[&str], word: &str) -> Option<T> {
+    let place = words.iter().position(|one| *one == word)?;
+    Some(number(words[place + 1]))
+}
+
+fn brief(effect: &Effect) -> String {
+    match effect {
+        Effect::Send { with, to, text, .. } => format!("Send to {to} ({with}): {text:?}"),
+        Effect::ChangePassword { old, new } => format!("ChangePassword {old:?} to {new:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn message(id: u64, from: u64, to: u64, text: &str) -> client::Message {
+    let name = |id: u64| if id == ME { "alice".to_owned() } else { format!("account {id}") };
+    client::Message {
+        id,
+        from_id: from,
+        from: name(from),
+        to_id: to,
+        to: name(to),
+        text: text.to_owned(),
+        sent_at: NOON + id * MINUTE,
+        delivered: false,
+        undeliverable: false,
+    }
+}
+
+fn key(name: &str) -> KeyEvent {
+    let (modifiers, name) = match name.split_once('-') {
+        Some(("ctrl", rest)) => (KeyModifiers::CONTROL, rest),
+        Some(("alt", rest)) => (KeyModifiers::ALT, rest),
+        _ => (KeyModifiers::NONE, name),
+    };
+    let code = match name {
+        "enter" => KeyCode::Enter,
+        "tab" => KeyCode::Tab,
+        "esc" => KeyCode::Esc,
+        "up" => KeyCode::Up,
+        "down" => KeyCode::Down,
+        "pageup" => KeyCode::PageUp,
+        "pagedown" => KeyCode::PageDown,
+        "end" => KeyCode::End,
+        "backspace" => KeyCode::Backspace,
+        other if other.chars().count() == 1 => KeyCode::Char(other.chars().next().unwrap()),
+        other => panic!("no such key: {other}"),
+    };
+    KeyEvent::new(code, modifiers)
+}
+
+#[test]
+fn screens_are_as_they_are_shown() {
+    datadriven::walk("tests/screens", |file| {
+        let mut stage: Option<Stage> = None;
+        file.run(|case| {
+            let mut said = String::new();
+            for line in case.input.lines() {
+                if let Some(size) = line.strip_prefix("screen ") {
+                    stage = Some(Stage::new(size));
+                    continue;
+                }
+                said.push_str(&stage.as_mut().expect("a script begins with `screen WxH`").step(line));
+            }
+            if said.is_empty() { "(nothing)\n".into() } else { said }
+        });
+    });
+}

@@ -1,0 +1,42 @@
+//! The sentences of the screen: what works, what does not, what to do.
+
+use super::app::{App, Connection};
+use super::commands::{COMMANDS, KEYS};
+
+/// How the service is reached, in one sentence.
+pub(crate) fn connection(connection: &Connection) -> String {
+    match connection {
+        Connection::Connecting => "connecting…".into(),
+        Connection::Serving { replica, address } => format!("replica {replica} serves at {address}"),
+        Connection::Reconnecting => "reconnecting… what you type is kept and sent".into(),
+        Connection::NobodyServes => "nobody serves; what you type is kept here, and sent later".into(),
+    }
+}
+
+/// What stands where there are no messages.
+pub(crate) fn empty(app: &App) -> String {
+    match app.current() {
+        Some(conversation) if conversation.deleted => {
+            format!("The account {} was deleted.", conversation.name)
+        }
+        Some(conversation) => format!("No messages yet. Say hello to {}.", conversation.name),
+        None if app.connection == Connection::Connecting => "Connecting…".into(),
+        None => "No conversations yet. Say /to NAME to begin one, or /list to see who is there.".into(),
+    }
+}
+
+/// The help, with its heading.
+pub(crate) fn help() -> (String, Vec<String>) {
+    let commands =
+        COMMANDS.iter().map(|(name, rest, what)| format!("{:<24}{what}", format!("/{name} {rest}")));
+    let keys = KEYS.iter().map(|(keys, what)| format!("{keys:<24}{what}"));
+    let marks = [
+        ("…", "on its way"),
+        ("✓", "every replica in sync has it; with numbers, if those are fewer than there should be"),
+        ("✓✓", "the other side has it"),
+        ("✓✓ read", "and has seen it"),
+    ];
+    let marks = marks.iter().map(|(mark, what)| format!("{mark:<24}{what}"));
+    let gap = || std::iter::once(String::new());
+    ("help".into(), commands.chain(gap()).chain(keys).chain(gap()).chain(marks).collect())
+}

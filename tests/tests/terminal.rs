@@ -1,0 +1,189 @@
+//! The chat screen, by its users' hands: the real program on pseudo-terminals, real replicas, and a primary that dies.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use client::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::people::{PASSWORD, Person};
+use whole_process_tests::screen::Screen;
+use whole_process_tests::wait;
+
+const CTRL_R: &str = "\x12";
+const CTRL_C: &str = "\x03";
+
+/// Everything that was ever said in a conversation, as the service has it.
+async fn texts(client: &Client, token: &str, with: &str) -> Vec<String> {
+    let page = client.history(token, with, 0, 500).await.unwrap();
+    assert!(!page.more);
+    page.messages.into_iter().rev().map(|message| message.text).collect()
+}
+
+#[tokio::test]
+async fn two_people_chat_on_while_the_primary_dies_and_nothing_is_lost_or_doubled() {
+    let mut cluster = Cluster::serving().await;
+    let home = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let servers = cluster.servers();
+
+    // Alice is new here: she makes an account on the first screen that she sees.
+    let mut alice = Screen::start(home[0].path(), &servers, &["chat"]);
+    alice.until_shows("sign in").await;
+    alice.types(&format!("{CTRL_R}alice\r{PASSWORD}\r{PASSWORD} not\r"));
+    alice.until_shows("not the same twice").await;
+    alice.types(&format!("{PASSWORD}\r{PASSWORD}\r"));
+    alice.until_shows("No conversations yet").await;
+    assert!(!alice.text().contains(PASSWORD));
+    // Bob has an account, and mistypes his password once.
+    cluster.client().create_account("bob", PASSWORD).await.unwrap();
+    let mut bob = Screen::start(home[1].path(), &servers, &["chat", "bob"]);
+    bob.until_shows("Password").await;
+    bob.types("a wrong one\r");
+    bob.until_shows("wrong name or password").await;
+    bob.types(&format!("{PASSWORD}\r"));
+    bob.until_shows("No conversations yet").await;
+
+    alice.types("/to bob\r");
+    alice.until_shows("Say hello to bob.").await;
+    alice.types("hello bob\r");
+    bob.until_shows("alice: hello bob").await;
+    alice.until_shows("✓✓ read").await;
+    bob.types("hello alice\r");
+    alice.until_shows("bob: hello alice").await;
+
+    // The primary dies. Both type on, as if nothing were.
+    cluster.kill(0);
+    for number in 1..=5 {
+        alice.types(&format!("from alice {number}\r"));
+        bob.types(&format!("from bob {number}\r"));
+    }
+    alice.until_shows("bob: from bob 5").await;
+    bob.until_shows("alice: from alice 5").await;
+    alice.until_shows("replica 1 serves").await;
+    let person = Person::register(&cluster, "carol").await;
+    drop(person);
+    let token = cluster.client().login("alice", PASSWORD).await.unwrap().token;
+    wait::until("all ten are there", async || texts(&cluster.client(), &token, "bob").await.len() == 12)
+        .await;
+    let said = texts(&cluster.client(), &token, "bob").await;
+    for who in ["alice", "bob"] {
+        let theirs: Vec<&String> =
+            said.iter().filter(|text| text.starts_with(&format!("from {who}"))).collect();
+        let expected: Vec<String> = (1..=5).map(|number| format!("from {who} {number}")).collect();
+        assert_eq!(theirs, expected.iter().collect::<Vec<_>>(), "in order, each once");
+    }
+    for screen in [&alice, &bob] {
+        for text in &said {
+            let times = screen.text().matches(&format!(": {text}")).count();
+            assert_eq!(times, 1, "{text:?} is on the screen once:\n{screen:?}");
+        }
+    }
+
+    // A smaller window, and back.
+    alice.resize(12, 50);
+    alice.until_shows("from bob 5").await;
+    alice.resize(24, 80);
+    alice.until_shows("hello bob").await;
+
+    // Leaving leaves the terminals as they were.
+    alice.types("/quit\r");
+    bob.types(CTRL_C);
+    for screen in [&mut alice, &mut bob] {
+        assert!(screen.ended().await.success());
+        wait::until("the terminal is as it was", async || screen.is_sane()).await;
+    }
+    // Whoever comes back is still signed in, and sees what was said.
+    let mut again = Screen::start(home[0].path(), &servers, &["chat"]);
+    again.until_shows("from bob 5").await;
+    // Ended by its supervisor: the terminal is as it was, too.
+    kill_process(Pid::from_raw(i32::try_from(again.pid()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert!(again.ended().await.success());
+    wait::until("the terminal is as it was", async || again.is_sane()).await;
+}
+
+#[tokio::test]
+async fn what_was_typed_while_nobody_served_outlives_a_crash_of_the_program_and_is_sent_once() {
+    let mut cluster = Cluster::serving().await;
+    let home = tempfile::tempdir().unwrap();
+    let servers = cluster.servers();
+    let alice = Person::register(&cluster, "alice").await;
+    let bob = Person::register(&cluster, "bob").await;
+    bob.send("alice", "are you there?").await;
+    let mut screen = Screen::start(home.path(), &servers, &["--timeout", "2s", "chat", "alice"]);
+    screen.until_shows("Password").await;
+    screen.types(&format!("{PASSWORD}\r"));
+    screen.until_shows("bob: are you there?").await;
+
+    cluster.kill_all();
+    screen.types("typed while nobody served\r");
+    screen.until_shows("typed while nobody served").await;
+    screen.until_shows("nobody serves").await;
+    screen.types("and something more\r");
+    screen.until_shows("2 on the way").await;
+    screen.kill();
+    cluster.start_all();
+    cluster.until_all_in_sync().await;
+    let mut screen = Screen::start(home.path(), &servers, &["chat"]);
+    screen.until_shows("and something more").await;
+    let expected = ["are you there?", "typed while nobody served", "and something more"];
+    wait::until("both are sent", async || texts(&alice.client, &alice.token, "bob").await.len() >= 3).await;
+    assert_eq!(texts(&alice.client, &alice.token, "bob").await, expected);
+    wait::until("nothing is on the way any more", async || !screen.text().contains("on the way")).await;
+
+    // A second program for the same account on this machine would send twice: it says so.
+    let mut second = Screen::start(home.path(), &servers, &["chat"]);
+    second.until_shows("another trialogue chat uses it").await;
+    assert!(!second.ended().await.success());
+
+    // Logging out forgets the session and the outbox.
+    screen.types("/logout\r");
+    assert!(screen.ended().await.success());
+    screen.until_shows("alice is logged out").await;
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap()).collect();
+    for entry in left.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with("outbox")) {
+        assert_eq!(entry.metadata().unwrap().len(), 0);
+    }
+    let mut fresh = Screen::start(home.path(), &servers, &["chat"]);
+    fresh.until_shows("sign in").await;
+    fresh.types("\x1b");
+    assert!(fresh.ended().await.success());
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn an_account_is_deleted_and_a_password_changed_from_the_screen() {
+    let cluster = Cluster::serving().await;
+    let home = tempfile::tempdir().unwrap();
+    let alice = Person::register(&cluster, "alice").await;
+    Person::register(&cluster, "bob.b").await;
+    let mut screen = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    screen.until_shows("Password").await;
+    screen.types(&format!("{PASSWORD}\r"));
+    screen.until_shows("No conversations yet").await;
+    screen.types("/list b\r");
+    screen.until_shows("bob.b").await;
+    screen.types("/to BOB.B\r");
+    screen.until_shows("Say hello to bob.b.").await;
+    screen.types("/to nobody\r");
+    screen.until_shows("there is no account named").await;
+    screen.types("/status\r");
+    screen.until_shows("3 of 3 in sync").await;
+    screen.types("/passwd\r");
+    screen.until_shows("the password as it is").await;
+    screen.types(&format!("{PASSWORD}\r"));
+    screen.types("another password\ranother password\r");
+    screen.until_shows("the password is changed").await;
+    assert!(alice.client.account(&alice.token).await.unwrap_err().is_refused_for("SESSION_INVALID"));
+    screen.types("/delete-account\r");
+    screen.until_shows("the password of the account").await;
+    screen.types("another password\ralice\r");
+    assert!(screen.ended().await.success());
+    screen.until_shows("the account alice is deleted").await;
+    assert!(
+        alice
+            .client
+            .login("alice", "another password")
+            .await
+            .unwrap_err()
+            .is_refused_for("WRONG_CREDENTIALS")
+    );
+}
