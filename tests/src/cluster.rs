@@ -91,9 +91,14 @@ impl Cluster {
     }
 
     pub fn start(&mut self, i: usize) {
+        let log = File::options().create(true).append(true).open(self.log(i)).unwrap();
+        self.start_logging_to(i, log);
+    }
+
+    /// Starts a replica whose log goes elsewhere.
+    pub fn start_logging_to(&mut self, i: usize, log: File) {
         assert!(self.children[i].is_none(), "replica {i} runs already");
         std::fs::create_dir_all(self.replica_folder(i)).unwrap();
-        let log = File::options().create(true).append(true).open(self.log(i)).unwrap();
         let child = Command::new(program())
             .arg("replica")
             .args(["--index", &i.to_string(), "--until-stdin-closes", "--config"])

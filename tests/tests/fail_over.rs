@@ -229,3 +229,31 @@ async fn replicas_end_with_their_supervisor() {
         assert!(cluster.until_ended(i).await.success());
     }
 }
+
+/// The disk that is full may be the one with the log. A replica that panics over that would be lost with every line.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_no_replica() {
+    let mut cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    for i in 0..3 {
+        cluster.kill(i);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        cluster.start_logging_to(i, full);
+        cluster.until_all_in_sync().await;
+    }
+    let before = cluster.status().await;
+    // Views change, everyone has something to say, and says it to nobody.
+    cluster.kill(0);
+    alice.send("alice", "still here").await;
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    cluster.start_logging_to(0, full);
+    cluster.until_all_in_sync().await;
+    let after = cluster.status().await;
+    for i in 1..3 {
+        assert_eq!(
+            before["replicas"][i]["pid"], after["replicas"][i]["pid"],
+            "replica {i} is the same process"
+        );
+    }
+    cluster.assert_same().await;
+}

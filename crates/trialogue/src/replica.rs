@@ -17,6 +17,9 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that can't be written, on a disk that is full, must not end the process: saying so on stderr, which is that
+        // very log, would panic.
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_target(false)
         .init();

@@ -84,8 +84,14 @@ impl Nemesis {
     }
 
     fn keep_panic(&mut self, index: usize) {
-        let told: Vec<usize> = self.panicked_now().filter(|panicked| *panicked == index).collect();
-        self.panicked.extend(told);
+        if self.panicked_now().any(|panicked| panicked == index) {
+            self.panicked.push(index);
+            let kept = self.supervisor.settings().data.join(format!("replica-{index}.panicked.log"));
+            // Its folder goes away, and this with it; that it has panicked is known in any case.
+            if let Err(error) = std::fs::write(&kept, self.supervisor.log_text(index)) {
+                crate::failure::complain(&format!("{}: {error}", kept.display()));
+            }
+        }
     }
 
     async fn all_in_sync(&self) -> bool {
