@@ -1,7 +1,7 @@
 //! A person at a terminal: the real program on a pseudo-terminal, whose screen is read as a person would read it.
 
 use crate::cluster::program;
-use crate::wait;
+use crate::wait::{self, GENEROUS};
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use std::io::{Read, Write};
 use std::num::NonZero;
@@ -59,12 +59,11 @@ impl Screen {
         self.parser.lock().unwrap().screen().contents()
     }
 
-    /// Waits until something is on the screen.
+    /// Waits until something is on the screen; otherwise shows what was there in the end.
     pub async fn until_shows(&self, wanted: &str) {
-        wait::until(&format!("{wanted:?} on the screen:\n{}", self.text()), async || {
-            self.text().contains(wanted)
-        })
-        .await;
+        let shows = wait::until("it is on the screen", async || self.text().contains(wanted));
+        let shown = tokio::time::timeout(GENEROUS / 2, shows).await;
+        assert!(shown.is_ok(), "{wanted:?} is not on the screen:\n{self:?}");
     }
 
     /// Whether the terminal is as a shell wants it.
@@ -77,9 +76,10 @@ impl Screen {
             && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None
     }
 
+    /// The window changes: first itself, then the program is told, as terminals do it.
     pub fn resize(&mut self, rows: u16, cols: u16) {
-        self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
         self.parser.lock().unwrap().screen_mut().set_size(cells(rows), cells(cols));
+        self.master.resize(PtySize { rows, cols, ..PtySize::default() }).unwrap();
     }
 
     /// Ends the program at once, as `kill -9` does.

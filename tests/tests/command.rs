@@ -118,7 +118,7 @@ async fn up_serves_restarts_what_dies_and_ends_cleanly() {
     assert!(children.iter().all(|pid| !lives(*pid)), "a stray process is left");
     // Nobody answers now, and that has a code of its own.
     shell.fails(&["status", "--timeout", "300ms"], 3, "trialogue up");
-    shell.fails(&["send", "--as", "alice", "alice", "x", "--timeout", "300ms"], 3, "nobody served");
+    shell.fails(&["send", "--as", "alice", "alice", "x", "--timeout", "300ms"], 3, "nobody serves");
 }
 
 #[tokio::test]
@@ -421,4 +421,32 @@ fn the_demo_tells_its_story_and_counts() {
     assert_eq!(told.matches("is killed").count(), 2);
     assert_eq!(told.matches("ms after the kill the next message is acknowledged").count(), 2);
     assert!(told.trim_end().ends_with("lost 0, twice 0"));
+}
+
+#[tokio::test]
+async fn status_says_in_one_sentence_how_things_stand_and_can_be_watched() {
+    let mut cluster = Cluster::serving().await;
+    cluster.until_all_in_sync().await;
+    let shell = Shell::new(&cluster);
+    assert!(
+        shell.ok(&["status"]).contains("3 of 3 in sync; everything works, with 3 copies of each message")
+    );
+    let mut watching = shell.command(&["status", "--watch"]).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("view 1: replica 0 leads, in sync [0,1,2]")));
+    cluster.kill(0);
+    assert!(lines.any(|line| line.contains("everything works, with 2 of 3 copies of each message")));
+    assert!(lines.any(|line| line.contains("view 2: replica 1 leads, in sync [1,2]")));
+    cluster.kill_all();
+    assert!(lines.any(|line| line.contains("nobody serves: nothing can be read or sent")));
+    kill_process(Pid::from_raw(i32::try_from(watching.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    drop(lines);
+    assert!(watching.wait().unwrap().success(), "an interrupt ends it, and is no failure");
+    let nobody = shell.run(&["login", "--timeout", "300ms", "--password-stdin", "alice"]);
+    assert_eq!(nobody.code, 3);
+    assert!(
+        nobody.stderr.contains("nobody serves: nothing can be read or sent; start the replicas"),
+        "{}",
+        nobody.stderr
+    );
 }

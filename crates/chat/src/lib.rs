@@ -13,6 +13,7 @@ mod password;
 mod pattern;
 mod refusal;
 mod request;
+mod service_state;
 mod text;
 
 pub use address::{Address, parse_servers};
@@ -27,4 +28,5 @@ pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
 pub use refusal::Refusal;
 pub use request::{Action, Answer, Request};
+pub use service_state::ServiceState;
 pub use text::MessageText;

@@ -4,6 +4,7 @@ use crate::limits::{
     MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN,
     PATTERN_CHARACTERS_MAX,
 };
+use crate::service_state::ServiceState;
 use thiserror::Error;
 
 /// Why a request was refused. It had no effect.
@@ -130,9 +131,7 @@ pub enum Refusal {
         name: String,
     },
     /// Fewer replicas in sync than the sender or the operator demands.
-    #[error(
-        "only {in_sync} of the {wanted} replicas that must hold it are in sync; nothing was changed, try again later"
-    )]
+    #[error("nothing was changed: {}", ServiceState::ReadOnly { in_sync: *in_sync, wanted: *wanted })]
     TooFewInSync {
         /// How many are.
         in_sync: usize,
@@ -148,6 +147,6 @@ pub enum Refusal {
         replicas: usize,
     },
     /// A cursor that does not belong to this history, or lies beyond its end.
-    #[error("the history was lost or replaced since this cursor was given; listen again without it")]
+    #[error("{}", ServiceState::HistoryReplaced)]
     HistoryReplaced,
 }

@@ -1,6 +1,6 @@
 //! The calls of a client, one method each.
 
-use crate::connection::{Connection, Options};
+use crate::connection::{Connection, InUse, Options};
 use crate::error::ClientError;
 use crate::listening::{Listening, Start};
 use crate::outbox::Outbox;
@@ -8,6 +8,7 @@ use api::v1::chat_client::ChatClient;
 use api::{AUTHORIZATION, v1};
 use chat::Address;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -90,8 +91,9 @@ impl Client {
         self.connection.primary(until, "no replica serves").await.map(drop)
     }
 
-    /// The index and the address of the replica in use; `None` while it is being looked for.
-    pub fn in_use(&self) -> Option<(u32, Address)> {
+    /// The replica in use and how the service is doing, as it changes; `None` while a replica is being looked for. It is
+    /// looked at a few times a second, for as long as the client has used it for anything.
+    pub fn in_use(&self) -> watch::Receiver<Option<InUse>> {
         self.connection.in_use()
     }
 

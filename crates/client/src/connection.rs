@@ -5,7 +5,7 @@ use api::status::{Meaning, meaning};
 use api::v1::chat_client::ChatClient;
 use api::v1::{HeartbeatRequest, HeartbeatResponse};
 use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX};
-use chat::Address;
+use chat::{Address, ServiceState};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::RngExt;
@@ -44,7 +44,6 @@ const AGAIN_AT_MOST: Duration = Duration::from_millis(60);
 #[derive(Debug)]
 pub(crate) struct Primary {
     pub(crate) address: Address,
-    replica: u32,
     view: u64,
     channel: Channel,
     lost: watch::Sender<bool>,
@@ -66,11 +65,35 @@ impl Primary {
     }
 }
 
+/// The replica in use, and how the service is doing by its word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Its index.
+    pub replica: u32,
+    /// Where it is.
+    pub address: Address,
+    /// How the service is doing.
+    pub state: ServiceState,
+}
+
+impl InUse {
+    fn by(address: &Address, heartbeat: &HeartbeatResponse) -> Self {
+        let min_in_sync = usize::try_from(heartbeat.min_in_sync).unwrap_or(usize::MAX);
+        Self {
+            replica: heartbeat.replica,
+            address: address.clone(),
+            state: ServiceState::of(heartbeat.in_sync.len(), heartbeat.addresses.len(), min_in_sync),
+        }
+    }
+}
+
 /// What all calls of one client share.
 #[derive(Debug)]
 pub(crate) struct Connection {
     options: Options,
     known: Mutex<Known>,
+    /// `None` while a replica is being looked for.
+    in_use: watch::Sender<Option<InUse>>,
     /// Held by the one call that looks for the primary; the others wait for what it finds.
     search: tokio::sync::Mutex<()>,
 }
@@ -85,7 +108,8 @@ struct Known {
 impl Connection {
     pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
         let known = Known { servers, channels: HashMap::new(), primary: None };
-        Arc::new(Self { options, known: Mutex::new(known), search: tokio::sync::Mutex::default() })
+        let (in_use, _) = watch::channel(None);
+        Arc::new(Self { options, known: Mutex::new(known), in_use, search: tokio::sync::Mutex::default() })
     }
 
     pub(crate) const fn timeout(&self) -> Duration {
@@ -144,6 +168,7 @@ impl Connection {
             known.primary = None;
             // A connection that may be half dead is not used again.
             known.channels.remove(&primary.address);
+            self.in_use.send_replace(None);
         }
     }
 
@@ -169,13 +194,8 @@ impl Connection {
                 tokio::time::timeout_at(until, self.ask_around()).await
             {
                 let (lost, _) = watch::channel(false);
-                let primary = Arc::new(Primary {
-                    address,
-                    replica: heartbeat.replica,
-                    view: heartbeat.view,
-                    channel,
-                    lost,
-                });
+                self.in_use.send_replace(Some(InUse::by(&address, &heartbeat)));
+                let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
                 self.known().primary = Some(primary.clone());
                 tokio::spawn(watch_over(Arc::downgrade(self), Arc::downgrade(&primary)));
                 return Ok(primary);
@@ -187,9 +207,8 @@ impl Connection {
         }
     }
 
-    /// The replica in use, and its address.
-    pub(crate) fn in_use(&self) -> Option<(u32, Address)> {
-        self.current().map(|primary| (primary.replica, primary.address.clone()))
+    pub(crate) fn in_use(&self) -> watch::Receiver<Option<InUse>> {
+        self.in_use.subscribe()
     }
 
     fn current(&self) -> Option<Arc<Primary>> {
@@ -272,6 +291,14 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
         if let Ok(Ok(heartbeat)) = answer
             && heartbeat.get_ref().serving
         {
+            let now = InUse::by(&primary.address, heartbeat.get_ref());
+            connection.in_use.send_if_modified(|before| {
+                let changed = before.as_ref().is_some_and(|before| *before != now);
+                if changed {
+                    *before = Some(now);
+                }
+                changed
+            });
             continue;
         }
         // It may only be slow. It is given up once someone else serves a newer view.

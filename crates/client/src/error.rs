@@ -1,5 +1,6 @@
 //! What a call can come to, besides success.
 
+use chat::ServiceState;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -15,7 +16,7 @@ pub enum ClientError {
         message: String,
     },
     /// No replica served within the time allowed. What was to be changed may or may not have been.
-    #[error("nobody served within {within:?} ({last}); check that the service runs at {servers}")]
+    #[error("{} (none of {servers} within {within:?}: {last})", ServiceState::NobodyServes)]
     NobodyServed {
         /// The time allowed.
         within: Duration,

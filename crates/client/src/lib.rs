@@ -18,7 +18,7 @@ mod outbox;
 
 pub use api::v1::{Account, Conversation, GetAccountResponse, Message, Receipt};
 pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, new_request_id};
-pub use connection::Options;
+pub use connection::{InUse, Options};
 pub use error::ClientError;
 pub use listening::{Heard, Listening, Start};
 pub use outbox::{Outbox, Ticket};

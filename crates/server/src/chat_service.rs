@@ -158,6 +158,7 @@ impl Chat for ChatService {
             chain: status.position.chain.0.to_vec(),
             pid: std::process::id(),
             fault: halted.or(published.fault).unwrap_or_default(),
+            min_in_sync: small(self.settings.limits.min_in_sync),
         }))
     }
 

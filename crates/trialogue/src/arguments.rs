@@ -136,8 +136,14 @@ pub(crate) struct Replica {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trialogue status --json")]
+#[command(after_help = "\
+Examples:
+  trialogue status --json
+  trialogue status --watch              until Ctrl-C: how things stand, and how each view came about")]
 pub(crate) struct Status {
+    /// Go on showing it, with the latest changes of the view
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,11 +4,17 @@ use crate::account::client_of;
 use crate::arguments::{Common, Status};
 use crate::failure::Failure;
 use crate::output;
+use chat::ServiceState;
 use client::ReplicaView;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
+mod watch;
+
 pub(crate) async fn status(common: &Common, status: &Status) -> Result<(), Failure> {
+    if status.watch {
+        return watch::watch(common, status.json).await;
+    }
     let replicas = client_of(common).replicas().await;
     if replicas.iter().all(|replica| replica.heartbeat.is_none()) {
         let servers = common.servers.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -30,6 +36,12 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
         .filter_map(|replica| replica.heartbeat.as_ref())
         .max_by_key(|heartbeat| heartbeat.view);
     let in_sync = newest.map(|newest| newest.in_sync.clone()).unwrap_or_default();
+    let head = replicas
+        .iter()
+        .filter_map(|replica| replica.heartbeat.as_ref())
+        .map(|said| said.op)
+        .max()
+        .unwrap_or(0);
     let each = replicas.iter().enumerate().map(|(index, replica)| {
         let said = replica.heartbeat.as_ref();
         let listed = u32::try_from(index).is_ok_and(|index| in_sync.contains(&index));
@@ -40,17 +52,27 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
             "role": said.map(|said| said.role.clone()),
             "view": said.map(|said| said.view),
             "op": said.map(|said| said.op),
+            "lag": said.map(|said| head.saturating_sub(said.op)),
             "chain": said.map(|said| HEXLOWER.encode(&said.chain)),
             "pid": said.map(|said| said.pid),
             "in_sync": listed,
             "fault": said.map(|said| said.fault.clone()).filter(|fault| !fault.is_empty()),
         })
     });
+    let serving = replicas.iter().filter_map(|replica| replica.heartbeat.as_ref()).any(|said| said.serving);
+    let state = match newest {
+        Some(newest) if serving => {
+            let min_in_sync = usize::try_from(newest.min_in_sync).unwrap_or(usize::MAX);
+            ServiceState::of(in_sync.len(), replicas.len(), min_in_sync)
+        }
+        _ => ServiceState::NobodyServes,
+    };
     json!({
         "view": newest.map_or(0, |newest| newest.view),
         "primary": newest.and_then(|newest| newest.primary),
         "in_sync": in_sync,
-        "serving": replicas.iter().any(|replica| replica.heartbeat.as_ref().is_some_and(|said| said.serving)),
+        "serving": serving,
+        "state": state.to_string(),
         "replicas": each.collect::<Vec<_>>(),
     })
 }
@@ -61,11 +83,11 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
         summary["view"],
         summary["in_sync"].as_array().map_or(0, Vec::len),
         replicas.len(),
-        if summary["serving"] == true { "serving" } else { "nobody serves" }
+        summary["state"].as_str().unwrap_or_default()
     )];
     lines.push(format!(
-        "{:>7}  {:<21}  {:<9}  {:<7}  {:>6}  {:>10}  {:<8}  {:>8}",
-        "replica", "address", "role", "in sync", "view", "op", "chain", "pid"
+        "{:>7}  {:<21}  {:<9}  {:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
+        "replica", "address", "role", "in sync", "view", "op", "lag", "chain", "pid"
     ));
     for (index, replica) in replicas.iter().enumerate() {
         let listed = summary["replicas"][index]["in_sync"] == true;
@@ -73,11 +95,12 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
         lines.push(match &replica.heartbeat {
             None => format!("{index:>7}  {:<21}  {:<9}  {in_sync:<7}", replica.address.to_string(), "down"),
             Some(said) => format!(
-                "{index:>7}  {:<21}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:<8}  {:>8}",
+                "{index:>7}  {:<21}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
                 replica.address.to_string(),
                 said.role,
                 said.view,
                 said.op,
+                summary["replicas"][index]["lag"],
                 &HEXLOWER.encode(&said.chain)[..8.min(said.chain.len() * 2)],
                 said.pid
             ),

@@ -26,11 +26,13 @@ use crossterm::event::{
     KeyEventKind, MouseEventKind,
 };
 use crossterm::execute;
-use crossterm::terminal::SetTitle;
+use crossterm::terminal::{Clear, ClearType, SetTitle};
 use futures_util::StreamExt;
 use online::Online;
 use outbox::Outbox;
-use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, Terminal, TerminalOptions, Viewport};
 use sign_in::{SignIn, Wanted};
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::sync::Arc;
@@ -83,9 +85,9 @@ struct Screen {
 impl Screen {
     fn open() -> Result<Self, Failure> {
         // A panic elsewhere is told on the screen as it was before.
-        let terminal = ratatui::try_init()?;
+        ratatui::try_init()?;
         let opened = Self {
-            terminal,
+            terminal: whole_screen()?,
             events: EventStream::new(),
             terminate: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?],
         };
@@ -206,11 +208,26 @@ impl Screen {
     async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
         let [terminate, hangup] = &mut self.terminate;
         tokio::select! {
-            event = self.events.next() => Ok(event.transpose()?),
+            event = self.events.next() => {
+                let event = event.transpose()?;
+                if matches!(event, Some(Event::Resize(..))) {
+                    self.terminal = whole_screen()?;
+                }
+                Ok(event)
+            }
             _ = terminate.recv() => Ok(None),
             _ = hangup.recv() => Ok(None),
         }
     }
+}
+
+/// A terminal of the size that the window has now, on an empty screen. Its size is fixed, and it is made anew when the
+/// window changes: otherwise it asks where the cursor is, and waits for an answer that not every terminal gives.
+fn whole_screen() -> Result<DefaultTerminal, Failure> {
+    let (width, height) = crossterm::terminal::size()?;
+    execute!(stdout(), Clear(ClearType::All))?;
+    let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
+    Ok(Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })?)
 }
 
 impl Drop for Screen {

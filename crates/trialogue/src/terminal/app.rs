@@ -6,7 +6,7 @@ use super::conversation::{Conversation, Older, Pending};
 use super::layout;
 use super::question::{Answered, Question};
 use super::wording;
-use chat::MessageText;
+use chat::{MessageText, ServiceState};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 use ratatui_textarea::{CursorMove, TextArea, WrapMode};
@@ -25,10 +25,11 @@ pub(crate) struct Me {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     Connecting,
-    /// A replica serves, at this address.
+    /// A replica serves, at this address; and how the service is doing.
     Serving {
         replica: u32,
         address: String,
+        state: ServiceState,
     },
     Reconnecting,
     /// For a while nobody has.

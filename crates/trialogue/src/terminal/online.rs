@@ -6,7 +6,7 @@ use crate::sessions::{Session, Sessions};
 use crate::status;
 use api::status::{HISTORY_REPLACED, SESSION_INVALID};
 use chat::{NameRules, UserName};
-use client::{Client, ClientError, Heard, Start};
+use client::{Client, ClientError, Heard, InUse, Start};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +60,7 @@ impl Online {
         let mut tasks = JoinSet::new();
         let (arrived, acknowledged) = watch::channel((0, Vec::new()));
         tasks.spawn(listen(shared.clone(), me.id, arrived));
+        tasks.spawn(watch_service(shared.clone()));
         tasks.spawn(acknowledge(shared.clone(), acknowledged));
         tasks.spawn(post(shared.clone(), outbox.clone(), to_send));
         Self { shared, letters, outbox, sessions, tasks }
@@ -235,10 +236,6 @@ async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>)
             match heard {
                 Ok(Heard::Listening { history }) => {
                     start.history = history;
-                    if let Some((replica, address)) = shared.client.in_use() {
-                        let address = address.to_string();
-                        shared.say(Told::Connection(Connection::Serving { replica, address }));
-                    }
                     shared.refresh().await;
                 }
                 Ok(Heard::Message(message)) => {
@@ -250,7 +247,8 @@ async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>)
                 }
                 Ok(Heard::Receipt(receipt)) => shared.say(Told::Receipt(receipt)),
                 Ok(Heard::ReceiptsMissed) => shared.refresh().await,
-                Ok(Heard::Reconnecting) => shared.say(Told::Connection(Connection::Reconnecting)),
+                // Told by `watch_service`, at once, whoever notices it first.
+                Ok(Heard::Reconnecting) => {}
                 Err(error) if error.is_refused_for(HISTORY_REPLACED) => {
                     start = Start { own_messages: true, receipts: true, ..Start::default() };
                     let said = "the history was replaced by whoever runs this service: the last messages may be missing";
@@ -265,6 +263,24 @@ async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>)
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
+        }
+    }
+}
+
+/// Says which replica is in use, and how the service is doing.
+async fn watch_service(shared: Shared) {
+    let mut in_use = shared.client.in_use();
+    loop {
+        let now = in_use.borrow_and_update().clone();
+        let connection = match now {
+            Some(InUse { replica, address, state }) => {
+                Connection::Serving { replica, address: address.to_string(), state }
+            }
+            None => Connection::Reconnecting,
+        };
+        shared.say(Told::Connection(connection));
+        if in_use.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::app::{App, Connection};
 use super::layout::{self, shortened};
 use super::{sign_in, wording};
-use chat::MESSAGE_BYTES_MAX;
+use chat::{MESSAGE_BYTES_MAX, ServiceState};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -23,11 +23,17 @@ pub(crate) struct Palette {
     colours: bool,
     pub(crate) problem: Style,
     pub(crate) good: Style,
+    pub(crate) careful: Style,
 }
 
 pub(crate) fn palette(colours: bool) -> Palette {
     let paint = |colour| if colours { Style::default().fg(colour) } else { Style::default() };
-    Palette { colours, problem: paint(Color::Red).add_modifier(Modifier::BOLD), good: paint(Color::Green) }
+    Palette {
+        colours,
+        problem: paint(Color::Red).add_modifier(Modifier::BOLD),
+        good: paint(Color::Green),
+        careful: paint(Color::Yellow),
+    }
 }
 
 impl Palette {
@@ -50,7 +56,10 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &mut App) {
     let inner = area.width.saturating_sub(list_width + 2).max(1);
     let wanted = input_height(app, inner).min(INPUT_LINES_MAX).min(area.height / 3).max(1);
     let sentence = app.sentence().map(|text| layout::wrap(text, usize::from(inner))).unwrap_or_default();
-    let [top, status] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
+    let said = layout::wrap(&wording::connection(&app.connection), usize::from(area.width.saturating_sub(4)));
+    let [top, status] =
+        Layout::vertical([Constraint::Min(1), Constraint::Length(u16::try_from(said.len()).unwrap_or(1))])
+            .areas(area);
     let [list, talk] = Layout::horizontal([Constraint::Length(list_width), Constraint::Min(1)]).areas(top);
     let [heading, messages, notice, input] = Layout::vertical([
         Constraint::Length(1),
@@ -69,7 +78,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &mut App) {
         sentence.into_iter().map(|line| Line::styled(format!(" {line}"), style)).collect();
     frame.render_widget(Paragraph::new(lines), notice);
     draw_input(frame, input, app);
-    draw_status(frame, status, app);
+    draw_status(frame, status, app, &said);
 }
 
 fn input_height(app: &App, width: u16) -> u16 {
@@ -185,25 +194,30 @@ fn draw_input(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
 }
 
-fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App) {
+/// How the service is doing; beside it, where there is room, who this is and where the reader stands.
+fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App, said: &[String]) {
     let style = match app.connection {
-        Connection::Serving { .. } => palette(app.colours).good,
+        Connection::Serving { state: ServiceState::Serving { .. }, .. } => palette(app.colours).good,
+        Connection::Serving { .. } => palette(app.colours).careful,
         Connection::Connecting => Style::default(),
         Connection::Reconnecting | Connection::NobodyServes => palette(app.colours).problem,
     };
-    let dot = Span::styled(" ● ", style);
-    let said = Span::raw(wording::connection(&app.connection));
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for (place, text) in said.iter().enumerate() {
+        let mark = if place == 0 { Span::styled(" ● ", style) } else { Span::raw("   ") };
+        lines.push(Line::from(vec![mark, Span::raw(text.clone())]));
+    }
     let scrolled = app.current().is_some_and(|current| current.place.is_some());
     let right = if scrolled { "older messages; Ctrl-End for the newest " } else { "/help " };
-    let left = dot.width() + said.width();
-    let width = usize::from(area.width);
-    let mut spans = vec![dot, said];
     let me = format!(" · {}", shortened(&app.me.name, 20));
-    if left + me.width() + right.width() < width {
-        let gap = width - left - me.width() - right.width();
-        spans.push(Span::raw(me));
-        spans.push(Span::raw(" ".repeat(gap)));
-        spans.push(Span::styled(right, Style::default().add_modifier(Modifier::DIM)));
+    let width = usize::from(area.width);
+    if let [line] = &mut *lines {
+        let used = line.width() + me.width() + right.width();
+        if used < width {
+            line.push_span(Span::raw(me));
+            line.push_span(Span::raw(" ".repeat(width - used)));
+            line.push_span(Span::styled(right, Style::default().add_modifier(Modifier::DIM)));
+        }
     }
-    frame.render_widget(Paragraph::new(Line::from(spans)), area);
+    frame.render_widget(Paragraph::new(lines), area);
 }

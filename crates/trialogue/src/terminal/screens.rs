@@ -4,6 +4,7 @@
 
 use super::app::{App, Connection, Effect, Me, Told};
 use super::screen;
+use chat::ServiceState;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
@@ -89,6 +90,11 @@ impl Stage {
             "serving" => Told::Connection(Connection::Serving {
                 replica: number(words[1]),
                 address: format!("127.0.0.1:510{}", words[1]),
+                state: ServiceState::of(
+                    after(words, "sync").unwrap_or(3),
+                    3,
+                    after(words, "min").unwrap_or(1),
+                ),
             }),
             "reconnecting" => Told::Connection(Connection::Reconnecting),
             "nobody" => Told::Connection(Connection::NobodyServes),

@@ -2,14 +2,18 @@
 
 use super::app::{App, Connection};
 use super::commands::{COMMANDS, KEYS};
+use chat::ServiceState;
 
 /// How the service is reached, in one sentence.
 pub(crate) fn connection(connection: &Connection) -> String {
     match connection {
-        Connection::Connecting => "connecting…".into(),
-        Connection::Serving { replica, address } => format!("replica {replica} serves at {address}"),
-        Connection::Reconnecting => "reconnecting… what you type is kept and sent".into(),
-        Connection::NobodyServes => "nobody serves; what you type is kept here, and sent later".into(),
+        Connection::Connecting => ServiceState::Connecting.to_string(),
+        Connection::Serving { replica, address, state: ServiceState::Serving { .. } } => {
+            format!("replica {replica} serves at {address}")
+        }
+        Connection::Serving { replica, state, .. } => format!("replica {replica}: {state}"),
+        Connection::Reconnecting => ServiceState::Reconnecting.to_string(),
+        Connection::NobodyServes => ServiceState::NobodyServes.to_string(),
     }
 }
 

@@ -1,0 +1,121 @@
+//! `status --watch`: the same picture again and again, and below it how each view came about.
+
+use super::{summary, table};
+use crate::account::client_of;
+use crate::arguments::Common;
+use crate::failure::Failure;
+use crate::output;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write, stdout};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often the replicas are asked.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Changes that are shown.
+const CHANGES_MAX: usize = 10;
+
+/// What is remembered from one look to the next.
+#[derive(Default)]
+struct Seen {
+    view: Option<u64>,
+    /// Since when nobody has served.
+    silent_since: Option<Instant>,
+    changes: VecDeque<String>,
+}
+
+impl Seen {
+    /// Compares what is with what was.
+    fn look(&mut self, now: &Value) {
+        if now["serving"] != true {
+            self.silent_since.get_or_insert_with(Instant::now);
+            return;
+        }
+        let view = now["view"].as_u64();
+        let silent = self.silent_since.take().map(|since| since.elapsed());
+        if self.view == view && silent.is_none() {
+            return;
+        }
+        let first = self.view.is_none();
+        self.view = view;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let gap = match silent {
+            _ if first => String::new(),
+            Some(silent) => format!("; nobody was seen serving for {:.1} s", silent.as_secs_f64()),
+            None => "; somebody served at every look".into(),
+        };
+        self.changes.push_back(format!(
+            "{}  view {}: replica {} leads, in sync {}{gap}",
+            output::clock(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            now["view"],
+            now["primary"],
+            now["in_sync"]
+        ));
+        if self.changes.len() > CHANGES_MAX {
+            self.changes.pop_front();
+        }
+    }
+}
+
+pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure> {
+    let client = client_of(common);
+    let mut seen = Seen::default();
+    let mut shown = String::new();
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        let replicas = client.replicas().await;
+        let now = summary(&replicas);
+        seen.look(&now);
+        let picture = if as_json {
+            now.to_string()
+        } else {
+            let changes: Vec<&str> = seen.changes.iter().map(String::as_str).collect();
+            format!("{}\n\n{}", table(&now, &replicas), changes.join("\n"))
+        };
+        if picture != shown {
+            show(&picture, as_json)?;
+            shown = picture;
+        }
+        tokio::select! {
+            _ = &mut interrupted => return Ok(()),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// On a terminal in the place of the last picture; otherwise below it.
+fn show(picture: &str, as_json: bool) -> Result<(), Failure> {
+    if !as_json && stdout().is_terminal() {
+        let mut out = stdout().lock();
+        writeln!(out, "\x1b[H\x1b[J{picture}")?;
+        return Ok(out.flush()?);
+    }
+    output::line(picture)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_of_the_view_is_told_with_its_gap() {
+        let mut seen = Seen::default();
+        let view = |number: u64, primary: u64, serving: bool| json!({ "view": number, "primary": primary, "in_sync": [0, 1, 2], "serving": serving });
+        for now in [view(1, 0, true), view(1, 0, true), view(2, 1, true), view(2, 1, false), view(3, 2, true)]
+        {
+            seen.look(&now);
+        }
+        let told: Vec<&str> = seen.changes.iter().map(|change| &change[21..]).collect();
+        assert_eq!(
+            told,
+            [
+                "view 1: replica 0 leads, in sync [0,1,2]",
+                "view 2: replica 1 leads, in sync [0,1,2]; somebody served at every look",
+                "view 3: replica 2 leads, in sync [0,1,2]; nobody was seen serving for 0.0 s",
+            ]
+        );
+    }
+}
