@@ -168,6 +168,8 @@ enum Any {
     Accounts(v1::ListAccountsRequest),
     History(v1::ListMessagesRequest),
     Listen(v1::ListenMessagesRequest),
+    Conversations(v1::ListConversationsRequest),
+    Read(v1::MarkReadRequest),
     Bytes(&'static str, Vec<u8>),
 }
 
@@ -187,6 +189,10 @@ fn any_request() -> impl Strategy<Value = Any> {
         "Logout",
         "DeleteAccount",
         "Login",
+        "ListConversations",
+        "MarkRead",
+        "SetReadMarks",
+        "GetAccount",
     ];
     prop_oneof![
         1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Create(v1::CreateAccountRequest { request_id, name, password })),
@@ -196,6 +202,8 @@ fn any_request() -> impl Strategy<Value = Any> {
         3 => (any::<String>(), any::<u32>(), any::<String>()).prop_map(|(pattern, page_size, page_token)| Any::Accounts(v1::ListAccountsRequest { pattern, page_size, page_token })),
         3 => (name(), number(), number(), any::<u32>()).prop_map(|(with, with_id, before, page_size)| Any::History(v1::ListMessagesRequest { with, with_id, before, page_size })),
         2 => (proptest::collection::vec(any::<u8>(), 0..20), number()).prop_map(|(history, after)| Any::Listen(v1::ListenMessagesRequest { cursor: Some(v1::Cursor { history, after }), own_messages: true, receipts: true })),
+        2 => (any::<u32>(), number()).prop_map(|(page_size, before)| Any::Conversations(v1::ListConversationsRequest { page_size, before })),
+        2 => (id(), number(), number()).prop_map(|(request_id, with_id, up_to)| Any::Read(v1::MarkReadRequest { request_id, with_id, up_to })),
         3 => (proptest::sample::select(methods.to_vec()), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(|(method, bytes)| Any::Bytes(method, bytes)),
     ]
 }
@@ -210,6 +218,8 @@ async fn send_any(channel: Channel, token: &str, request: Any) -> Result<(), Sta
         Any::Accounts(message) => chat.list_accounts(signed(message, token)).await.map(drop),
         Any::History(message) => chat.list_messages(signed(message, token)).await.map(drop),
         Any::Listen(message) => chat.listen_messages(signed(message, token)).await.map(drop),
+        Any::Conversations(message) => chat.list_conversations(signed(message, token)).await.map(drop),
+        Any::Read(message) => chat.mark_read(signed(message, token)).await.map(drop),
         Any::Bytes(method, bytes) => call_with_bytes(channel, method, bytes, token).await.map(drop),
     }
 }
