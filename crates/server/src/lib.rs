@@ -9,6 +9,7 @@
 //!
 //! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
 
+mod blocking;
 mod chat_service;
 mod clock;
 mod config;

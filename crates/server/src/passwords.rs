@@ -1,5 +1,6 @@
 //! Passwords: Argon2id off the runtime's threads, a few at a time.
 
+use crate::blocking::blocking;
 use argon2::password_hash::phc::{PasswordHash as Phc, Salt};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -45,7 +46,7 @@ impl Passwords {
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
-        tokio::task::spawn_blocking(work).await.expect("hashing a password does not panic")
+        blocking(work).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! process could hold.
 
 use super::{RegisterError, ViewRegister};
+use crate::blocking::blocking;
 use api::{replica, v1};
 use futures_util::future::BoxFuture;
 use protocol::{SwapOutcome, View, ViewNumber};
@@ -130,10 +131,6 @@ impl ViewRegister for FileRegister {
         let register = self.clone();
         Box::pin(async move { blocking(move || register.swap_now(&view)).await })
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("a look at the view register does not panic")
 }
 
 fn encode(view: &View) -> Vec<u8> {
