@@ -46,6 +46,10 @@ pub(crate) enum Told {
         messages: Vec<client::Message>,
         more: bool,
     },
+    /// A page that was asked for did not come.
+    NoPage {
+        with: u64,
+    },
     Message(client::Message),
     Receipt(client::Receipt),
     Sent {
@@ -202,10 +206,17 @@ impl App {
                     self.conversation(one.with_id, &one.with).update(one);
                 }
                 self.sort();
-                if self.open.is_none() {
-                    return self.show_first();
+                // What is open may still lack its page: without an answer it is asked for again here.
+                return match self.open {
+                    Some(open) => self.show(open),
+                    None => self.show_first(),
+                };
+            }
+            Told::NoPage { with } => {
+                if let Some(conversation) = self.find(with) {
+                    conversation.older =
+                        if conversation.messages.is_empty() { Older::Unknown } else { Older::More };
                 }
-                return self.mark_read();
             }
             Told::Page { with, messages, more } => {
                 let me = self.me.id;
@@ -298,7 +309,10 @@ impl App {
 
     /// Opens a conversation.
     fn show(&mut self, with: u64) -> Vec<Effect> {
-        self.lines = None;
+        let stays = self.open == Some(with);
+        if !stays {
+            self.lines = None;
+        }
         if let Some(before) = self.open.filter(|open| *open != with)
             && let Some(left) = self.find(before)
         {
@@ -306,7 +320,7 @@ impl App {
         }
         self.open = Some(with);
         let Some(conversation) = self.find(with) else { return Vec::new() };
-        if conversation.unread > 0 {
+        if conversation.unread > 0 && !stays {
             conversation.new_after = Some(conversation.read_up_to);
         }
         let mut effects = Vec::new();

@@ -77,9 +77,11 @@ impl Online {
                 self.tasks.spawn(async move {
                     let account = format!("#{with}");
                     let page = shared.client.history(&shared.session.token, &account, before, PAGE);
-                    // Without an answer the page is asked for again with the next refresh of what is open.
-                    let page = page.await.map(|page| (page.messages, page.more));
-                    shared.answer(page, |(messages, more)| Told::Page { with, messages, more });
+                    let page = page.await;
+                    if page.is_err() {
+                        shared.say(Told::NoPage { with });
+                    }
+                    shared.answer(page, |page| Told::Page { with, messages: page.messages, more: page.more });
                 });
             }
             Effect::MarkRead { with, up_to } => {

@@ -118,6 +118,7 @@ impl Stage {
                 let messages = text.rsplit(" | ").filter(|text| !text.is_empty()).map(one).collect();
                 Told::Page { with, messages, more: words.contains(&"more") }
             }
+            "no-page" => Told::NoPage { with: number(words[1]) },
             "message" => {
                 let heard = message(number(words[3]), number(words[2]), ME, &text);
                 Told::Message(client::Message { from: words[1].into(), ..heard })
