@@ -87,7 +87,7 @@ impl Drop for Process {
 }
 
 fn message() -> SendMessageRequest {
-    SendMessageRequest { request_id: id(), to: "bob".into(), text: TEXT.into(), min_copies: 0 }
+    SendMessageRequest { request_id: id(), to: "bob".into(), to_id: 0, text: TEXT.into(), min_copies: 0 }
 }
 
 /// Calls a second with so many in flight.

@@ -4,7 +4,7 @@
 
 use api::v1;
 use api::v1::replica_client::ReplicaClient;
-use client::Start;
+use client::{Start, To};
 use std::time::Duration;
 use tonic::Code;
 use whole_process_tests::cluster::Cluster;
@@ -71,6 +71,9 @@ async fn a_deleted_account_is_gone_and_its_name_is_free_for_a_stranger() {
     let stranger = Person::register(&cluster, "Bob").await;
     alice.send("bob", "hello stranger").await;
     assert_eq!(stranger.hear_texts(1).await, ["hello stranger"]);
+    let old_bob = To::Account(history[0].from_id);
+    let refused = alice.client.send_with_id(&alice.token, &id(), old_bob, "secret", 0).await.unwrap_err();
+    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
     let of_stranger = stranger.client.history(&stranger.token, "alice", 0, 10).await.unwrap().messages;
     assert_eq!(of_stranger.iter().map(|m| &*m.text).collect::<Vec<_>>(), ["hello stranger"]);
     let with_stranger = alice.client.history(&alice.token, "bob", 0, 10).await.unwrap().messages;
@@ -147,8 +150,13 @@ async fn every_call_refuses_whoever_is_not_signed_in() {
                 );
             }};
         }
-        let message =
-            v1::SendMessageRequest { request_id: id(), to: "alice".into(), text: "x".into(), min_copies: 0 };
+        let message = v1::SendMessageRequest {
+            request_id: id(),
+            to: "alice".into(),
+            to_id: 0,
+            text: "x".into(),
+            min_copies: 0,
+        };
         refused!(logout, v1::LogoutRequest { request_id: id() });
         refused!(delete_account, v1::DeleteAccountRequest { request_id: id(), password: PASSWORD.into() });
         refused!(

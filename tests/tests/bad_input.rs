@@ -197,7 +197,7 @@ fn any_request() -> impl Strategy<Value = Any> {
     prop_oneof![
         1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Create(v1::CreateAccountRequest { request_id, name, password })),
         1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Login(v1::LoginRequest { request_id, name: format!("{name}\u{7}"), password })),
-        6 => (id(), name(), text(), 0_u32..6).prop_map(|(request_id, to, text, min_copies)| Any::Send(v1::SendMessageRequest { request_id, to, text, min_copies })),
+        6 => (id(), name(), prop_oneof![4 => Just(0), 1 => any::<u64>()], text(), 0_u32..6).prop_map(|(request_id, to, to_id, text, min_copies)| Any::Send(v1::SendMessageRequest { request_id, to, to_id, text, min_copies })),
         3 => (id(), number(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(request_id, up_to, history)| Any::Acknowledge(v1::AcknowledgeMessagesRequest { request_id, up_to, history })),
         3 => (any::<String>(), any::<u32>(), any::<String>()).prop_map(|(pattern, page_size, page_token)| Any::Accounts(v1::ListAccountsRequest { pattern, page_size, page_token })),
         3 => (name(), number(), number(), any::<u32>()).prop_map(|(with, with_id, before, page_size)| Any::History(v1::ListMessagesRequest { with, with_id, before, page_size })),

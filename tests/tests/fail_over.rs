@@ -110,6 +110,7 @@ async fn a_primary_that_hangs_is_replaced_and_says_nothing_of_the_past_when_it_w
     let message = api::v1::SendMessageRequest {
         request_id: whole_process_tests::raw::id(),
         to: "alice".into(),
+        to_id: 0,
         text: "to the past".into(),
         min_copies: 0,
     };

@@ -31,7 +31,13 @@ async fn all_calls(
     let login = chat.login(login).await.unwrap().into_inner();
     answers.push(format!("{login:?}"));
     let text = "once".to_owned();
-    let send = v1::SendMessageRequest { request_id: ids[2].clone(), to: "bob".into(), text, min_copies: 0 };
+    let send = v1::SendMessageRequest {
+        request_id: ids[2].clone(),
+        to: "bob".into(),
+        to_id: 0,
+        text,
+        min_copies: 0,
+    };
     let sent = chat.send_message(signed(send, &alice.token)).await.unwrap().into_inner();
     // How many copies there are now is not part of what happened.
     answers.push(format!("{} {}", sent.id, sent.sent_at));
@@ -58,6 +64,7 @@ async fn all_calls(
     let streamed = v1::SendMessageRequest {
         request_id: ids[7].clone(),
         to: "alice".into(),
+        to_id: 0,
         text: "in a stream".into(),
         min_copies: 0,
     };
@@ -97,6 +104,7 @@ async fn an_id_is_for_one_request_and_must_be_one() {
         let message = v1::SendMessageRequest {
             request_id: request_id.to_vec(),
             to: "alice".into(),
+            to_id: 0,
             text: text.into(),
             min_copies: 0,
         };

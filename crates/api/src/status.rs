@@ -24,7 +24,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::WrongCredentials => (Code::Unauthenticated, "WRONG_CREDENTIALS"),
         Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
         Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
-        Refusal::NoSuchAccount { .. } => (Code::NotFound, "NO_SUCH_ACCOUNT"),
+        Refusal::NoSuchAccount { .. } | Refusal::AccountGone => (Code::NotFound, "NO_SUCH_ACCOUNT"),
         Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, "TOO_FEW_IN_SYNC"),
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),

@@ -27,6 +27,6 @@ pub use name::{NameRules, UserName};
 pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
 pub use refusal::Refusal;
-pub use request::{Action, Answer, Request};
+pub use request::{Action, Answer, Recipient, Request};
 pub use service_state::ServiceState;
 pub use text::MessageText;

@@ -130,6 +130,9 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// The account that a message is for is deleted, or never was.
+    #[error("the account was deleted; it can't be written to any more")]
+    AccountGone,
     /// Fewer replicas in sync than the sender or the operator demands.
     #[error("nothing was changed: {}", ServiceState::ReadOnly { in_sync: *in_sync, wanted: *wanted })]
     TooFewInSync {

@@ -58,7 +58,7 @@ pub enum Action {
     /// A message from the calling account.
     SendMessage {
         /// To whom.
-        to: UserName,
+        to: Recipient,
         /// What.
         text: MessageText,
         /// Refused without effect if fewer replicas are in sync.
@@ -83,6 +83,15 @@ pub enum Action {
     },
 }
 
+/// To whom a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// Whoever has this name when the message takes effect.
+    Named(UserName),
+    /// This account and no other: once it is deleted, the message is refused, whoever has its name then.
+    Account(AccountId),
+}
+
 impl Action {
     /// A digest of what is asked for, so that an id used for something else is noticed. Secrets and what differs
     /// between two tries of one request (salts, expiry) are left out.
@@ -101,8 +110,11 @@ impl Action {
             Self::CloseSession => feed(&[b"logout"]),
             Self::DeleteAccount { .. } => feed(&[b"delete"]),
             Self::ChangePassword { .. } => feed(&[b"password"]),
-            Self::SendMessage { to, text, .. } => {
-                feed(&[b"send", to.key().as_bytes(), text.as_str().as_bytes()]);
+            Self::SendMessage { to: Recipient::Named(name), text, .. } => {
+                feed(&[b"send", name.key().as_bytes(), text.as_str().as_bytes()]);
+            }
+            Self::SendMessage { to: Recipient::Account(account), text, .. } => {
+                feed(&[b"send to account", &account.0.to_be_bytes(), text.as_str().as_bytes()]);
             }
             Self::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
             Self::MarkRead { with, up_to } => {
@@ -177,14 +189,15 @@ mod tests {
         let name = |name| UserName::parse(name, &NameRules::default()).unwrap();
         let create =
             |n, hash: &str| Action::CreateAccount { name: name(n), password: PasswordHash(hash.into()) };
-        let send = |to, text| Action::SendMessage {
-            to: name(to),
-            text: MessageText::parse(text).unwrap(),
-            min_copies: 0,
-        };
+        let send_to =
+            |to, text| Action::SendMessage { to, text: MessageText::parse(text).unwrap(), min_copies: 0 };
+        let send = |to, text| send_to(Recipient::Named(name(to)), text);
+        let send_number = |to, text| send_to(Recipient::Account(AccountId(to)), text);
         assert_eq!(create("alice", "salt1").digest(), create("Alice", "salt2").digest());
         assert_ne!(create("alice", "s").digest(), create("bob", "s").digest());
         assert_ne!(send("bob", "ab").digest(), send("bob", "abc").digest());
         assert_ne!(send("boba", "b").digest(), send("bob", "ab").digest());
+        assert_ne!(send_number(1, "b").digest(), send_number(2, "b").digest());
+        assert_ne!(send_number(1, "b").digest(), send("1", "b").digest());
     }
 }

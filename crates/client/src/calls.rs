@@ -42,6 +42,21 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+/// To whom a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// Whoever has this name when the message takes effect.
+    Name(&'a str),
+    /// The account of this number, and nobody after it.
+    Account(u64),
+}
+
+impl<'a> From<&'a str> for To<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
 /// A message that was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -219,13 +234,18 @@ impl Client {
         &self,
         token: &str,
         request_id: &[u8],
-        to: &str,
+        to: impl Into<To<'_>>,
         text: &str,
         min_copies: u32,
     ) -> Result<Sent, ClientError> {
+        let (to, to_id) = match to.into() {
+            To::Name(name) => (name.to_owned(), 0),
+            To::Account(id) => (String::new(), id),
+        };
         let message = v1::SendMessageRequest {
             request_id: request_id.to_vec(),
-            to: to.to_owned(),
+            to,
+            to_id,
             text: text.to_owned(),
             min_copies,
         };

@@ -59,6 +59,7 @@ impl Outbox {
         let message = v1::SendMessageRequest {
             request_id: new_request_id(),
             to: to.to_owned(),
+            to_id: 0,
             text: text.to_owned(),
             min_copies,
         };

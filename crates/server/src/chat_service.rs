@@ -11,7 +11,7 @@ use api::v1::chat_server::Chat;
 use api::{AUTHORIZATION, v1};
 use chat::{
     AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Password,
-    PasswordHash, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
+    PasswordHash, Recipient, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
 };
 use protocol::RoleName;
 use std::sync::Arc;
@@ -113,7 +113,10 @@ impl ChatService {
     /// What a message to be sent asks for.
     pub(crate) fn send_action(&self, message: &v1::SendMessageRequest) -> Result<Action, Refusal> {
         Ok(Action::SendMessage {
-            to: self.name(&message.to)?,
+            to: match message.to_id {
+                0 => Recipient::Named(self.name(&message.to)?),
+                id => Recipient::Account(AccountId(id)),
+            },
             text: MessageText::parse(&message.text)?,
             min_copies: usize::try_from(message.min_copies).unwrap_or(usize::MAX),
         })

@@ -7,8 +7,8 @@ use crate::apply::{apply, millis};
 use crate::error::StoreError;
 use crate::retention::LogRetention;
 use chat::{
-    AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REQUEST_AGE_MAX, Record, Refusal,
-    Request, RequestMark, SessionId, TokenHash, UserName,
+    AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REQUEST_AGE_MAX, Recipient,
+    Record, Refusal, Request, RequestMark, SessionId, TokenHash, UserName,
 };
 use protocol::{Entry, Op, Position};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -169,8 +169,14 @@ fn decide_signed_in(
             return Ok(Err(Refusal::WrongCredentials));
         }
         Action::SendMessage { to, text, .. } => {
-            let Some((recipient, to_name)) = living(connection, to)? else {
-                return Ok(Err(Refusal::NoSuchAccount { name: to.shown().into() }));
+            let found = match to {
+                Recipient::Named(name) => living(connection, name)?
+                    .ok_or_else(|| Refusal::NoSuchAccount { name: name.shown().to_owned() }),
+                Recipient::Account(id) => living_account(connection, *id)?.ok_or(Refusal::AccountGone),
+            };
+            let (recipient, to_name) = match found {
+                Ok(found) => found,
+                Err(refusal) => return Ok(Err(refusal)),
             };
             let fact = Fact::MessageSent {
                 from: account,
@@ -273,6 +279,16 @@ fn living(connection: &Connection, name: &UserName) -> Result<Option<(AccountId,
     connection
         .prepare_cached("SELECT id, name FROM accounts WHERE key = ?1 AND deleted_at IS NULL")?
         .query_row([name.key()], |row| Ok((AccountId(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?)))
+        .optional()
+}
+
+fn living_account(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Option<(AccountId, String)>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT name FROM accounts WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([account.0.cast_signed()], |row| Ok((account, row.get(0)?)))
         .optional()
 }
 

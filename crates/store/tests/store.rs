@@ -8,7 +8,7 @@
 
 use chat::{
     AccountId, Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules,
-    PasswordHash, Refusal, Request, RequestId, TokenHash, UserName,
+    PasswordHash, Recipient, Refusal, Request, RequestId, TokenHash, UserName,
 };
 use proptest::prelude::*;
 use protocol::Position;
@@ -48,7 +48,14 @@ fn open_session(account: chat::AccountId, who: &str, token: u8) -> Request {
 
 fn send(session: u8, to: &str, text: &str) -> Request {
     let text = MessageText::parse(text).unwrap();
-    request(Some(session), Action::SendMessage { to: name(to), text, min_copies: 0 })
+    request(Some(session), Action::SendMessage { to: Recipient::Named(name(to)), text, min_copies: 0 })
+}
+
+fn message_id(outcome: &Result<Answer, Refusal>) -> MessageId {
+    match outcome {
+        Ok(Answer::MessageSent { id, .. }) => *id,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Executes and commits requests, each in a batch of its own, and persists the entries at the secondary.
@@ -118,13 +125,7 @@ fn difference(a: &Path, b: &Path) -> Option<String> {
 fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backwards() {
     let mut pair = Pair::with_two_people();
     let outcomes = pair.run(&[send(1, "bob", "one"), send(2, "Alice", "two"), send(1, "BOB", "three")]);
-    let ids: Vec<MessageId> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Ok(Answer::MessageSent { id, .. }) => *id,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let ids: Vec<MessageId> = outcomes.iter().map(message_id).collect();
     assert!(ids.is_sorted_by(|a, b| a < b));
     let acknowledge = request(Some(2), Action::Acknowledge { up_to: ids[0] });
     assert_eq!(pair.run(&[acknowledge])[0], Ok(Answer::Acknowledged { up_to: ids[0] }));
@@ -163,13 +164,7 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
         send(1, "carol", "hello carol"),
         send(1, "alice", "a note to myself"),
     ]);
-    let ids: Vec<MessageId> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Ok(Answer::MessageSent { id, .. }) => *id,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let ids: Vec<MessageId> = outcomes.iter().map(message_id).collect();
     let mut state = |requests: &[Request], whose: &str| {
         let outcomes = pair.run(requests);
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -301,9 +296,18 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
     assert_eq!(gone[2], Err(Refusal::SessionInvalid));
     assert_eq!(gone[3], Err(Refusal::NoSuchAccount { name: "bob".into() }));
     let newcomer = account(&gone[4]);
+    let send_to = |account| {
+        let text = MessageText::parse("to whom it was meant").unwrap();
+        request(Some(1), Action::SendMessage { to: Recipient::Account(account), text, min_copies: 0 })
+    };
+    let to_number = pair.run(&[send_to(chat::AccountId(3)), send_to(chat::AccountId(1)), send_to(newcomer)]);
+    assert_eq!(to_number[0], Err(Refusal::AccountGone), "the newcomer has the name, and gets nothing");
+    assert_eq!(to_number[1], Err(Refusal::AccountGone), "never was");
+    let arrived = message_id(&to_number[2]);
     Readers::new(&pair.path("b"))
         .read(|reader| {
-            assert_eq!(reader.messages_after(newcomer, MessageId(0), true, 10)?, []);
+            let messages = reader.messages_after(newcomer, MessageId(0), true, 10)?;
+            assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [arrived]);
             let alice = reader.living(&name("alice"))?.unwrap();
             let old = reader.account(chat::AccountId(3))?.unwrap();
             let talk = reader.conversation(alice.id, old.id, MessageId(u64::MAX), 10)?;
@@ -321,7 +325,7 @@ fn refusals_change_nothing() {
     let before = pair.primary.identity();
     let wanted = |min_copies| {
         let text = MessageText::parse("x").unwrap();
-        request(Some(1), Action::SendMessage { to: name("bob"), text, min_copies })
+        request(Some(1), Action::SendMessage { to: Recipient::Named(name("bob")), text, min_copies })
     };
     let cases = [
         (create("ALICE"), Refusal::NameTaken { name: "ALICE".into() }),

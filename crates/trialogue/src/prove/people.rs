@@ -119,7 +119,7 @@ async fn write_one(
 ) {
     let content = Content::of(person.number, to, text);
     let request = client::new_request_id();
-    match person.client.send_with_id(&person.token, &request, &name(to), text, 0).await {
+    match person.client.send_with_id(&person.token, &request, name(to).as_str(), text, 0).await {
         Ok(sent) => {
             stage.ledger.acknowledged(sent.id, content, *last);
             *last = sent.id;
@@ -137,7 +137,7 @@ async fn burst(person: &Person, stage: &Stage, messages: Vec<(usize, String)>, l
     let mut receipts = Vec::new();
     for (to, text) in messages {
         let content = Content::of(person.number, to, &text);
-        match outbox.send(&name(to), &text, 0).await {
+        match outbox.send(name(to).as_str(), &text, 0).await {
             Ok(receipt) => receipts.push((content, receipt)),
             // The outbox has given up, and this message was never given to it.
             Err(_) => break,
@@ -160,7 +160,7 @@ async fn retry_late(person: &Person, stage: &Stage, early: &mut Vec<Early>, rand
         return;
     }
     let Early { request, to, text, id } = early.swap_remove(random.random_range(0..early.len()));
-    match person.client.send_with_id(&person.token, &request, &name(to), &text, 0).await {
+    match person.client.send_with_id(&person.token, &request, name(to).as_str(), &text, 0).await {
         Ok(sent) if sent.id == id => {}
         Ok(sent) => stage.ledger.complain(format!("the retry of message {id} was answered with {}", sent.id)),
         Err(ClientError::Refused { message, .. }) => {

@@ -6,7 +6,7 @@ use crate::sessions::{Session, Sessions};
 use crate::status;
 use api::status::{HISTORY_REPLACED, SESSION_INVALID};
 use chat::{NameRules, UserName};
-use client::{Client, ClientError, Heard, InUse, Start};
+use client::{Client, ClientError, Heard, InUse, Start, To};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -305,9 +305,9 @@ async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::Unb
     while let Some(letter) = letters.recv().await {
         let id = letter.request_id.as_bytes();
         let outcome = loop {
-            let sent =
-                shared.client.send_with_id(&shared.session.token, id, &letter.to, &letter.text, 0).await;
-            match sent {
+            let to = To::Account(letter.with);
+            let sent = shared.client.send_with_id(&shared.session.token, id, to, &letter.text, 0);
+            match sent.await {
                 Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
                     shared.say(Told::Connection(Connection::NobodyServes));
                 }
