@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test support: a failure here is a failed test")]
 #![allow(missing_docs, reason = "the names say it; what is surprising has its comment")]
 
+pub mod browser;
 pub mod cluster;
 pub mod command;
 pub mod people;
 pub mod raw;
 pub mod screen;
+pub mod up;
 pub mod wait;

@@ -6,53 +6,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use whole_process_tests::cluster::{Cluster, free_ports, program};
 use whole_process_tests::command::{Shell, json_lines};
 use whole_process_tests::people::PASSWORD;
+use whole_process_tests::up::Up;
 use whole_process_tests::wait;
-
-/// `trialogue up` as a child of the test.
-struct Up {
-    child: Child,
-    folder: tempfile::TempDir,
-    port: u16,
-    ready: String,
-}
-
-impl Up {
-    fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_ports(7);
-        let mut child = Command::new(program())
-            .args(["up", "--port", &port.to_string(), "--data"])
-            .arg(folder.path().join("data"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        Self { child, folder, port, ready }
-    }
-
-    fn servers(&self) -> String {
-        format!("127.0.0.1:{},{},{}", self.port, self.port + 1, self.port + 2)
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 fn status(shell: &Shell) -> Value {
     serde_json::from_str(&shell.ok(&["status", "--json"])).unwrap()

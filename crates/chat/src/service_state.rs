@@ -69,7 +69,7 @@ impl fmt::Display for ServiceState {
                 f.write_str("nobody serves: nothing can be read or sent; start the replicas that are down")
             }
             Self::HistoryReplaced => f.write_str(
-                "the history was lost or replaced since this cursor was given; listen again without it",
+                "the history was lost or replaced: everything works again, but the last messages may be missing; go on without the old cursor",
             ),
         }
     }

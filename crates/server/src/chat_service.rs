@@ -5,6 +5,7 @@ use crate::gateway::{Gateway, NotServing, Settled};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
 use crate::passwords::Passwords;
+use crate::web::role_name;
 use crate::{Settings, clock, tokens};
 use api::status::{not_primary, refused};
 use api::v1::chat_server::Chat;
@@ -13,7 +14,6 @@ use chat::{
     AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Password,
     PasswordHash, Recipient, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
 };
-use protocol::RoleName;
 use std::sync::Arc;
 use store::{Account, Message, Reader, Readers, Session, StoreError};
 use tokio::sync::Semaphore;
@@ -138,13 +138,6 @@ impl Chat for ChatService {
     async fn heartbeat(&self, _: Request<v1::HeartbeatRequest>) -> Answered<Response<v1::HeartbeatResponse>> {
         let published = self.gateway.published().borrow().clone();
         let status = &published.status;
-        let role = match status.role {
-            RoleName::Starting => "starting",
-            RoleName::Secondary => "secondary",
-            RoleName::Candidate => "candidate",
-            RoleName::Primary => "primary",
-            RoleName::Halted(_) => "halted",
-        };
         let view = status.view.as_ref();
         let halted = published.halted.map(|reason| reason.to_string());
         Ok(Response::new(v1::HeartbeatResponse {
@@ -156,7 +149,7 @@ impl Chat for ChatService {
                 .unwrap_or_default(),
             addresses: self.gateway.addresses().iter().map(ToString::to_string).collect(),
             serving: status.serving,
-            role: role.to_owned(),
+            role: role_name(status.role).to_owned(),
             op: status.position.op.0,
             chain: status.position.chain.0.to_vec(),
             pid: std::process::id(),

@@ -26,6 +26,10 @@ pub struct Settings {
     pub log_entries_max: u64,
     /// Which characters names may not have.
     pub names: NameRules,
+    /// Whether the cluster page is shown to others than those on the replica's machine.
+    pub cluster_page_for_everyone: bool,
+    /// Where `up --playground` takes orders, if it runs these replicas.
+    pub playground: Option<Address>,
 }
 
 /// Why the settings can't be used.
@@ -101,6 +105,7 @@ struct File {
     session_lifetime_seconds: Option<u64>,
     log_entries_max: Option<u64>,
     illegal_name_characters: Option<String>,
+    cluster_page_for_everyone: bool,
 }
 
 impl Settings {
@@ -140,6 +145,8 @@ impl Settings {
                 .illegal_name_characters
                 .map_or_else(NameRules::default, |illegal| NameRules { illegal: illegal.into() }),
             addresses,
+            cluster_page_for_everyone: file.cluster_page_for_everyone,
+            playground: None,
         };
         settings.check(path)?;
         Ok(settings)

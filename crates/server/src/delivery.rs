@@ -155,6 +155,7 @@ impl Queue {
 pub(crate) struct Delivery {
     streams: Mutex<Streams>,
     next: AtomicU64,
+    messages: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -199,6 +200,7 @@ impl Delivery {
         for entry in entries {
             match entry.fact.fact() {
                 Fact::MessageSent { from, to, .. } => {
+                    self.messages.fetch_add(1, Ordering::Relaxed);
                     let message =
                         Delivered::Message { id: MessageId(entry.op.0), record: entry.fact.clone() };
                     streams.deliver(*to, &message, |wants| wants.messages);
@@ -240,6 +242,11 @@ impl Delivery {
                 | Fact::ReadMarksSet { .. } => {}
             }
         }
+    }
+
+    /// How many messages were acknowledged here since this process began.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 
     /// This replica does not lead any more.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clients ──▶ chat_service ──▶ gateway ──┐                       ┌──▶ store_thread ──▶ SQLite
-//!                  ▲                       ├──▶ driver ◀──▶ core ──┼──▶ register
+//!  pages ──▶ web ──▲                       ├──▶ driver ◀──▶ core ──┼──▶ register
 //!   listeners ◀── delivery ◀───────────────┤    (one loop)         ├──▶ lock (proof of death)
 //!   peers     ◀──▶ peers ◀─────────────────┘                       └──▶ peers
 //! ```
@@ -13,6 +13,7 @@ mod blocking;
 mod chat_service;
 mod clock;
 mod config;
+mod connections;
 mod conversations;
 mod delivery;
 mod driver;
@@ -27,10 +28,14 @@ mod replica_service;
 mod run;
 mod snapshot_transfer;
 mod store_thread;
+mod timeline;
 mod tokens;
+mod web;
 
 pub use config::{ConfigError, DATABASE_FILE, LOCK_FILE, REPLICAS_MAX, Settings};
+pub use connections::serve_pages;
 pub use key::{ClusterKey, KeyError};
 pub use lock::{FolderLock, LockError};
 pub use register::{FileRegister, MemoryRegister, RegisterError, ViewRegister};
 pub use run::{RunError, run};
+pub use web::playground_pages;

@@ -5,6 +5,7 @@
 
 use crate::driver::Incoming;
 use crate::key::ClusterKey;
+use crate::timeline::SignsOfLife;
 use api::replica::from_wire;
 use api::v1::replica_client::ReplicaClient;
 use api::v1::replica_message::Message as Wire;
@@ -45,6 +46,7 @@ pub(crate) struct Peers {
     key: ClusterKey,
     streams: Arc<AtomicU64>,
     driver: mpsc::Sender<Incoming>,
+    signs: Arc<SignsOfLife>,
 }
 
 impl Peers {
@@ -53,8 +55,9 @@ impl Peers {
         replicas: usize,
         key: ClusterKey,
         driver: mpsc::Sender<Incoming>,
+        signs: Arc<SignsOfLife>,
     ) -> Self {
-        Self { me, replicas, key, streams: Arc::default(), driver }
+        Self { me, replicas, key, streams: Arc::default(), driver, signs }
     }
 
     /// The queue of what is said to a peer, which begins with who says it.
@@ -114,6 +117,7 @@ impl Peers {
                 message = inbound.message() => message,
                 _ = closed.changed() => return,
             };
+            self.signs.note(peer);
             let message = match message {
                 Ok(Some(message)) => message,
                 Ok(None) => break,

@@ -3,6 +3,7 @@
 use crate::chat_service::ChatService;
 use crate::clock;
 use crate::config::Settings;
+use crate::connections::accept;
 use crate::delivery::Delivery;
 use crate::driver::Driver;
 use crate::gateway::{Gateway, Published};
@@ -13,11 +14,15 @@ use crate::peers::Peers;
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
-use crate::{LOCK_FILE, store_thread};
+use crate::timeline::SignsOfLife;
+use crate::web::Web;
+use crate::{LOCK_FILE, store_thread, timeline};
 use api::v1::PUBLIC_DESCRIPTORS;
 use api::v1::chat_server::ChatServer;
 use api::v1::replica_server::ReplicaServer;
+use axum::Router;
 use chat::Address;
+use futures_util::StreamExt;
 use protocol::{Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
 use std::sync::Arc;
@@ -26,14 +31,16 @@ use store::{LogRetention, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 /// How often a listener hears something at least.
 pub(crate) const LISTENER_BEAT: Duration = Duration::from_secs(1);
 /// Events that wait for the driver; those who bring more wait.
 const INCOMING_MAX: usize = 4096;
+/// gRPC connections that wait to be served; then accepting waits.
+const CONNECTIONS_WAITING_MAX: usize = 64;
 /// Calls on one connection at a time.
 const STREAMS_MAX: u32 = 4096;
 
@@ -117,7 +124,8 @@ pub async fn run(
     let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), settings.addresses.clone()));
     let delivery = Arc::new(Delivery::default());
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
-    let peers = Peers::new(me, replicas, key.clone(), answers.clone());
+    let signs = Arc::new(SignsOfLife::default());
+    let peers = Peers::new(me, replicas, key.clone(), answers.clone(), signs.clone());
     info!(%address, position = %stored.position, "starts");
 
     let driver = Driver {
@@ -154,8 +162,11 @@ pub async fn run(
         digests: Arc::new(Semaphore::new(1)),
         beats,
     };
+    let (views, views_seen) = watch::channel(Vec::new());
+    tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
+    let pages = Web::of(chat.clone(), views_seen).router();
     let replica = ReplicaService { key, peers, snapshots };
-    let service = serve(listener, chat, replica, seen);
+    let service = serve(listener, pages, chat, replica, seen);
     tokio::select! {
         () = shutdown => {
             info!("ends");
@@ -173,6 +184,7 @@ pub async fn run(
 
 async fn serve(
     listener: TcpListener,
+    pages: Router,
     chat: ChatService,
     replica: ReplicaService,
     seen: watch::Receiver<Published>,
@@ -189,16 +201,20 @@ async fn serve(
         .build_v1()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(health, seen));
-    Server::builder()
+    let (sorted, grpc) = mpsc::channel(CONNECTIONS_WAITING_MAX);
+    let served = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .max_concurrent_streams(Some(STREAMS_MAX))
         .add_service(chat)
         .add_service(replica)
         .add_service(reflection)
         .add_service(health_service)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
-        .await?;
-    Ok(())
+        .serve_with_incoming(ReceiverStream::new(grpc).map(Ok::<_, std::io::Error>));
+    let accepting = accept(listener, pages, sorted);
+    tokio::select! {
+        ended = served => Ok(ended?),
+        () = accepting => Ok(()),
+    }
 }
 
 /// A replica is healthy as a server of chats while it serves; as a process, while it answers at all.

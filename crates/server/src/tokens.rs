@@ -19,6 +19,16 @@ pub(crate) fn token_for(key: &ClusterKey, login: RequestId) -> String {
     BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
 }
 
+impl ClusterKey {
+    /// A password for an account that belongs to the cluster itself: always the same, and only for whoever has the key.
+    pub fn derived_password(&self, purpose: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.bytes()).expect("HMAC takes a key of any length");
+        mac.update(b"trialogue password v1");
+        mac.update(purpose.as_bytes());
+        BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
+    }
+}
+
 /// What is stored of a token.
 pub(crate) fn hash_of(token: &str) -> TokenHash {
     TokenHash(Sha256::digest(token.as_bytes()).into())
@@ -38,5 +48,8 @@ mod tests {
         assert_ne!(token_for(&key, login), token_for(&other, login));
         assert_ne!(token_for(&key, login), token_for(&key, RequestId(uuid::Uuid::now_v7())));
         assert_eq!(token_for(&key, login).len(), 43);
+        assert_eq!(key.derived_password("one"), key.derived_password("one"));
+        assert_ne!(key.derived_password("one"), key.derived_password("another"));
+        assert_ne!(key.derived_password("one"), other.derived_password("one"));
     }
 }

@@ -90,7 +90,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  trialogue up --data ~/chat --port 6000 --replicas 5")]
+#[command(
+    after_help = "Examples:\n  trialogue up --data ~/chat --port 6000 --replicas 5\n  trialogue up --playground --data /tmp/playground"
+)]
 pub(crate) struct Up {
     /// Where everything is kept
     #[arg(long, default_value = "./trialogue-data", value_name = "DIR")]
@@ -104,6 +106,10 @@ pub(crate) struct Up {
     /// Leave a replica that dies dead
     #[arg(long)]
     pub(crate) no_restart: bool,
+    /// Let whoever uses this machine kill, pause and restart replicas on the cluster page, beside a conversation that
+    /// counts what is lost; two accounts are made for it
+    #[arg(long)]
+    pub(crate) playground: bool,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +136,9 @@ pub(crate) struct Replica {
     /// Use the addresses of --servers, not those of the settings
     #[arg(long, hide = true)]
     pub(crate) addresses_from_servers: bool,
+    /// Where the cluster page gives its orders
+    #[arg(long, hide = true, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) playground: Option<Address>,
     /// End when standard input closes, so that no stray process is left behind
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
@@ -326,6 +335,10 @@ pub(crate) struct Recover {
     /// Accept that messages which were acknowledged may be lost
     #[arg(long)]
     pub(crate) accept_data_loss: bool,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|refusal| refusal.to_string())
 }
 
 fn servers(list: &str) -> Result<Servers, String> {

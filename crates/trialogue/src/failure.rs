@@ -33,6 +33,14 @@ impl Failure {
         ExitCode::from(code)
     }
 
+    /// What it says, if there is anything left to say.
+    pub(crate) fn sentence(self) -> String {
+        match self {
+            Self::Failed(line) | Self::Usage(line) | Self::NobodyServed(line) => line,
+            Self::Reported | Self::PipeClosed => String::new(),
+        }
+    }
+
     /// A fault of whatever kind, with its sentence.
     pub(crate) fn of(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())

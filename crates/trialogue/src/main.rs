@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod output;
 mod password;
+mod playground;
 mod prove;
 mod recover;
 mod replica;

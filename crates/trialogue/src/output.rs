@@ -4,11 +4,11 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Prints a line and flushes it: once this returns, whoever reads has it.
+/// Prints a line, or several, and flushes them: once this returns, whoever reads has them. They go out in one piece, so that
+/// whoever leaves after the first line does not break the second.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
+    out.write_all(format!("{text}\n").as_bytes())?;
     out.flush()
 }
 

@@ -24,7 +24,8 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
         .with_target(false)
         .init();
     let addresses = replica.addresses_from_servers.then(|| common.servers.0.clone());
-    let settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
+    let mut settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
+    settings.playground = replica.playground;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A file that reaches a size limit must fail like a full disk, not end the process: whoever catches the signal gets

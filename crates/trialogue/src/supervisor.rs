@@ -5,6 +5,7 @@
 
 use crate::failure::Failure;
 use chat::Address;
+use rustix::process::{Pid, Signal, kill_process};
 use server::{ClusterKey, FolderLock, RunError, Settings};
 use std::fs::File;
 use std::net::TcpListener;
@@ -38,11 +39,22 @@ pub(crate) struct Supervisor {
 struct Running {
     child: Child,
     lifeline: Option<ChildStdin>,
+    paused: bool,
 }
 
 impl Supervisor {
     /// Takes the folder, making it if there is none, and checks that the ports are free. Starts nothing yet.
     pub(crate) fn prepare(data: &Path, port: u16, replicas: u8) -> Result<Self, Failure> {
+        Self::prepare_playground(data, port, replicas, None)
+    }
+
+    /// The same, for replicas that tell their pages where orders are taken.
+    pub(crate) fn prepare_playground(
+        data: &Path,
+        port: u16,
+        replicas: u8,
+        playground: Option<Address>,
+    ) -> Result<Self, Failure> {
         let lock = FolderLock::acquire(data, LOCK_FILE).map_err(Failure::of)?;
         let data = std::fs::canonicalize(data)
             .map_err(|error| Failure::Failed(format!("{}: {error}", data.display())))?;
@@ -52,7 +64,8 @@ impl Supervisor {
             TcpListener::bind(address.to_string())
                 .map_err(|source| Failure::of(RunError::Listen { address: address.clone(), source }))?;
         }
-        let settings = Settings::read(&config, Some(addresses)).map_err(Failure::of)?;
+        let mut settings = Settings::read(&config, Some(addresses)).map_err(Failure::of)?;
+        settings.playground = playground;
         ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
         let told = vec![settings.addresses.clone(); usize::from(replicas)];
         let children = (0..replicas).map(|_| None).collect();
@@ -69,8 +82,38 @@ impl Supervisor {
     }
 
     /// The process of a replica, if one runs.
-    pub(crate) fn pid(&self, index: usize) -> Option<u32> {
-        self.children[index].as_ref()?.child.id()
+    pub(crate) fn process(&self, index: usize) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.children[index].as_ref()?.child.id()?).ok()?)
+    }
+
+    /// Sends a signal to a replica's process, if one runs.
+    pub(crate) fn signal(&self, index: usize, signal: Signal) -> Result<(), Failure> {
+        self.process(index).map_or(Ok(()), |process| kill_process(process, signal).map_err(Failure::of))
+    }
+
+    /// Stops a replica where it stands: it neither answers nor closes its connections.
+    pub(crate) fn pause(&mut self, index: usize) -> Result<(), Failure> {
+        self.signal(index, Signal::STOP)?;
+        self.set_paused(index, true);
+        Ok(())
+    }
+
+    /// Lets a paused replica go on.
+    pub(crate) fn resume(&mut self, index: usize) -> Result<(), Failure> {
+        self.signal(index, Signal::CONT)?;
+        self.set_paused(index, false);
+        Ok(())
+    }
+
+    /// Whether a replica runs and is paused.
+    pub(crate) fn is_paused(&self, index: usize) -> bool {
+        self.children[index].as_ref().is_some_and(|running| running.paused)
+    }
+
+    fn set_paused(&mut self, index: usize, paused: bool) {
+        if let Some(running) = &mut self.children[index] {
+            running.paused = paused;
+        }
     }
 
     /// Lets go of every replica, as the end of this process would: each of them ends by itself. Waits until they have.
@@ -102,6 +145,12 @@ impl Supervisor {
             .arg(index.to_string())
             .arg("--config")
             .arg(&self.config)
+            .args(
+                self.settings
+                    .playground
+                    .iter()
+                    .flat_map(|address| ["--playground".to_owned(), address.to_string()]),
+            )
             // A password that someone gave this process is nothing to its children.
             .env_remove("TRIALOGUE_PASSWORD")
             .stdin(Stdio::piped())
@@ -112,7 +161,7 @@ impl Supervisor {
             .spawn()
             .map_err(|error| Failure::Failed(format!("replica {index} could not be started: {error}")))?;
         let lifeline = child.stdin.take();
-        self.children[index] = Some(Running { child, lifeline });
+        self.children[index] = Some(Running { child, lifeline, paused: false });
         Ok(())
     }
 
@@ -169,6 +218,10 @@ impl Supervisor {
     /// Ends all children: in order by closing their standard input, and by force once `impatient` is ready or they
     /// take too long.
     pub(crate) async fn end(mut self, impatient: impl Future<Output = ()>) {
+        for index in (0..self.children.len()).filter(|index| self.is_paused(*index)).collect::<Vec<_>>() {
+            // A paused process would not notice that its end has come. If it is gone already, so much the better.
+            let _ = self.resume(index);
+        }
         let mut children: Vec<Running> = self.children.iter_mut().filter_map(Option::take).collect();
         for running in &mut children {
             drop(running.lifeline.take());

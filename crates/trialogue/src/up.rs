@@ -3,8 +3,11 @@
 use crate::arguments::{Common, Up};
 use crate::failure::{Failure, complain};
 use crate::output;
+use crate::playground::{Order, Playground, Process, What};
 use crate::supervisor::Supervisor;
+use chat::Address;
 use client::{Client, Options};
+use server::ClusterKey;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,17 +29,34 @@ struct Restart {
 
 pub(crate) async fn up(_: &Common, up: Up) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let mut supervisor = Supervisor::prepare(&up.data, up.port, up.replicas)?;
+    let playground = up.playground.then(|| Address::loopback(up.port + u16::from(up.replicas)));
+    let mut supervisor = Supervisor::prepare_playground(&up.data, up.port, up.replicas, playground.clone())?;
     let replicas = usize::from(up.replicas);
+    let playground = match playground {
+        Some(address) => Some(open_playground(address, &supervisor).await?),
+        None => None,
+    };
     for index in 0..replicas {
         supervisor.start(index)?;
     }
-    let outcome = watch(&mut supervisor, &up, &mut signals).await;
+    let outcome = watch(&mut supervisor, &up, playground, &mut signals).await;
     supervisor.end(signals.received()).await;
     outcome
 }
 
-async fn watch(supervisor: &mut Supervisor, up: &Up, signals: &mut Signals) -> Result<(), Failure> {
+async fn open_playground(address: Address, supervisor: &Supervisor) -> Result<Playground, Failure> {
+    let settings = supervisor.settings();
+    let key = ClusterKey::read(&settings.key_file()).map_err(Failure::of)?;
+    let client = Client::new(settings.addresses.clone(), Options::default());
+    Playground::open(address, &settings.addresses, client, &key).await
+}
+
+async fn watch(
+    supervisor: &mut Supervisor,
+    up: &Up,
+    mut playground: Option<Playground>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let replicas = usize::from(up.replicas);
     let new = || Restart { due: None, wait: RESTART_FIRST, started: Instant::now() };
     let mut restarts: Vec<Restart> = (0..replicas).map(|_| new()).collect();
@@ -50,8 +70,24 @@ async fn watch(supervisor: &mut Supervisor, up: &Up, signals: &mut Signals) -> R
                 None => std::future::pending().await,
             }
         };
+        if let Some(playground) = &playground {
+            playground
+                .processes
+                .send_replace((0..replicas).map(|index| process_of(supervisor, index)).collect());
+        }
         tokio::select! {
             () = signals.received() => return Ok(()),
+            Some(order) = next_order(&mut playground) => {
+                let Order { replica, what, done } = order;
+                restarts[replica].due = None;
+                if let (Some(playground), What::Kill | What::Pause) = (&playground, what) {
+                    let how = if what == What::Kill { "killed" } else { "paused" };
+                    playground.conversation.hurt(format!("replica {replica} was {how}"));
+                }
+                let outcome = obey(supervisor, replica, what).await.map_err(Failure::sentence);
+                // The page that gave the order may have gone away.
+                let _ = done.send(outcome);
+            }
             (index, status) = supervisor.ended() => {
                 let restart = &mut restarts[index];
                 if restart.started.elapsed() >= LIVED_LONG {
@@ -81,16 +117,56 @@ async fn watch(supervisor: &mut Supervisor, up: &Up, signals: &mut Signals) -> R
             served = client.ready(), if !ready => {
                 if served.is_ok() {
                     ready = true;
-                    output::line(&format!(
-                        "ready: {replicas} replicas at {}; data in {}",
-                        addresses(up),
-                        supervisor.settings().data.display()
-                    ))?;
+                    output::line(&ready_lines(supervisor, up, playground.as_ref()))?;
                 } else {
                     complain(&waiting(&client).await);
                 }
             }
         }
+    }
+}
+
+/// What is said once somebody serves. In one piece: whoever reads the first line alone ends nothing by that.
+fn ready_lines(supervisor: &Supervisor, up: &Up, playground: Option<&Playground>) -> String {
+    let mut lines = vec![
+        format!(
+            "ready: {} replicas at {}; data in {}",
+            up.replicas,
+            addresses(up),
+            supervisor.settings().data.display()
+        ),
+        format!("in a browser: http://127.0.0.1:{}/ to chat, /cluster to watch", up.port),
+    ];
+    lines.extend(playground.map(|playground| format!("the playground: http://{}/", playground.address)));
+    lines.join("\n")
+}
+
+/// The next order; none ever comes where there is no playground.
+async fn next_order(playground: &mut Option<Playground>) -> Option<Order> {
+    match playground {
+        Some(playground) => playground.orders.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A replica that was killed by order stays down until it is started again by order.
+async fn obey(supervisor: &mut Supervisor, index: usize, what: What) -> Result<(), Failure> {
+    match what {
+        What::Kill => supervisor.kill(index).await,
+        What::Pause => supervisor.pause(index),
+        What::Resume => supervisor.resume(index),
+        What::Restart => {
+            supervisor.kill(index).await?;
+            supervisor.start(index)
+        }
+    }
+}
+
+fn process_of(supervisor: &Supervisor, index: usize) -> Process {
+    match (supervisor.runs(index), supervisor.is_paused(index)) {
+        (false, _) => Process::Down,
+        (true, true) => Process::Paused,
+        (true, false) => Process::Runs,
     }
 }
 

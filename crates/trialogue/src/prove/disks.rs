@@ -77,7 +77,7 @@ impl Nemesis {
 
     /// From now on no file of that replica can grow beyond `bytes`.
     pub(super) fn limit_files(&self, index: usize, bytes: Option<u64>) -> Result<(), Failure> {
-        let Some(process) = self.process(index) else { return Ok(()) };
+        let Some(process) = self.supervisor.process(index) else { return Ok(()) };
         prlimit(Some(process), Resource::Fsize, Rlimit { current: bytes, maximum: None })
             .map(drop)
             .map_err(Failure::of)

@@ -13,7 +13,7 @@ use client::Client;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +46,6 @@ pub(crate) struct Nemesis {
     pub(super) narrator: Narrator,
     pub(super) random: StdRng,
     struck: BTreeMap<&'static str, u64>,
-    paused: [bool; 3],
     /// Replicas whose logs told of a panic before they were wiped.
     pub(super) panicked: Vec<usize>,
     /// The small disk that one replica has for a while.
@@ -71,7 +70,6 @@ impl Nemesis {
             narrator,
             random,
             struck: BTreeMap::new(),
-            paused: [false; 3],
             panicked: Vec::new(),
             small: None,
         }
@@ -127,32 +125,31 @@ impl Nemesis {
                 let primary = self.primary().await;
                 for index in [one, other] {
                     self.note_kill(index, primary);
-                    self.signal(index, Signal::KILL)?;
+                    self.supervisor.signal(index, Signal::KILL)?;
                 }
                 for index in [one, other] {
-                    self.paused[index] = false;
                     self.supervisor.kill(index).await?;
                 }
                 self.pause_between(100, 3_000).await;
             }
             "pause one" => {
                 say(self, format!("replica {one}"))?;
-                self.pause(one)?;
+                self.supervisor.pause(one)?;
                 self.pause_between(50, 4_000).await;
             }
             "pause two" => {
                 say(self, format!("replicas {one} and {other}"))?;
-                self.pause(one)?;
-                self.pause(other)?;
+                self.supervisor.pause(one)?;
+                self.supervisor.pause(other)?;
                 self.pause_between(50, 4_000).await;
             }
             "pause one, kill another, resume the first" => {
                 say(self, format!("replica {one} hangs, replica {other} is killed"))?;
-                self.pause(one)?;
+                self.supervisor.pause(one)?;
                 self.pause_between(0, 2_500).await;
                 self.kill(other).await?;
                 self.pause_between(0, 1_500).await;
-                self.resume(one)?;
+                self.supervisor.resume(one)?;
                 self.pause_between(0, 1_500).await;
             }
             "restart one at once" => {
@@ -169,7 +166,7 @@ impl Nemesis {
                 say(self, "all replicas end, and start again".into())?;
                 // A process that hangs would not notice.
                 for index in 0..3 {
-                    self.resume(index)?;
+                    self.supervisor.resume(index)?;
                 }
                 self.supervisor.let_go().await;
                 self.pause_between(0, 500).await;
@@ -227,15 +224,15 @@ impl Nemesis {
         }
         self.reap().await?;
         for index in 0..3 {
-            if self.paused[index] && self.random.random_bool(0.8) {
-                self.resume(index)?;
+            if self.supervisor.is_paused(index) && self.random.random_bool(0.8) {
+                self.supervisor.resume(index)?;
             }
             if !self.supervisor.runs(index) && self.random.random_bool(0.7) {
                 self.supervisor.start(index)?;
             }
         }
         // Somebody must be there: not all three may be down or hang for long.
-        if (0..3).all(|index| self.paused[index] || !self.supervisor.runs(index)) {
+        if (0..3).all(|index| self.supervisor.is_paused(index) || !self.supervisor.runs(index)) {
             self.heal().await?;
         }
         Ok(())
@@ -248,8 +245,8 @@ impl Nemesis {
                 self.link(i, j, Mode::Open);
             }
             self.paths.clients[i].set(Mode::Open);
-            if self.paused[i] {
-                self.resume(i)?;
+            if self.supervisor.is_paused(i) {
+                self.supervisor.resume(i)?;
             }
             self.limit_files(i, None)?;
         }
@@ -306,35 +303,13 @@ impl Nemesis {
     pub(super) async fn kill(&mut self, index: usize) -> Result<(), Failure> {
         let primary = self.primary().await;
         self.note_kill(index, primary);
-        self.paused[index] = false;
         self.supervisor.kill(index).await
     }
 
     /// The death of a primary that was well begins a gap, which the next acknowledgement ends.
     fn note_kill(&self, index: usize, primary: Option<usize>) {
-        if primary == Some(index) && self.supervisor.runs(index) && !self.paused[index] {
+        if primary == Some(index) && self.supervisor.runs(index) && !self.supervisor.is_paused(index) {
             self.ledger.primary_killed();
-        }
-    }
-
-    fn pause(&mut self, index: usize) -> Result<(), Failure> {
-        self.paused[index] = self.supervisor.runs(index);
-        self.signal(index, Signal::STOP)
-    }
-
-    fn resume(&mut self, index: usize) -> Result<(), Failure> {
-        self.paused[index] = false;
-        self.signal(index, Signal::CONT)
-    }
-
-    pub(super) fn process(&self, index: usize) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.supervisor.pid(index)?).ok()?)
-    }
-
-    fn signal(&self, index: usize, signal: Signal) -> Result<(), Failure> {
-        match self.process(index) {
-            Some(process) => kill_process(process, signal).map_err(Failure::of),
-            None => Ok(()),
         }
     }
 

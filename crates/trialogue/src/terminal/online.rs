@@ -5,7 +5,7 @@ use super::outbox::{Letter, Outbox};
 use crate::sessions::{Session, Sessions};
 use crate::status;
 use api::status::{HISTORY_REPLACED, SESSION_INVALID};
-use chat::{NameRules, UserName};
+use chat::{NameRules, ServiceState, UserName};
 use client::{Client, ClientError, Heard, InUse, Start, To};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -253,8 +253,7 @@ async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>)
                 Ok(Heard::Reconnecting) => {}
                 Err(error) if error.is_refused_for(HISTORY_REPLACED) => {
                     start = Start { own_messages: true, receipts: true, ..Start::default() };
-                    let said = "the history was replaced by whoever runs this service: the last messages may be missing";
-                    shared.say(Told::Notice(said.into()));
+                    shared.say(Told::Notice(ServiceState::HistoryReplaced.to_string()));
                 }
                 Err(error) if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error)),
                 Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {

@@ -1,0 +1,225 @@
+//! What a browser gets of a replica: the chat page, the cluster page, and the sockets behind them.
+//!
+//! ```text
+//!   page ──▶ socket ──▶ calls ──▶ chat_service      (the rules are there)
+//!   page ──▶ cluster                                 (pictures, and how each view came about)
+//!   browser ──▶ assets                               (the files of web/)
+//! ```
+
+use crate::chat_service::ChatService;
+use crate::gateway::Published;
+use crate::run::LISTENER_BEAT;
+use crate::timeline::ViewChange;
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, Extension, Path, Request, State};
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use chat::{Address, ServiceState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+mod assets;
+mod calls;
+mod cluster;
+mod frames;
+mod origin;
+mod playground;
+mod socket;
+
+pub(crate) use cluster::{Cluster, Picture, role_name};
+pub(crate) use origin::Origins;
+pub use playground::playground_pages;
+
+/// What the pages of one replica are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Web {
+    pub(crate) chat: ChatService,
+    pub(crate) origins: Arc<Origins>,
+    pub(crate) cluster: Cluster,
+    /// Whether others than those on this machine may look at the cluster.
+    pub(crate) cluster_page_for_everyone: bool,
+    pub(crate) states: watch::Receiver<frames::State>,
+    pub(crate) pictures: watch::Receiver<Picture>,
+    pub(crate) views: watch::Receiver<Vec<ViewChange>>,
+}
+
+impl Web {
+    /// Follows a replica for its pages.
+    pub(crate) fn of(chat: ChatService, views: watch::Receiver<Vec<ViewChange>>) -> Self {
+        let settings = chat.settings.clone();
+        let min_in_sync = settings.limits.min_in_sync;
+        let index = protocol::ReplicaIndex(chat.index);
+        let (gateway, delivery) = (chat.gateway.clone(), chat.delivery.clone());
+        let (pictures, seen) = watch::channel(Picture::default());
+        tokio::spawn(cluster::Drawn { index, gateway, delivery, min_in_sync }.draw(pictures));
+        let published = chat.gateway.published();
+        let first = state_of(&published.borrow(), index.0, &settings.addresses, min_in_sync);
+        let (states, state) = watch::channel(first);
+        let addresses = settings.addresses.clone();
+        tokio::spawn(follow(published, states, move |published| {
+            state_of(published, index.0, &addresses, min_in_sync)
+        }));
+        let origins = Arc::new(Origins::of(settings.addresses.iter().chain(&settings.playground)));
+        let cluster = Cluster {
+            addresses: settings.addresses.iter().map(ToString::to_string).collect(),
+            playground: settings.playground.as_ref().map(ToString::to_string),
+        };
+        let cluster_page_for_everyone = settings.cluster_page_for_everyone;
+        Self { chat, origins, cluster, cluster_page_for_everyone, states: state, pictures: seen, views }
+    }
+
+    /// The pages and their sockets.
+    pub(crate) fn router(self) -> Router {
+        let origins = self.origins.clone();
+        let routes = Router::new()
+            .route("/socket", get(chat_socket))
+            .route("/cluster", get(cluster_page))
+            .route("/cluster/socket", get(cluster_socket))
+            .with_state(self);
+        let routes = routes.route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }));
+        with_files(routes, &origins)
+    }
+}
+
+/// Adds the files of the pages, and what every answer says to the browser.
+fn with_files(routes: Router, origins: &Origins) -> Router {
+    let policy = HeaderValue::try_from(origins.content_security_policy()).expect("hosts and ports are ASCII");
+    routes
+        .route(
+            "/{file}",
+            get(|Path(name): Path<String>, headers: HeaderMap| async move { page(&name, &headers) }),
+        )
+        .fallback(|| async { nothing_here() })
+        .layer(from_fn(move |request, next| protect(request, next, policy.clone())))
+}
+
+async fn protect(request: Request, next: Next, policy: HeaderValue) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let same_origin = HeaderValue::from_static("same-origin");
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), same_origin.clone());
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), same_origin);
+    response
+}
+
+fn page(name: &str, headers: &HeaderMap) -> Response {
+    // The cluster page has its own address, which not everybody may open.
+    match assets::file(name, headers) {
+        Some(file) if name != "cluster.html" => file.into_response(),
+        _ => nothing_here(),
+    }
+}
+
+fn nothing_here() -> Response {
+    (StatusCode::NOT_FOUND, "There is nothing at this address. The chat is at /, the cluster at /cluster.\n")
+        .into_response()
+}
+
+fn foreign() -> Response {
+    (StatusCode::FORBIDDEN, "Only the pages of this service may open its sockets.\n").into_response()
+}
+
+async fn chat_socket(State(web): State<Web>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    if !web.origins.allow(&headers) {
+        return foreign();
+    }
+    limited(upgrade).on_upgrade(|socket| socket::serve(socket, web.chat, web.states))
+}
+
+async fn cluster_page(
+    State(web): State<Web>,
+    Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    headers: HeaderMap,
+) -> Response {
+    if !may_look(web.cluster_page_for_everyone, peer) {
+        return shown_to_few();
+    }
+    assets::file("cluster.html", &headers).map_or_else(nothing_here, IntoResponse::into_response)
+}
+
+async fn cluster_socket(
+    State(web): State<Web>,
+    Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !may_look(web.cluster_page_for_everyone, peer) {
+        return shown_to_few();
+    }
+    if !web.origins.allow(&headers) {
+        return foreign();
+    }
+    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.pictures, web.views))
+}
+
+/// Whoever is on this machine may look; others where the settings say so.
+fn may_look(everyone: bool, peer: SocketAddr) -> bool {
+    everyone || peer.ip().to_canonical().is_loopback()
+}
+
+fn shown_to_few() -> Response {
+    let why = "The cluster page is shown on the machine of the replica only; \
+               `cluster_page_for_everyone = true` in its settings shows it to everyone.\n";
+    (StatusCode::FORBIDDEN, why).into_response()
+}
+
+fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(api::CLIENT_MESSAGE_BYTES_MAX).max_frame_size(api::CLIENT_MESSAGE_BYTES_MAX)
+}
+
+/// Tells what changes of the service's state, and only that.
+async fn follow(
+    mut published: watch::Receiver<Published>,
+    states: watch::Sender<frames::State>,
+    state_of: impl Fn(&Published) -> frames::State,
+) {
+    while published.changed().await.is_ok() {
+        let now = state_of(&published.borrow_and_update());
+        states.send_if_modified(|state| {
+            let changed = *state != now;
+            *state = now;
+            changed
+        });
+    }
+}
+
+fn state_of(published: &Published, replica: u8, addresses: &[Address], min_in_sync: usize) -> frames::State {
+    let status = &published.status;
+    let view = status.view.as_ref();
+    let in_sync = view.map_or(0, |view| view.in_sync.iter().count());
+    let state = ServiceState::of(in_sync, addresses.len(), min_in_sync);
+    let primary = view.and_then(|view| addresses.get(usize::from(view.primary().0)));
+    frames::State {
+        replica,
+        serving: status.serving,
+        beat_every: u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX),
+        primary: primary.map(ToString::to_string),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        in_sync,
+        writable: status.serving && in_sync >= min_in_sync,
+        sentence: status.serving.then(|| state.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_page_is_for_this_machine_unless_the_settings_say_otherwise() {
+        let cases =
+            [("127.0.0.1:9", true), ("[::1]:9", true), ("[::ffff:127.0.0.1]:9", true), ("10.0.0.9:9", false)];
+        for (peer, local) in cases {
+            let peer: SocketAddr = peer.parse().unwrap();
+            assert_eq!((may_look(false, peer), may_look(true, peer)), (local, true), "{peer}");
+        }
+    }
+}

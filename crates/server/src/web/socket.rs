@@ -1,0 +1,173 @@
+//! A page's socket: its calls, what it listens for, and how the service stands, over one WebSocket (RFC 6455).
+
+use super::calls::{self, Events, failed, told};
+use super::frames::{Ask, Call, Say, State};
+use crate::chat_service::{Answered, ChatService};
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, SplitSink};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tonic::Status;
+use tracing::debug;
+
+/// Calls of one socket that are being answered; then the next ones wait.
+const CALLS_MAX: usize = 16;
+/// How often a socket is asked for a sign of life, and after how long without any it is given up.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+/// A page that does not read for so long is given up.
+const WRITE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The page is gone, or as good as gone.
+pub(super) struct Gone;
+
+/// What a call that runs beside the others comes to.
+enum Done {
+    Say(Box<Say>),
+    Listens { id: u64, begun: Answered<Events> },
+}
+
+struct Talk {
+    chat: ChatService,
+    /// Whose session the calls belong to.
+    token: Option<String>,
+    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    listening: Option<(u64, Events)>,
+    state: watch::Receiver<State>,
+}
+
+/// Serves one socket until its page goes away.
+pub(super) async fn serve(socket: WebSocket, chat: ChatService, state: watch::Receiver<State>) {
+    let talk = Talk { chat, token: None, running: FuturesUnordered::new(), listening: None, state };
+    // That a page has gone away is nothing to report.
+    let _: Result<(), Gone> = talk.run(socket).await;
+}
+
+impl Talk {
+    async fn run(mut self, socket: WebSocket) -> Result<(), Gone> {
+        let (mut page, mut frames) = socket.split();
+        let mut pings = interval(PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats = self.chat.beats.clone();
+        let mut last_heard = Instant::now();
+        let first = Say::State(self.state.borrow_and_update().clone());
+        say(&mut page, &first).await?;
+        loop {
+            let next = tokio::select! {
+                changed = self.state.changed() => {
+                    changed.map_err(|_| Gone)?;
+                    Some(Say::State(self.state.borrow_and_update().clone()))
+                }
+                Some(done) = self.running.next() => self.finish(done),
+                event = next_event(&mut self.listening) => self.heard(event),
+                frame = frames.next(), if self.running.len() < CALLS_MAX => {
+                    last_heard = Instant::now();
+                    match frame {
+                        Some(Ok(Message::Text(text))) => self.take(&text),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
+                        Some(Ok(Message::Binary(_))) => Some(malformed(0, "a frame must be text: one JSON object")),
+                        Some(Ok(Message::Close(_))) | None => return Ok(()),
+                        Some(Err(error)) => {
+                            debug!(%error, "the socket of a page broke");
+                            return Ok(());
+                        }
+                    }
+                }
+                // A listener has beats of its own.
+                Ok(()) = beats.changed(), if self.listening.is_none() => Some(Say::Beat {}),
+                _ = pings.tick() => {
+                    if last_heard.elapsed() > SILENCE_MAX {
+                        return Ok(());
+                    }
+                    write(&mut page, Message::Ping(axum::body::Bytes::new())).await?;
+                    None
+                }
+            };
+            if let Some(next) = next {
+                say(&mut page, &next).await?;
+            }
+        }
+    }
+
+    /// Begins what a frame asks for.
+    fn take(&mut self, text: &str) -> Option<Say> {
+        let ask: Ask = match serde_json::from_str(text) {
+            Ok(ask) => ask,
+            Err(error) => {
+                let value = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+                return Some(malformed(value["id"].as_u64().unwrap_or(0), &error.to_string()));
+            }
+        };
+        let chat = self.chat.clone();
+        if let Call::Identify { token } = &ask.call {
+            self.token = Some(token.clone());
+        }
+        let token = self.token.clone();
+        let running = match ask {
+            Ask { id, call: Call::Listen { cursor } } => {
+                self.listening = None;
+                async move { Done::Listens { id, begun: calls::listen(chat, token, cursor).await } }.boxed()
+            }
+            ask => async move { Done::Say(Box::new(calls::make(chat, token, ask).await)) }.boxed(),
+        };
+        self.running.push(running);
+        None
+    }
+
+    fn finish(&mut self, done: Done) -> Option<Say> {
+        match done {
+            Done::Say(say) => Some(*say),
+            Done::Listens { id, begun: Ok(events) } => {
+                self.listening = Some((id, events));
+                None
+            }
+            Done::Listens { id, begun: Err(status) } => Some(failed(id, &status)),
+        }
+    }
+
+    fn heard(
+        &mut self,
+        (id, event): (u64, Option<Answered<api::v1::ListenMessagesResponse>>),
+    ) -> Option<Say> {
+        let status = match event {
+            Some(Ok(event)) => return told(event),
+            Some(Err(status)) => status,
+            None => Status::unavailable("the stream is over"),
+        };
+        self.listening = None;
+        Some(failed(id, &status))
+    }
+}
+
+/// The next event of whoever listens; never ready while nobody does.
+async fn next_event(
+    listening: &mut Option<(u64, Events)>,
+) -> (u64, Option<Answered<api::v1::ListenMessagesResponse>>) {
+    match listening {
+        Some((id, events)) => (*id, events.next().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn malformed(id: u64, what: &str) -> Say {
+    let refusal = chat::Refusal::Malformed(format!("this is no call of docs/web.md: {what}"));
+    failed(id, &api::status::refused(&refusal))
+}
+
+async fn say(page: &mut SplitSink<WebSocket, Message>, what: &Say) -> Result<(), Gone> {
+    write(page, text(what)).await
+}
+
+/// A frame.
+pub(super) fn text(what: &impl serde::Serialize) -> Message {
+    let json = serde_json::to_string(what).expect("frames have text keys and no other maps");
+    Message::Text(json.into())
+}
+
+/// Writes a frame, unless the page does not read.
+pub(super) async fn write(page: &mut SplitSink<WebSocket, Message>, frame: Message) -> Result<(), Gone> {
+    timeout(WRITE_LIMIT, page.send(frame)).await.map_err(|_| Gone)?.map_err(|_| Gone)
+}

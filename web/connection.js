@@ -1,0 +1,277 @@
+// One connection to a service of several replicas: finds the one that serves, notices its loss, finds the next.
+//
+// Every replica says by itself how it stands, so nobody is asked again and again: while none serves, a socket to each
+// waits for the first that says it does.
+
+import { nobodyServes } from "./service-state.js";
+
+/** A call was refused, and had no effect. */
+export class Refused extends Error {
+  constructor(reason, message) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** Nobody served in time; whether the call had an effect is unknown. */
+export class NobodyServed extends Error {
+  constructor() {
+    super(nobodyServes);
+  }
+}
+
+const REDIAL_FIRST = 50;
+const REDIAL_AT_MOST = 2000;
+/** The likeliest are asked at once, the others if that has led nowhere. */
+const ASK_ALL_AFTER = 300;
+/** A replica that is silent for so many beats is lost. */
+const BEATS_MISSED = 3;
+/** How long a call may take, fail-overs included. */
+const CALL_LIMIT = 15_000;
+
+export class Connection extends EventTarget {
+  /** Fires `change` (somebody else serves, or differently), `frame` (what comes by itself), and `session-over`. */
+  constructor(addresses) {
+    super();
+    this.addresses = addresses;
+    this.links = new Map();
+    this.current = null;
+    this.token = null;
+    this.waiting = new Set();
+    this.listen = null;
+    this.justLost = null;
+    /** This page itself is ending the session: that it ends is no news then. */
+    this.leaving = false;
+    this.search(addresses.slice(0, 1));
+    setInterval(() => this.#watch(), 500);
+    // A laptop that wakes up, or a network that is back, need not wait for the next try.
+    addEventListener("online", () => this.search());
+  }
+
+  /** How the service stands, or null while nobody is known to serve. */
+  get state() {
+    return this.current?.state ?? null;
+  }
+
+  /** From now on calls belong to this session, and `listen()` is asked what to listen for on each new socket. */
+  begin(token, listen) {
+    this.token = token;
+    this.listen = listen;
+    this.current?.begin();
+  }
+
+  end() {
+    this.token = null;
+    this.listen = null;
+    const link = this.current;
+    if (!link) return;
+    // This socket still has the session; a new one to the same replica does not.
+    link.close();
+    this.#dial(link.address);
+  }
+
+  /** Makes a call, wherever it must go, until it is answered, refused, or the time is over. */
+  async call(name, parameters = {}, limit = CALL_LIMIT) {
+    const until = Date.now() + limit;
+    let pause = 20;
+    for (;;) {
+      const link = await this.#serving(until);
+      const outcome = await link.ask(name, parameters, until);
+      if (outcome.answer) return outcome.answer;
+      if (outcome.refused) throw new Refused(outcome.refused.reason, outcome.refused.message);
+      if (Date.now() >= until) throw new NobodyServed();
+      await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+      pause = Math.min(pause * 2, 1000);
+    }
+  }
+
+  /** Asks these replicas at once, and soon all of them, unless somebody serves. */
+  search(first = this.addresses) {
+    if (this.current) return;
+    for (const address of first) this.#dial(address);
+    clearTimeout(this.searchAll);
+    if (first !== this.addresses) {
+      this.searchAll = setTimeout(() => {
+        this.justLost = null;
+        this.search();
+      }, ASK_ALL_AFTER);
+    }
+  }
+
+  #dial(address, wait = REDIAL_FIRST) {
+    if (!this.links.has(address)) this.links.set(address, new Link(this, address, wait));
+  }
+
+  /** Waits for somebody who serves. */
+  #serving(until) {
+    if (this.current) return Promise.resolve(this.current);
+    return new Promise((resolve, reject) => {
+      const one = { resolve: (link) => { clearTimeout(timer); resolve(link); } };
+      const timer = setTimeout(() => {
+        this.waiting.delete(one);
+        reject(new NobodyServed());
+      }, Math.max(0, until - Date.now()));
+      this.waiting.add(one);
+    });
+  }
+
+  stands(link) {
+    const { addresses, primary } = link.state;
+    // What was known before may be another name of the same place, such as localhost: what works stays.
+    this.addresses = [...new Set([...addresses, ...this.addresses.filter((one) => one === location.host)])];
+    if (link.state.serving && !this.current) {
+      this.current = link;
+      for (const [address, other] of this.links) {
+        if (other !== link) {
+          other.close();
+          this.links.delete(address);
+        }
+      }
+      link.begin();
+      for (const one of this.waiting) one.resolve(link);
+      this.waiting.clear();
+    } else if (!link.state.serving && this.current === link) {
+      this.current = null;
+      link.forget();
+      this.search();
+    }
+    if (!this.current && primary && primary !== this.justLost) this.#dial(primary);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  lost(link) {
+    if (this.links.get(link.address) === link) this.links.delete(link.address);
+    if (this.current === link) {
+      this.current = null;
+      this.justLost = link.address;
+      this.search(this.addresses.filter((address) => address !== link.address));
+      this.dispatchEvent(new Event("change"));
+    } else if (!this.current) {
+      const wait = link.wasOpen ? REDIAL_FIRST : Math.min(REDIAL_AT_MOST, link.wait * 2);
+      setTimeout(() => { if (!this.current) this.#dial(link.address, wait); }, wait * (0.5 + Math.random()));
+    }
+  }
+
+  heard(frame) {
+    this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
+  }
+
+  sessionOver(message) {
+    if (!this.token || this.leaving) return;
+    this.dispatchEvent(new CustomEvent("session-over", { detail: message }));
+  }
+
+  /** A replica that serves and says nothing is lost, even where its socket does not break. */
+  #watch() {
+    const link = this.current;
+    if (link && Date.now() - link.lastHeard > BEATS_MISSED * link.state.beat_every) link.close();
+  }
+}
+
+/** One socket to one replica. */
+class Link {
+  constructor(connection, address, wait) {
+    this.connection = connection;
+    this.address = address;
+    /** How long was waited before this try, in milliseconds. */
+    this.wait = wait;
+    this.state = null;
+    this.asked = new Map();
+    this.next = 1;
+    this.lastHeard = Date.now();
+    this.listening = null;
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    this.socket = new WebSocket(`${scheme}://${address}/socket`);
+    this.socket.onopen = () => { this.wasOpen = true; };
+    this.socket.onmessage = (event) => this.#take(JSON.parse(event.data));
+    this.socket.onclose = () => this.close();
+  }
+
+  /** Says whose session this is, and listens. */
+  begin() {
+    const { token, listen } = this.connection;
+    if (!token) return;
+    this.#send("identify", { token }, (outcome) => {
+      if (outcome.refused?.reason === "SESSION_INVALID") this.connection.sessionOver(outcome.refused.message);
+    });
+    if (listen) this.#listen();
+  }
+
+  #listen() {
+    this.listening = this.#send("listen", { cursor: this.connection.listen() }, (outcome) => {
+      this.listening = null;
+      const { refused } = outcome;
+      if (refused?.reason === "SESSION_INVALID") {
+        this.connection.sessionOver(refused.message);
+      } else if (refused) {
+        this.connection.heard({ listening_refused: refused });
+        // Refused for its cursor, most likely; whoever was told has another one now.
+        setTimeout(() => { if (this.connection.current === this && !this.listening) this.#listen(); }, 200);
+      } else if (this.connection.current === this && !outcome.lost) {
+        setTimeout(() => { if (this.connection.current === this && !this.listening) this.#listen(); }, 200);
+      }
+    });
+  }
+
+  ask(name, parameters, until) {
+    return new Promise((resolve) => {
+      // Without an answer in time the outcome is unknown, and the call may be made again.
+      const timer = setTimeout(() => { this.asked.delete(id); resolve({ lost: true }); }, Math.max(0, until - Date.now()));
+      const id = this.#send(name, parameters, (outcome) => { clearTimeout(timer); resolve(outcome); });
+    });
+  }
+
+  #send(name, parameters, told) {
+    const id = this.next++;
+    this.asked.set(id, told);
+    if (this.socket.readyState === WebSocket.OPEN) {
+      this.socket.send(JSON.stringify({ id, call: { [name]: parameters } }));
+    } else {
+      this.asked.delete(id);
+      told({ lost: true });
+    }
+    return id;
+  }
+
+  #take(frame) {
+    this.lastHeard = Date.now();
+    const [kind, what] = Object.entries(frame)[0];
+    switch (kind) {
+      case "state":
+        this.state = what;
+        this.connection.stands(this);
+        break;
+      case "answer": this.#settle(what.id, { answer: Object.values(what.answer)[0] }); break;
+      case "refused": this.#settle(what.id, { refused: what }); break;
+      case "try_again": this.#settle(what.id, { tryAgain: what }); break;
+      case "beat": break;
+      default:
+        if (this.connection.current === this) this.connection.heard(frame);
+    }
+  }
+
+  #settle(id, outcome) {
+    const told = this.asked.get(id);
+    this.asked.delete(id);
+    told?.(outcome);
+  }
+
+  /** Nothing that was asked here will be answered. */
+  forget() {
+    const asked = [...this.asked.values()];
+    this.asked.clear();
+    for (const told of asked) told({ lost: true });
+  }
+
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.socket.onmessage = null;
+    this.socket.onclose = null;
+    // One that is still being opened is let open first: a browser takes it for an error otherwise.
+    if (this.socket.readyState === WebSocket.CONNECTING) this.socket.onopen = () => this.socket.close();
+    else this.socket.close();
+    this.connection.lost(this);
+    this.forget();
+  }
+}

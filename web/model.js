@@ -1,0 +1,196 @@
+// What this page knows of the account's conversations. It changes by what the service says, and by what is typed.
+
+/** One conversation with one other account. */
+export class Conversation {
+  constructor(id, name) {
+    this.id = id;
+    this.name = name;
+    this.deleted = false;
+    this.unread = 0;
+    this.last = null;
+    this.readUpTo = 0;
+    this.deliveredUpTo = 0;
+    this.seenUpTo = 0;
+    /** Messages by id, ascending; whatever is between two of them is here too. */
+    this.messages = [];
+    /** The newest page has come, and what comes later is added to it. */
+    this.loaded = false;
+    this.loading = false;
+    /** Whether the service may have older ones. */
+    this.more = true;
+    /** Typed here and not yet acknowledged, in order. */
+    this.letters = [];
+    /** How far was read when the conversation was opened: where the mark of what is new stands. */
+    this.newAfter = null;
+    this.draft = "";
+  }
+
+  get lastAt() {
+    const typed = this.letters.at(-1)?.typed_at ?? 0;
+    return Math.max(this.last?.sent_at ?? 0, typed);
+  }
+
+  /** Puts a message in its place. Says whether it is new here. */
+  add(message) {
+    let at = this.messages.length;
+    while (at > 0 && this.messages[at - 1].id > message.id) at--;
+    if (at > 0 && this.messages[at - 1].id === message.id) return false;
+    this.messages.splice(at, 0, message);
+    return true;
+  }
+}
+
+export class Model extends EventTarget {
+  /** Fires `people` (the list changed) and `talk` with a conversation (its messages changed). */
+  constructor(me) {
+    super();
+    this.me = me;
+    this.conversations = new Map();
+    this.cursor = null;
+    /** Messages acknowledged here: how many replicas have them, by id. */
+    this.copies = new Map();
+  }
+
+  conversation(id, name) {
+    let one = this.conversations.get(id);
+    if (!one) {
+      one = new Conversation(id, name);
+      this.conversations.set(id, one);
+    }
+    if (name) one.name = name;
+    return one;
+  }
+
+  get unread() {
+    let sum = 0;
+    for (const one of this.conversations.values()) sum += one.unread;
+    return sum;
+  }
+
+  /** The newest on top. Somebody who was only looked at has no place in the list. */
+  sorted(open) {
+    const shown = [...this.conversations.values()].filter((one) => one.last || one.letters.length || one === open);
+    return shown.sort((a, b) => b.lastAt - a.lastAt || (b.last?.id ?? 0) - (a.last?.id ?? 0));
+  }
+
+  /** A page of how conversations stand. */
+  stand(page) {
+    for (const told of page) {
+      const one = this.conversation(told.with_id, told.with);
+      one.deleted = told.deleted;
+      one.readUpTo = Math.max(one.readUpTo, told.read_up_to);
+      one.deliveredUpTo = Math.max(one.deliveredUpTo, told.delivered_up_to);
+      one.seenUpTo = told.seen_up_to;
+      // What came live meanwhile is newer than this.
+      if (!one.last || (told.last && told.last.id >= one.last.id)) {
+        one.last = told.last;
+        one.unread = told.read_up_to >= one.readUpTo ? told.unread : one.unread;
+      }
+      this.#changed(one);
+    }
+    this.dispatchEvent(new Event("people"));
+  }
+
+  /** A message that came by itself. Says its conversation if it is news to whoever reads. */
+  arrived(message) {
+    this.cursor = { history: this.cursor?.history ?? null, after: message.id };
+    const mine = message.from_id === this.me.id;
+    const one = mine ? this.conversation(message.to_id, message.to) : this.conversation(message.from_id, message.from);
+    const isNews = !one.last || message.id > one.last.id;
+    if (isNews) {
+      one.last = message;
+      if (!mine && message.id > one.readUpTo) one.unread += 1;
+    }
+    if (one.loaded || one.loading) one.add(message);
+    if (mine) this.#takeBack(one, message);
+    this.#changed(one);
+    this.dispatchEvent(new Event("people"));
+    return isNews && !mine ? one : null;
+  }
+
+  /** A letter's message may be here before its acknowledgement is: it is shown once. */
+  #takeBack(one, message) {
+    const letter = one.letters.find((letter) => !letter.shownAs && letter.text === message.text);
+    if (letter) letter.shownAs = message.id;
+  }
+
+  page(one, messages, more) {
+    for (const message of messages) one.add(message);
+    one.loaded = true;
+    one.more = more;
+    this.#changed(one);
+  }
+
+  receipt({ with_id, delivered_up_to, seen_up_to, read_up_to }) {
+    const one = this.conversations.get(with_id);
+    if (!one) return;
+    one.deliveredUpTo = Math.max(one.deliveredUpTo, delivered_up_to, seen_up_to);
+    one.seenUpTo = Math.max(one.seenUpTo, seen_up_to);
+    if (read_up_to) this.read(one, read_up_to);
+    this.#changed(one);
+  }
+
+  /** Everything up to here was seen, here or on another device. */
+  read(one, upTo) {
+    one.readUpTo = Math.max(one.readUpTo, upTo);
+    if (one.last && one.last.id <= one.readUpTo) {
+      one.unread = 0;
+    } else if (one.loaded) {
+      one.unread = one.messages.filter((message) => message.from_id === one.id && message.id > one.readUpTo).length;
+    }
+    this.dispatchEvent(new Event("people"));
+  }
+
+  typed(letter) {
+    const one = this.conversation(letter.with, letter.to);
+    one.letters.push(letter);
+    this.#changed(one);
+    this.dispatchEvent(new Event("people"));
+  }
+
+  /** A letter was acknowledged: it is a message from now on. */
+  sent(letter, { message_id, sent_at, copies, replicas }) {
+    const one = this.conversation(letter.with, letter.to);
+    one.letters = one.letters.filter((other) => other.request_id !== letter.request_id);
+    if (copies < replicas) this.copies.set(message_id, { copies, replicas });
+    const message = {
+      id: message_id, from_id: this.me.id, from: this.me.name, to_id: letter.with, to: letter.to,
+      text: letter.text, sent_at, delivered: false, undeliverable: false,
+    };
+    if (one.loaded || one.loading) one.add(message);
+    if (!one.last || message_id > one.last.id) one.last = message;
+    this.#changed(one);
+    this.dispatchEvent(new Event("people"));
+  }
+
+  /** A letter will not be sent: it stays in sight with the reason. */
+  refused(letter, why) {
+    letter.refused = why;
+    this.#changed(this.conversation(letter.with, letter.to));
+  }
+
+  /** A letter is no longer waited for: another tab has settled it, or its owner has let it go. */
+  dropped(requestId) {
+    for (const one of this.conversations.values()) {
+      const left = one.letters.filter((letter) => letter.request_id !== requestId);
+      if (left.length === one.letters.length) continue;
+      one.letters = left;
+      this.#changed(one);
+      this.dispatchEvent(new Event("people"));
+    }
+  }
+
+  /** The history is another one: nothing that was read before counts. */
+  forgetHistory() {
+    this.cursor = null;
+    for (const one of this.conversations.values()) {
+      Object.assign(one, { messages: [], loaded: false, more: true, last: null, unread: 0, readUpTo: 0, deliveredUpTo: 0, seenUpTo: 0, newAfter: null });
+      this.#changed(one);
+    }
+    this.dispatchEvent(new Event("people"));
+  }
+
+  #changed(one) {
+    this.dispatchEvent(new CustomEvent("talk", { detail: one }));
+  }
+}

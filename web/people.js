@@ -1,0 +1,143 @@
+// The list of conversations, and finding people.
+
+import { arrange, byId, drawing, element, said } from "./elements.js";
+import { hueOf, initialOf, whenOf } from "./words.js";
+
+const PAUSE_BEFORE_SEARCH = 200;
+const FOUND_MAX = 50;
+
+export class People {
+  constructor({ model, connection, open, opened }) {
+    Object.assign(this, { model, connection, open, opened });
+    this.list = byId("people");
+    this.find = byId("find");
+    this.findSaid = byId("find-said");
+    this.found = byId("found");
+    this.asked = 0;
+    this.soon = drawing(() => this.draw());
+    model.addEventListener("people", () => this.soon());
+    this.find.addEventListener("input", () => this.#search());
+    this.find.addEventListener("keydown", (event) => this.#searchKey(event));
+    for (const list of [this.list, this.found]) list.addEventListener("keydown", (event) => this.#walk(event, list));
+    addEventListener("keydown", (event) => {
+      if ((event.ctrlKey || event.metaKey) && event.key === "k") {
+        event.preventDefault();
+        this.find.focus();
+        this.find.select();
+      }
+    });
+  }
+
+  draw() {
+    const open = this.opened();
+    const people = this.model.sorted(open);
+    arrange(this.list, people.map((one) => this.#row(one, one === open)));
+    byId("no-people").hidden = people.length > 0;
+    const { unread } = this.model;
+    const where = open ? `${open.name} · Trialogue` : "Trialogue";
+    document.title = unread ? `(${unread > 999 ? "999+" : unread}) ${where}` : where;
+  }
+
+  #row(one, isOpen) {
+    const letter = one.letters.at(-1);
+    const preview = letter?.text ?? (one.last?.undeliverable ? "not delivered" : one.last?.text) ?? "";
+    const mine = letter || one.last?.from_id === this.model.me.id;
+    const when = one.lastAt ? whenOf(one.lastAt) : "";
+    const { unread } = one;
+    const count = unread > 999 ? "999+" : String(unread);
+    return {
+      key: one.id,
+      state: JSON.stringify([one.name, one.deleted, preview.slice(0, 200), mine, when, count, isOpen]),
+      make: () => {
+        const button = element("button", {
+          class: `person${isOpen ? " open" : ""}${unread ? " has-unread" : ""}`,
+          "aria-current": isOpen ? "true" : null,
+          onclick: () => this.open(one),
+        },
+          avatar(one.id, one.name),
+          element("span", { class: "who" },
+            element("span", { class: "name", dir: "auto" }, one.name),
+            element("span", { class: "preview", dir: "auto" }, mine ? said("You: ") : null, preview.slice(0, 200))),
+          element("span", { class: "aside" },
+            element("span", { class: "when" }, when),
+            unread ? element("span", { class: "unread" }, count, said(" unread")) : null));
+        return element("li", { "data-account": String(one.id) }, button);
+      },
+    };
+  }
+
+  #search() {
+    clearTimeout(this.timer);
+    const pattern = this.find.value.trim();
+    this.asked += 1;
+    if (!pattern) return this.#show(null);
+    const asked = this.asked;
+    this.timer = setTimeout(async () => {
+      try {
+        const { accounts, next_page_token } = await this.connection.call("list_accounts", { pattern });
+        if (asked === this.asked) this.#show(accounts, next_page_token !== "");
+      } catch (error) {
+        if (asked === this.asked) this.#say(error.message);
+      }
+    }, PAUSE_BEFORE_SEARCH);
+  }
+
+  #say(text) {
+    this.findSaid.textContent = text;
+  }
+
+  #show(accounts, more) {
+    const isSearching = accounts !== null;
+    byId("found-nav").hidden = !isSearching;
+    byId("people-nav").hidden = isSearching;
+    if (!isSearching) {
+      this.#say("");
+      return arrange(this.found, []);
+    }
+    const shown = accounts.slice(0, FOUND_MAX);
+    const isMore = more || shown.length < accounts.length;
+    this.#say(shown.length === 0 ? "Nobody has such a name." : isMore ? `${shown.length} people and more; write on to find fewer.` : "");
+    arrange(this.found, shown.map(({ id, name }) => ({
+      key: id,
+      state: name,
+      make: () => element("li", {}, element("button", {
+        class: "person",
+        onclick: () => {
+          this.find.value = "";
+          this.#show(null);
+          this.open(this.model.conversation(id, name));
+        },
+      }, avatar(id, name), element("span", { class: "who" },
+        element("span", { class: "name", dir: "auto" }, name, id === this.model.me.id ? " (you)" : null)))),
+    })));
+  }
+
+  #searchKey(event) {
+    if (event.key === "Escape") {
+      this.find.value = "";
+      this.#show(null);
+    } else if (event.key === "ArrowDown" || event.key === "Enter") {
+      const list = byId("found-nav").hidden ? this.list : this.found;
+      const first = list.querySelector("button");
+      if (!first) return;
+      event.preventDefault();
+      if (event.key === "Enter" && list === this.found) first.click();
+      else first.focus();
+    }
+  }
+
+  /** Up and down, to the first and to the last. */
+  #walk(event, list) {
+    const buttons = [...list.querySelectorAll("button")];
+    const at = buttons.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (at < 0 || to === undefined) return;
+    event.preventDefault();
+    if (to < 0) this.find.focus();
+    else buttons[Math.min(to, buttons.length - 1)].focus();
+  }
+}
+
+export function avatar(account, name) {
+  return element("span", { class: `avatar ${hueOf(account)}`, "aria-hidden": "true" }, initialOf(name));
+}

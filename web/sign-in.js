@@ -1,0 +1,44 @@
+// Signing in and registering.
+
+import { byId } from "./elements.js";
+import { newRequestId } from "./storage.js";
+
+export class SignIn {
+  /** `done` gets the session that was opened. */
+  constructor({ connection, done }) {
+    this.connection = connection;
+    this.done = done;
+    this.error = byId("sign-in-error");
+    byId("sign-in-form").addEventListener("submit", (event) => { event.preventDefault(); this.#try(false); });
+    byId("register").addEventListener("click", () => {
+      if (byId("sign-in-form").reportValidity()) this.#try(true);
+    });
+  }
+
+  show(why) {
+    this.error.textContent = why ?? "";
+    byId("sign-in").hidden = false;
+    byId("name").focus();
+  }
+
+  async #try(registers) {
+    const name = byId("name").value;
+    const password = byId("password").value;
+    const buttons = [byId("log-in"), byId("register")];
+    for (const button of buttons) button.disabled = true;
+    this.error.textContent = "";
+    try {
+      if (registers) await this.connection.call("create_account", { request_id: newRequestId(), name, password });
+      const opened = await this.connection.call("login", { request_id: newRequestId(), name, password });
+      byId("sign-in").hidden = true;
+      byId("password").value = "";
+      this.done({ id: opened.account_id, name: opened.name, token: opened.token });
+    } catch (error) {
+      this.error.textContent = error.message;
+      const field = error.reason === "WRONG_CREDENTIALS" ? byId("password") : byId("name");
+      field.focus();
+      field.select();
+    }
+    for (const button of buttons) button.disabled = false;
+  }
+}

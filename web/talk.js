@@ -1,0 +1,263 @@
+// The open conversation: its messages, what is on its way, and the field to write in.
+
+import { arrange, byId, clear, drawing, element, said } from "./elements.js";
+import { notice } from "./notice.js";
+import { newRequestId } from "./storage.js";
+import { TEXT_BYTES_MAX, bytesOf, dayKey, dayOf, exactTimeOf, printable, timeOf } from "./words.js";
+
+const PAGE = 60;
+/** Nearer than this to its end, the conversation follows what comes. */
+const AT_END = 48;
+/** Messages of one person within this time stand together. */
+const TOGETHER = 5 * 60_000;
+/** The count of bytes is shown when so few are left. */
+const COUNT_WHEN_LEFT = 1024;
+
+export class Talk {
+  constructor({ model, connection, send, letGo, leave }) {
+    Object.assign(this, { model, connection, send, letGo, leave });
+    this.scroll = byId("scroll");
+    this.list = byId("messages");
+    this.older = byId("older");
+    this.down = byId("down");
+    this.text = byId("text");
+    this.open = null;
+    this.atEnd = true;
+    this.soon = drawing(() => this.draw());
+    model.addEventListener("talk", ({ detail }) => { if (detail === this.open) this.soon(); });
+    this.scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.older.addEventListener("click", () => this.loadOlder());
+    this.down.addEventListener("click", () => { this.#toEnd(); this.text.focus(); });
+    byId("back").addEventListener("click", () => this.leave());
+    byId("composer").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
+    this.text.addEventListener("keydown", (event) => this.#key(event));
+    this.text.addEventListener("input", () => this.#typed());
+    document.addEventListener("visibilitychange", () => this.#markRead());
+    new ResizeObserver(() => { if (this.atEnd) this.#toEnd(); }).observe(this.scroll);
+  }
+
+  show(one) {
+    if (this.open === one) return;
+    if (this.open) {
+      this.open.draft = this.text.value;
+      this.open.newAfter = null;
+    }
+    this.open = one;
+    clear(this.list);
+    byId("with").textContent = one?.name ?? "";
+    if (!one) return this.draw();
+    one.newAfter = one.unread ? one.readUpTo : null;
+    this.text.value = one.draft;
+    this.#typed();
+    this.atEnd = one.newAfter === null;
+    this.draw();
+    if (one.loaded) this.#toMark();
+    else this.load(one, 0);
+  }
+
+  /** Asks for a page: the newest, or the one before a message. */
+  async load(one, before) {
+    if (one.loading) return;
+    one.loading = true;
+    this.soon();
+    try {
+      const { messages, more } = await this.connection.call("list_messages", { with_id: one.id, before, page_size: PAGE });
+      one.loading = false;
+      const fromEnd = this.scroll.scrollHeight - this.scroll.scrollTop;
+      this.model.page(one, messages, more);
+      if (one !== this.open) return;
+      // Where the new begins comes into sight first: its end was not seen yet.
+      if (!before && one.newAfter !== null) this.atEnd = false;
+      this.draw();
+      if (before) this.scroll.scrollTop = this.scroll.scrollHeight - fromEnd;
+      else this.#toMark();
+    } catch (error) {
+      one.loading = false;
+      if (error.reason) notice(error.message);
+      // Nobody served in time: somebody will, and whoever still looks at it wants it then.
+      else if (one === this.open) this.load(one, before);
+    }
+  }
+
+  loadOlder() {
+    const first = this.open?.messages[0];
+    if (first && this.open.more) this.load(this.open, first.id);
+  }
+
+  draw() {
+    const one = this.open;
+    const rows = one ? this.#rows(one) : [];
+    arrange(this.list, rows);
+    byId("composer").hidden = !one || one.deleted;
+    byId("with-note").textContent = one?.deleted ? "This account was deleted; it can't be written to." : "";
+    this.older.hidden = !one?.loaded || !one.more;
+    const empty = byId("no-messages");
+    empty.hidden = rows.length > 0;
+    empty.textContent = !one
+      ? "Choose a conversation, or find somebody by name."
+      : !one.loaded ? "Loading…"
+      : one.id === this.model.me.id ? "A place for notes to yourself." : `No messages yet. Say hello to ${one.name}.`;
+    if (this.atEnd) this.#toEnd();
+    this.down.hidden = this.atEnd || !one;
+    this.#markRead();
+  }
+
+  #rows(one) {
+    const rows = [];
+    let before = null;
+    const between = (at) => {
+      if (!before || dayKey(before.at) !== dayKey(at)) {
+        const key = `day ${dayKey(at)}`;
+        const text = dayOf(at);
+        rows.push({ key, state: text, make: () => element("li", { class: "day" }, element("span", {}, text)) });
+        before = null;
+      }
+    };
+    let isMarked = one.newAfter === null;
+    for (const message of one.messages) {
+      between(message.sent_at);
+      const mine = message.from_id === this.model.me.id;
+      if (!isMarked && !mine && message.id > one.newAfter) {
+        isMarked = true;
+        rows.push({ key: "new", state: "", make: () => element("li", { class: "new", id: "new" }, element("span", {}, "New")) });
+        before = null;
+      }
+      const first = !before || before.mine !== mine || message.sent_at - before.at > TOGETHER;
+      const mark = mine ? this.#mark(one, message) : null;
+      rows.push({
+        key: message.id,
+        state: JSON.stringify([mark, first, message.undeliverable]),
+        make: () => this.#message(message, mine, first, mark),
+      });
+      before = { at: message.sent_at, mine };
+    }
+    for (const letter of one.letters) {
+      if (letter.shownAs && one.messages.some((message) => message.id === letter.shownAs)) continue;
+      between(letter.typed_at);
+      rows.push({ key: letter.request_id, state: letter.refused ?? "", make: () => this.#letter(letter) });
+      before = { at: letter.typed_at, mine: true };
+    }
+    return rows;
+  }
+
+  /** How far an own message has come: its sign, and the word for it. */
+  #mark(one, message) {
+    const copies = this.model.copies.get(message.id);
+    if (message.undeliverable) return null;
+    if (one.id === this.model.me.id) return null;
+    if (message.id <= one.seenUpTo) return ["✓✓", "read"];
+    if (message.delivered || message.id <= one.deliveredUpTo) return ["✓✓", "arrived"];
+    if (copies) return [`✓ ${copies.copies} of ${copies.replicas}`, "sent, with fewer copies than there should be"];
+    return ["✓", "sent"];
+  }
+
+  #message(message, mine, first, mark) {
+    const text = message.undeliverable
+      ? element("p", { class: "text gone" }, "Not delivered: the account was deleted first.")
+      : element("p", { class: "text", dir: "auto" }, message.text);
+    return element("li", { class: `message ${mine ? "mine" : "theirs"}${first ? " first" : ""}`, "data-id": String(message.id) },
+      said(mine ? "You: " : `${message.from}: `),
+      text,
+      element("span", { class: "meta" },
+        element("time", { dateTime: new Date(message.sent_at).toISOString(), title: exactTimeOf(message.sent_at) }, timeOf(message.sent_at)),
+        mark ? element("span", { class: `mark ${mark[1].split(",")[0]}`, title: mark[1] }, element("span", { "aria-hidden": "true" }, mark[0]), said(mark[1])) : null));
+  }
+
+  #letter(letter) {
+    const refused = letter.refused
+      ? element("p", { class: "refused" }, `Not sent: ${letter.refused} `,
+        element("button", { type: "button", class: "plain", onclick: () => this.#again(letter) }, "Edit it"),
+        element("button", { type: "button", class: "plain", onclick: () => this.letGo(letter) }, "Let it go"))
+      : null;
+    return element("li", { class: `message mine first ${letter.refused ? "failed" : "pending"}`, "data-request": letter.request_id },
+      said("You: "),
+      element("p", { class: "text", dir: "auto" }, letter.text),
+      element("span", { class: "meta" }, letter.refused ? null : "sending…"),
+      refused);
+  }
+
+  #again(letter) {
+    this.letGo(letter);
+    this.text.value = this.text.value ? `${letter.text}\n${this.text.value}` : letter.text;
+    this.#typed();
+    this.text.focus();
+  }
+
+  #submit() {
+    const text = printable(this.text.value);
+    if (!this.open || !text.trim()) return;
+    if (bytesOf(text) > TEXT_BYTES_MAX) return this.#typed();
+    if (!this.send(this.open, text)) return;
+    this.text.value = "";
+    this.#typed();
+    this.atEnd = true;
+    this.draw();
+  }
+
+  #key(event) {
+    // Where there is no real keyboard, the key that ends a line ends a line.
+    const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing && !matchMedia("(pointer: coarse)").matches;
+    if (sends) {
+      event.preventDefault();
+      this.#submit();
+    } else if (event.key === "PageUp" || event.key === "PageDown") {
+      event.preventDefault();
+      this.scroll.scrollBy({ top: (event.key === "PageUp" ? -0.8 : 0.8) * this.scroll.clientHeight });
+    } else if (event.key === "Escape") {
+      this.leave();
+    }
+  }
+
+  #typed() {
+    const left = TEXT_BYTES_MAX - bytesOf(this.text.value);
+    const count = byId("count");
+    count.textContent = left < 0 ? `${-left} bytes too long` : left < COUNT_WHEN_LEFT ? `${left} bytes left` : "";
+    count.classList.toggle("error", left < 0);
+    byId("send").disabled = left < 0;
+    // As high as the text, up to what the style allows.
+    this.text.style.height = "auto";
+    this.text.style.height = `${this.text.scrollHeight + 2}px`;
+  }
+
+  #scrolled() {
+    this.atEnd = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < AT_END;
+    this.down.hidden = this.atEnd;
+    if (this.scroll.scrollTop < this.scroll.clientHeight / 2 && this.open?.loaded) this.loadOlder();
+    this.#markRead();
+  }
+
+  #toEnd() {
+    this.atEnd = true;
+    this.scroll.scrollTop = this.scroll.scrollHeight;
+    this.down.hidden = true;
+  }
+
+  /** To where the new begins, or to the end. */
+  #toMark() {
+    const mark = document.getElementById("new");
+    this.#toEnd();
+    if (!mark) return;
+    const above = this.scroll.scrollTop + mark.getBoundingClientRect().top - this.scroll.getBoundingClientRect().top;
+    this.scroll.scrollTop = Math.max(0, above - 40);
+    this.#scrolled();
+  }
+
+  /** What is in sight to its end counts as read. */
+  async #markRead() {
+    const one = this.open;
+    if (!one?.loaded || !this.atEnd || document.visibilityState !== "visible" || this.marking) return;
+    const last = one.messages.findLast((message) => message.from_id === one.id);
+    if (!last || last.id <= one.readUpTo || one.id === this.model.me.id) return;
+    this.marking = true;
+    try {
+      await this.connection.call("mark_read", { request_id: newRequestId(), with_id: one.id, up_to: last.id });
+      this.marking = false;
+      this.model.read(one, last.id);
+      this.#markRead();
+    } catch (error) {
+      // The next look marks it.
+      this.marking = false;
+      if (error.reason) notice(error.message);
+    }
+  }
+}
