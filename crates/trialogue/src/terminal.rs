@@ -7,6 +7,8 @@ mod conversation;
 mod layout;
 mod online;
 mod outbox;
+#[cfg(test)]
+mod panics;
 mod question;
 mod screen;
 #[cfg(test)]
@@ -75,21 +77,28 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The terminal, in its state for a whole screen; as it was before, once this is dropped, by a panic too.
+/// The terminal, in its state for a whole screen.
 struct Screen {
     terminal: DefaultTerminal,
     events: EventStream,
     terminate: [Signal; 2],
+    /// The last to be dropped: it has the last word.
+    _restored: Restored,
 }
+
+/// The terminal is as it was before once this is dropped, by a panic too.
+struct Restored;
 
 impl Screen {
     fn open() -> Result<Self, Failure> {
         // A panic elsewhere is told on the screen as it was before.
+        let restored = Restored;
         ratatui::try_init()?;
         let opened = Self {
             terminal: whole_screen()?,
             events: EventStream::new(),
             terminate: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?],
+            _restored: restored,
         };
         execute!(stdout(), EnableBracketedPaste, EnableMouseCapture)?;
         Ok(opened)
@@ -230,7 +239,7 @@ fn whole_screen() -> Result<DefaultTerminal, Failure> {
     Ok(Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })?)
 }
 
-impl Drop for Screen {
+impl Drop for Restored {
     fn drop(&mut self) {
         // What can't be restored on a terminal that is gone needs no restoring.
         let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste, SetTitle(""));
