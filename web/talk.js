@@ -165,7 +165,7 @@ export class Talk {
 
   #letter(letter) {
     const refused = letter.refused
-      ? element("p", { class: "refused" }, `Not sent: ${letter.refused} `,
+      ? element("div", { class: "refused" }, element("p", {}, `Not sent: ${letter.refused}`),
         element("button", { type: "button", class: "plain", onclick: () => this.#again(letter) }, "Edit it"),
         element("button", { type: "button", class: "plain", onclick: () => this.letGo(letter) }, "Let it go"))
       : null;

@@ -270,9 +270,16 @@ impl Browser {
 
     /// Keeps a picture of the page under `target/pictures`.
     pub async fn picture(&self, name: &str) {
-        let folder = root().join("target/pictures");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
+        keep(name, self.client.screenshot().await.unwrap());
+    }
+
+    /// Keeps a picture of another page, which is made for that.
+    pub async fn picture_of(&self, page: &str, name: &str) {
+        let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+        std::fs::write(file.path(), page).unwrap();
+        self.open(&format!("file://{}", file.path().display())).await;
+        let body = self.client.find(Locator::Css("body")).await.unwrap();
+        keep(name, body.screenshot().await.unwrap());
     }
 
     /// Closes the browser in order, as its user does; what it keeps is in the folder.
@@ -294,6 +301,12 @@ impl Drop for Browser {
         // It may have ended by itself.
         let _ = kill_process(process, Signal::KILL);
     }
+}
+
+fn keep(name: &str, picture: Vec<u8>) {
+    let folder = root().join("target/pictures");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
 }
 
 /// The folder of the project.

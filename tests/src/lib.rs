@@ -12,5 +12,6 @@ pub mod command;
 pub mod people;
 pub mod raw;
 pub mod screen;
+pub mod terminal_picture;
 pub mod up;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! A person at a terminal: the real program on a pseudo-terminal, whose screen is read as a person would read it.
 
 use crate::cluster::program;
+use crate::terminal_picture;
 use crate::wait::{self, GENEROUS};
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use std::io::{Read, Write};
@@ -57,6 +58,11 @@ impl Screen {
     /// What is on the screen.
     pub fn text(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// The screen as a page, for a picture of it.
+    pub fn page(&self, dark: bool) -> String {
+        terminal_picture::page(self.parser.lock().unwrap().screen(), dark)
     }
 
     /// Waits until something is on the screen; otherwise shows what was there in the end.

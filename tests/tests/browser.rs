@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
+use chat::ServiceState;
 use serde_json::json;
 use whole_process_tests::browser::{Browser, Driver, Look};
-use whole_process_tests::cluster::Cluster;
+use whole_process_tests::cluster::{Cluster, program};
 use whole_process_tests::people::{PASSWORD, Person};
+use whole_process_tests::screen::Screen;
 use whole_process_tests::up::Up;
+use whole_process_tests::wait;
 
 const ENTER: &str = "\u{e007}";
 const DOWN: &str = "\u{e015}";
@@ -395,4 +398,89 @@ async fn a_fail_over_can_be_watched_and_made() {
         browser.until("document.querySelectorAll('.orders').length === 3").await;
         println!("{scheme}: {}", browser.asks("return document.getElementById('views').innerText;").await);
     }
+}
+
+#[tokio::test]
+async fn how_things_stand_is_said_in_one_voice() {
+    let Some(driver) = Driver::start().await else { return };
+    let mut cluster = Cluster::serving_with(3, "min_in_sync = 2").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let alice = driver.browser(Look::LIGHT).await;
+    alice.open(&page(&cluster, 2)).await;
+    alice.registers("alice", PASSWORD).await;
+    alice.finds("bob").await;
+    alice.writes("before").await;
+    alice.until_shows(&ServiceState::Serving { replicas: 3 }.to_string()).await;
+    cluster.kill(0);
+    alice.until_shows(&ServiceState::FewerCopies { in_sync: 2, replicas: 3 }.to_string()).await;
+    alice.writes("with two copies").await;
+    alice.until("[...document.querySelectorAll('.mark')].at(-1).textContent.includes('2 of 3')").await;
+    cluster.kill(1);
+    let read_only = ServiceState::ReadOnly { in_sync: 1, wanted: 2 }.to_string();
+    alice.until_shows(&read_only).await;
+    // It is refused with the same words, stays in sight, and goes back into the field to be tried again.
+    alice.writes("too early").await;
+    alice
+        .until(&format!("document.querySelector('.failed')?.textContent.includes({})", json!(read_only)))
+        .await;
+    alice.picture("chat-light-read-only").await;
+    alice.asks("[...document.querySelectorAll('.refused button')].find((one) => one.textContent === 'Edit it').click();").await;
+    assert_eq!(alice.asks("return document.getElementById('text').value;").await, "too early");
+    cluster.start(0);
+    cluster.start(1);
+    cluster.until_all_in_sync().await;
+    alice.until_shows(&ServiceState::Serving { replicas: 3 }.to_string()).await;
+    alice.presses(ENTER).await;
+    let talk = ["before", "with two copies", "too early"];
+    until_messages(&alice, &talk.map(|text| format!("me: {text}"))).await;
+    assert_eq!(bob.hear_texts(3).await, talk);
+
+    cluster.kill_all();
+    alice.until_shows(&ServiceState::Reconnecting.to_string()).await;
+    alice.until_shows(&ServiceState::NobodyServes.to_string()).await;
+    alice.writes("when you are back").await;
+    let recovered = std::process::Command::new(program())
+        .args(["recover", "--accept-data-loss", "--data"])
+        .arg(cluster.data())
+        .output()
+        .unwrap();
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    cluster.start_all();
+    alice.until_shows(&ServiceState::HistoryReplaced.to_string()).await;
+    alice.until_shows(&ServiceState::Serving { replicas: 3 }.to_string()).await;
+    let all = ["before", "with two copies", "too early", "when you are back"];
+    until_messages(&alice, &all.map(|text| format!("me: {text}"))).await;
+    cluster.assert_same().await;
+}
+
+#[tokio::test]
+async fn a_page_and_a_terminal_show_one_conversation() {
+    let Some(driver) = Driver::start().await else { return };
+    let cluster = Cluster::serving().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Screen::start(home.path(), &cluster.servers(), &["chat"]);
+    terminal.until_shows("sign in").await;
+    terminal.types(&format!("\x12alice\r{PASSWORD}\r{PASSWORD}\r"));
+    terminal.until_shows("No conversations yet").await;
+    let browser = driver.browser(Look::DARK).await;
+    browser.open(&page(&cluster, 0)).await;
+    browser.registers("bob", PASSWORD).await;
+    let carol = Person::register(&cluster, "carol").await;
+    carol.send("alice", "The minutes of Monday are on the table.").await;
+    terminal.types("/to bob\r");
+    terminal.until_shows("Say hello to bob.").await;
+    terminal.types("Did the boat come in?\r");
+    browser.opens("alice").await;
+    browser.writes("At noon. Nobody noticed that the first engine had stopped.").await;
+    terminal.until_shows("bob: At noon.").await;
+    terminal.types("Then the second one took over. Good.\r");
+    browser.until_shows("Then the second one took over. Good.").await;
+    terminal.until_shows("Good.").await;
+    wait::until("bob has read it", async || terminal.text().matches("✓✓ read").count() == 2).await;
+    browser.picture("chat-dark-with-a-terminal").await;
+    for (dark, name) in [(true, "terminal-dark"), (false, "terminal-light")] {
+        browser.picture_of(&terminal.page(dark), name).await;
+    }
+    terminal.types("/quit\r");
+    assert!(terminal.ended().await.success());
 }

@@ -58,4 +58,18 @@ fn the_two_commands_are_the_ones_that_are_run() {
     assert_eq!(commands(block), ["cargo run --release -- up", "cargo test --release --workspace"]);
     let ci = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/run")).unwrap();
     assert!(ci.contains("\ncargo test --release --workspace\n"), "CI runs the test command of the README");
+    assert!(ci.contains("\ntests/browser/install\n"), "and no test of the page is skipped there");
+}
+
+#[test]
+fn its_pictures_are_there_and_small() {
+    let readme = readme();
+    let pictures: Vec<&str> =
+        readme.split("](docs/pictures/").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert_eq!(pictures.len(), 2);
+    for picture in pictures {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures").join(picture);
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG") && bytes.len() < 60_000, "{picture} has {} bytes", bytes.len());
+    }
 }
