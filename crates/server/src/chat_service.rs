@@ -5,6 +5,7 @@ use crate::gateway::{Gateway, NotServing, Settled};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
 use crate::passwords::Passwords;
+use crate::timeline::ViewChange;
 use crate::web::role_name;
 use crate::{Settings, clock, tokens};
 use api::status::{not_primary, refused};
@@ -36,6 +37,8 @@ pub(crate) struct ChatService {
     pub(crate) passwords: Passwords,
     /// Comparing tables reads all of them: one at a time.
     pub(crate) digests: Arc<Semaphore>,
+    /// The views that this replica has seen come.
+    pub(crate) views: tokio::sync::watch::Receiver<Vec<ViewChange>>,
     /// Grows with each beat that listeners are due.
     pub(crate) beats: tokio::sync::watch::Receiver<u64>,
 }
@@ -89,6 +92,11 @@ impl ChatService {
         let Settled { outcome, copies } =
             self.gateway.settle(request).await.map_err(|error| self.not_serving(error))?;
         outcome.map(|answer| (answer, copies)).map_err(|refusal| refused(&refusal))
+    }
+
+    /// How long nobody served before a view, if this replica can tell, in milliseconds.
+    fn unserved_before(&self, view: u64) -> Option<u64> {
+        self.views.borrow().iter().rfind(|known| known.view == view)?.unserved_ms
     }
 
     pub(crate) fn name(&self, name: &str) -> Result<UserName, Refusal> {
@@ -155,6 +163,8 @@ impl Chat for ChatService {
             pid: std::process::id(),
             fault: halted.or(published.fault).unwrap_or_default(),
             min_in_sync: small(self.settings.limits.min_in_sync),
+            messages: self.delivery.messages(),
+            unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
         }))
     }
 

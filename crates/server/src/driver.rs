@@ -326,9 +326,9 @@ impl Driver {
             halted: self.state.halted,
         };
         self.published.send_if_modified(|before| {
-            let changed = *before != published;
+            let is_news = published.is_news_after(before);
             *before = published;
-            changed
+            is_news
         });
     }
 }

@@ -50,6 +50,17 @@ pub(crate) struct Published {
     pub(crate) halted: Option<HaltReason>,
 }
 
+impl Published {
+    /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
+    pub(crate) fn is_news_after(&self, before: &Self) -> bool {
+        let Self { status: Status { role, view, position: _, in_sync, serving, fit }, fault, halted } = self;
+        let known = &before.status;
+        (role, view, in_sync, serving, fit)
+            != (&known.role, &known.view, &known.in_sync, &known.serving, &known.fit)
+            || (fault, halted) != (&before.fault, &before.halted)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     /// `Some` while this replica serves.

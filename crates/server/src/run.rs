@@ -149,6 +149,8 @@ pub async fn run(
         tokio::spawn(peers.clone().dial(ReplicaIndex(lower), address));
     }
 
+    let (views, views_seen) = watch::channel(Vec::new());
+    tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
     let (beat, beats) = watch::channel(0);
     tokio::spawn(beat_while_leased(gateway.clone(), beat));
     let chat = ChatService {
@@ -160,11 +162,10 @@ pub async fn run(
         readers,
         passwords: Passwords::new(),
         digests: Arc::new(Semaphore::new(1)),
+        views: views_seen,
         beats,
     };
-    let (views, views_seen) = watch::channel(Vec::new());
-    tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
-    let pages = Web::of(chat.clone(), views_seen).router();
+    let pages = Web::of(chat.clone()).router();
     let replica = ReplicaService { key, peers, snapshots };
     let service = serve(listener, pages, chat, replica, seen);
     tokio::select! {

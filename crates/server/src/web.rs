@@ -9,7 +9,6 @@
 use crate::chat_service::ChatService;
 use crate::gateway::Published;
 use crate::run::LISTENER_BEAT;
-use crate::timeline::ViewChange;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
@@ -31,7 +30,7 @@ mod origin;
 mod playground;
 mod socket;
 
-pub(crate) use cluster::{Cluster, Picture, role_name};
+pub(crate) use cluster::{Cluster, role_name};
 pub(crate) use origin::Origins;
 pub use playground::playground_pages;
 
@@ -44,19 +43,17 @@ pub(crate) struct Web {
     /// Whether others than those on this machine may look at the cluster.
     pub(crate) cluster_page_for_everyone: bool,
     pub(crate) states: watch::Receiver<frames::State>,
-    pub(crate) pictures: watch::Receiver<Picture>,
-    pub(crate) views: watch::Receiver<Vec<ViewChange>>,
+    drawn: cluster::Drawn,
 }
 
 impl Web {
     /// Follows a replica for its pages.
-    pub(crate) fn of(chat: ChatService, views: watch::Receiver<Vec<ViewChange>>) -> Self {
+    pub(crate) fn of(chat: ChatService) -> Self {
         let settings = chat.settings.clone();
         let min_in_sync = settings.limits.min_in_sync;
         let index = protocol::ReplicaIndex(chat.index);
         let (gateway, delivery) = (chat.gateway.clone(), chat.delivery.clone());
-        let (pictures, seen) = watch::channel(Picture::default());
-        tokio::spawn(cluster::Drawn { index, gateway, delivery, min_in_sync }.draw(pictures));
+        let drawn = cluster::Drawn { index, gateway, delivery, min_in_sync };
         let published = chat.gateway.published();
         let first = state_of(&published.borrow(), index.0, &settings.addresses, min_in_sync);
         let (states, state) = watch::channel(first);
@@ -70,7 +67,7 @@ impl Web {
             playground: settings.playground.as_ref().map(ToString::to_string),
         };
         let cluster_page_for_everyone = settings.cluster_page_for_everyone;
-        Self { chat, origins, cluster, cluster_page_for_everyone, states: state, pictures: seen, views }
+        Self { chat, origins, cluster, cluster_page_for_everyone, states: state, drawn }
     }
 
     /// The pages and their sockets.
@@ -157,7 +154,7 @@ async fn cluster_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.pictures, web.views))
+    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.drawn, web.chat.views))
 }
 
 /// Whoever is on this machine may look; others where the settings say so.

@@ -54,6 +54,7 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
             "op": said.map(|said| said.op),
             "lag": said.map(|said| head.saturating_sub(said.op)),
             "chain": said.map(|said| HEXLOWER.encode(&said.chain)),
+            "messages": said.map(|said| said.messages),
             "pid": said.map(|said| said.pid),
             "in_sync": listed,
             "fault": said.map(|said| said.fault.clone()).filter(|fault| !fault.is_empty()),
@@ -73,8 +74,15 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
         "in_sync": in_sync,
         "serving": serving,
         "state": state.to_string(),
+        "unserved_ms": newest.and_then(|newest| unserved_before(replicas, newest.view)),
         "replicas": each.collect::<Vec<_>>(),
     })
+}
+
+/// For how long nobody served before a view, if its primary can tell.
+fn unserved_before(replicas: &[ReplicaView], view: u64) -> Option<u64> {
+    let said = replicas.iter().filter_map(|replica| replica.heartbeat.as_ref());
+    said.filter(|said| said.view == view).find_map(|said| said.unserved_ms)
 }
 
 pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {

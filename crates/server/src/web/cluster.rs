@@ -14,10 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the picture is drawn anew, and the least that a page hears.
+/// How often the picture is drawn anew for whoever looks.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// A change of the view or of serving is drawn at once, but not more often than this.
-const DRAW_AT_MOST_EVERY: Duration = Duration::from_millis(5);
 
 /// What a replica says on `/cluster/socket`; the page asks nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +42,7 @@ pub(crate) struct Cluster {
 }
 
 /// How a replica stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Picture {
     /// The index of this replica.
@@ -99,34 +97,6 @@ impl Drawn {
             sentence: status.serving.then(|| state.to_string()),
         }
     }
-
-    /// Keeps the picture up to date, for as long as anybody may look.
-    pub(super) async fn draw(self, pictures: watch::Sender<Picture>) {
-        let mut every = interval(DRAW_EVERY);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published = self.gateway.published();
-        loop {
-            let picture = self.picture();
-            let drawn = (picture.view, picture.serving);
-            pictures.send_replace(picture);
-            let changed = async {
-                let is_news = |published: &Published| {
-                    let status = &published.status;
-                    drawn != (status.view.as_ref().map_or(0, |view| view.number.0), status.serving)
-                };
-                published.wait_for(is_news).await.is_ok()
-            };
-            tokio::select! {
-                _ = every.tick() => {}
-                changed = changed => {
-                    if !changed {
-                        return;
-                    }
-                    tokio::time::sleep(DRAW_AT_MOST_EVERY).await;
-                }
-            }
-        }
-    }
 }
 
 /// A role, in a word.
@@ -140,14 +110,18 @@ pub(crate) const fn role_name(role: RoleName) -> &'static str {
     }
 }
 
-/// Shows the picture to one page until it goes away.
+/// Shows how the replica stands to one page until it goes away.
 pub(super) async fn serve(
     socket: WebSocket,
     cluster: Cluster,
-    mut pictures: watch::Receiver<Picture>,
+    drawn: Drawn,
     mut views: watch::Receiver<Vec<ViewChange>>,
 ) {
     let (mut page, mut frames) = socket.split();
+    let mut every = interval(DRAW_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut published = drawn.gateway.published();
+    let mut shown = (0, false);
     let mut next = Some(ClusterSay::Cluster(cluster));
     views.mark_changed();
     loop {
@@ -156,16 +130,25 @@ pub(super) async fn serve(
         {
             return;
         }
+        let changed = async { published.wait_for(|published| outline(published) != shown).await.is_ok() };
         next = tokio::select! {
-            biased;
             Ok(()) = views.changed() => Some(ClusterSay::Views(views.borrow_and_update().clone())),
-            Ok(()) = pictures.changed() => Some(ClusterSay::Replica(pictures.borrow_and_update().clone())),
+            true = changed => Some(ClusterSay::Replica(drawn.picture())),
+            _ = every.tick() => Some(ClusterSay::Replica(drawn.picture())),
             frame = frames.next() => match frame {
                 // A page has nothing to say here.
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => None,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             },
-            else => return,
         };
+        if let Some(ClusterSay::Replica(picture)) = &next {
+            shown = (picture.view, picture.serving);
+        }
     }
+}
+
+/// What is shown at once when it changes: the view, and whether this replica serves.
+fn outline(published: &Published) -> (u64, bool) {
+    let status = &published.status;
+    (status.view.as_ref().map_or(0, |view| view.number.0), status.serving)
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often the replicas are asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Over which time messages a second are counted.
+const RATE_OVER: Duration = Duration::from_secs(2);
 /// Changes that are shown.
 const CHANGES_MAX: usize = 10;
 
@@ -41,6 +43,7 @@ impl Seen {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let gap = match silent {
             _ if first => String::new(),
+            _ if now["unserved_ms"].is_u64() => format!("; nobody served for {} ms", now["unserved_ms"]),
             Some(silent) => format!("; nobody was seen serving for {:.1} s", silent.as_secs_f64()),
             None => "; somebody served at every look".into(),
         };
@@ -57,9 +60,35 @@ impl Seen {
     }
 }
 
+/// How many messages are acknowledged a second, by whoever serves.
+#[derive(Default)]
+struct Rate {
+    counts: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    fn of(&mut self, now: &Value, at: Instant) -> u64 {
+        let primary = now["primary"].as_u64().and_then(|primary| usize::try_from(primary).ok());
+        let counted = primary.and_then(|primary| now["replicas"][primary]["messages"].as_u64());
+        let Some(counted) = counted else { return 0 };
+        // Another primary counts for itself.
+        if self.counts.back().is_some_and(|(_, last)| *last > counted) {
+            self.counts.clear();
+        }
+        self.counts.push_back((at, counted));
+        while self.counts.len() > 2 && at - self.counts[0].0 > RATE_OVER {
+            self.counts.pop_front();
+        }
+        let (since, first) = self.counts[0];
+        let millis = u64::try_from((at - since).as_millis()).unwrap_or(u64::MAX);
+        (1000 * (counted - first)).checked_div(millis).unwrap_or(0)
+    }
+}
+
 pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure> {
     let client = client_of(common);
     let mut seen = Seen::default();
+    let mut rate = Rate::default();
     let mut shown = String::new();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -71,7 +100,8 @@ pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure>
             now.to_string()
         } else {
             let changes: Vec<&str> = seen.changes.iter().map(String::as_str).collect();
-            format!("{}\n\n{}", table(&now, &replicas), changes.join("\n"))
+            let rate = rate.of(&now, Instant::now());
+            format!("{}\n{rate} messages a second\n\n{}", table(&now, &replicas), changes.join("\n"))
         };
         if picture != shown {
             show(&picture, as_json)?;
@@ -117,5 +147,33 @@ mod tests {
                 "view 3: replica 2 leads, in sync [0,1,2]; nobody was seen serving for 0.0 s",
             ]
         );
+    }
+
+    #[test]
+    fn the_successor_knows_the_gap_better_and_each_primary_counts_for_itself() {
+        let mut seen = Seen::default();
+        let view = |number: u64, unserved: Option<u64>| json!({ "view": number, "primary": 1, "in_sync": [1], "serving": true, "unserved_ms": unserved });
+        seen.look(&view(1, None));
+        seen.look(&view(2, Some(11)));
+        assert!(seen.changes[1].ends_with("; nobody served for 11 ms"), "{:?}", seen.changes);
+
+        let begun = Instant::now();
+        let mut rate = Rate::default();
+        let counted = |primary: usize, messages: u64| {
+            let mut replicas = [json!({}), json!({}), json!({})];
+            replicas[primary] = json!({ "messages": messages });
+            json!({ "primary": primary, "replicas": replicas })
+        };
+        let story = [
+            (0, counted(0, 500), 0, "the first look"),
+            (500, counted(0, 600), 200, "a hundred in half a second"),
+            (1000, counted(1, 3), 0, "another leads"),
+            (1500, counted(1, 53), 100, "and counts on"),
+            (9000, counted(1, 53), 0, "silence"),
+        ];
+        for (at, now, expected, why) in story {
+            let told = rate.of(&now, begun + Duration::from_millis(at));
+            assert!(told == expected || (why == "silence" && told <= 7), "{why}: {told}");
+        }
     }
 }
