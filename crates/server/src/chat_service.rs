@@ -6,7 +6,6 @@ use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
 use crate::passwords::Passwords;
 use crate::timeline::ViewChange;
-use crate::web::role_name;
 use crate::{Settings, clock, tokens};
 use api::status::{not_primary, refused};
 use api::v1::chat_server::Chat;
@@ -15,6 +14,7 @@ use chat::{
     AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Password,
     PasswordHash, Recipient, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
 };
+use protocol::RoleName;
 use std::sync::Arc;
 use store::{Account, Message, Reader, Readers, Session, StoreError};
 use tokio::sync::Semaphore;
@@ -94,6 +94,39 @@ impl ChatService {
         outcome.map(|answer| (answer, copies)).map_err(|refusal| refused(&refusal))
     }
 
+    /// How this replica stands, as it says to whoever asks.
+    pub(crate) fn stands(&self) -> v1::HeartbeatResponse {
+        let published = self.gateway.published().borrow().clone();
+        let status = &published.status;
+        let role = match status.role {
+            RoleName::Starting => "starting",
+            RoleName::Secondary => "secondary",
+            RoleName::Candidate => "candidate",
+            RoleName::Primary => "primary",
+            RoleName::Halted(_) => "halted",
+        };
+        let view = status.view.as_ref();
+        let halted = published.halted.map(|reason| reason.to_string());
+        v1::HeartbeatResponse {
+            replica: u32::from(self.index),
+            view: view.map_or(0, |view| view.number.0),
+            primary: view.map(|view| u32::from(view.primary().0)),
+            in_sync: view
+                .map(|view| view.in_sync.iter().map(|index| u32::from(index.0)).collect())
+                .unwrap_or_default(),
+            addresses: self.gateway.addresses().iter().map(ToString::to_string).collect(),
+            serving: status.serving,
+            role: role.to_owned(),
+            op: status.position.op.0,
+            chain: status.position.chain.0.to_vec(),
+            pid: std::process::id(),
+            fault: halted.or(published.fault).unwrap_or_default(),
+            min_in_sync: small(self.settings.limits.min_in_sync),
+            messages: self.delivery.messages(),
+            unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
+        }
+    }
+
     /// How long nobody served before a view, if this replica can tell, in milliseconds.
     fn unserved_before(&self, view: u64) -> Option<u64> {
         self.views.borrow().iter().rfind(|known| known.view == view)?.unserved_ms
@@ -144,28 +177,7 @@ impl ChatService {
 #[tonic::async_trait]
 impl Chat for ChatService {
     async fn heartbeat(&self, _: Request<v1::HeartbeatRequest>) -> Answered<Response<v1::HeartbeatResponse>> {
-        let published = self.gateway.published().borrow().clone();
-        let status = &published.status;
-        let view = status.view.as_ref();
-        let halted = published.halted.map(|reason| reason.to_string());
-        Ok(Response::new(v1::HeartbeatResponse {
-            replica: u32::from(self.index),
-            view: view.map_or(0, |view| view.number.0),
-            primary: view.map(|view| u32::from(view.primary().0)),
-            in_sync: view
-                .map(|view| view.in_sync.iter().map(|index| u32::from(index.0)).collect())
-                .unwrap_or_default(),
-            addresses: self.gateway.addresses().iter().map(ToString::to_string).collect(),
-            serving: status.serving,
-            role: role_name(status.role).to_owned(),
-            op: status.position.op.0,
-            chain: status.position.chain.0.to_vec(),
-            pid: std::process::id(),
-            fault: halted.or(published.fault).unwrap_or_default(),
-            min_in_sync: small(self.settings.limits.min_in_sync),
-            messages: self.delivery.messages(),
-            unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
-        }))
+        Ok(Response::new(self.stands()))
     }
 
     async fn digest(&self, request: Request<v1::DigestRequest>) -> Answered<Response<v1::DigestResponse>> {

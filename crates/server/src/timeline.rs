@@ -4,8 +4,7 @@ use crate::clock;
 use crate::gateway::Published;
 use protocol::ReplicaIndex;
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -57,7 +56,7 @@ impl SignsOfLife {
 pub(crate) async fn follow(
     me: ReplicaIndex,
     mut published: watch::Receiver<Published>,
-    signs: std::sync::Arc<SignsOfLife>,
+    signs: Arc<SignsOfLife>,
     views: watch::Sender<Vec<ViewChange>>,
 ) {
     let mut seen = Seen::default();

@@ -7,8 +7,8 @@
 //! ```
 
 use crate::chat_service::ChatService;
-use crate::gateway::Published;
 use crate::run::LISTENER_BEAT;
+use api::v1;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chat::{Address, ServiceState};
+use chat::ServiceState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ mod origin;
 mod playground;
 mod socket;
 
-pub(crate) use cluster::{Cluster, role_name};
+pub(crate) use cluster::Cluster;
 pub(crate) use origin::Origins;
 pub use playground::playground_pages;
 
@@ -43,31 +43,21 @@ pub(crate) struct Web {
     /// Whether others than those on this machine may look at the cluster.
     pub(crate) cluster_page_for_everyone: bool,
     pub(crate) states: watch::Receiver<frames::State>,
-    drawn: cluster::Drawn,
 }
 
 impl Web {
     /// Follows a replica for its pages.
     pub(crate) fn of(chat: ChatService) -> Self {
         let settings = chat.settings.clone();
-        let min_in_sync = settings.limits.min_in_sync;
-        let index = protocol::ReplicaIndex(chat.index);
-        let (gateway, delivery) = (chat.gateway.clone(), chat.delivery.clone());
-        let drawn = cluster::Drawn { index, gateway, delivery, min_in_sync };
-        let published = chat.gateway.published();
-        let first = state_of(&published.borrow(), index.0, &settings.addresses, min_in_sync);
-        let (states, state) = watch::channel(first);
-        let addresses = settings.addresses.clone();
-        tokio::spawn(follow(published, states, move |published| {
-            state_of(published, index.0, &addresses, min_in_sync)
-        }));
+        let (states, state) = watch::channel(state_of(chat.stands()));
+        tokio::spawn(follow(chat.clone(), states));
         let origins = Arc::new(Origins::of(settings.addresses.iter().chain(&settings.playground)));
         let cluster = Cluster {
             addresses: settings.addresses.iter().map(ToString::to_string).collect(),
             playground: settings.playground.as_ref().map(ToString::to_string),
         };
         let cluster_page_for_everyone = settings.cluster_page_for_everyone;
-        Self { chat, origins, cluster, cluster_page_for_everyone, states: state, drawn }
+        Self { chat, origins, cluster, cluster_page_for_everyone, states: state }
     }
 
     /// The pages and their sockets.
@@ -154,7 +144,7 @@ async fn cluster_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.drawn, web.chat.views))
+    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.chat))
 }
 
 /// Whoever is on this machine may look; others where the settings say so.
@@ -173,13 +163,10 @@ fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 }
 
 /// Tells what changes of the service's state, and only that.
-async fn follow(
-    mut published: watch::Receiver<Published>,
-    states: watch::Sender<frames::State>,
-    state_of: impl Fn(&Published) -> frames::State,
-) {
+async fn follow(chat: ChatService, states: watch::Sender<frames::State>) {
+    let mut published = chat.gateway.published();
     while published.changed().await.is_ok() {
-        let now = state_of(&published.borrow_and_update());
+        let now = state_of(chat.stands());
         states.send_if_modified(|state| {
             let changed = *state != now;
             *state = now;
@@ -188,22 +175,24 @@ async fn follow(
     }
 }
 
-fn state_of(published: &Published, replica: u8, addresses: &[Address], min_in_sync: usize) -> frames::State {
-    let status = &published.status;
-    let view = status.view.as_ref();
-    let in_sync = view.map_or(0, |view| view.in_sync.iter().count());
-    let state = ServiceState::of(in_sync, addresses.len(), min_in_sync);
-    let primary = view.and_then(|view| addresses.get(usize::from(view.primary().0)));
+fn state_of(stands: v1::HeartbeatResponse) -> frames::State {
+    let primary = stands.primary.and_then(|primary| stands.addresses.get(usize::try_from(primary).ok()?));
     frames::State {
-        replica,
-        serving: status.serving,
+        replica: stands.replica,
+        serving: stands.serving,
         beat_every: u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX),
-        primary: primary.map(ToString::to_string),
-        addresses: addresses.iter().map(ToString::to_string).collect(),
-        in_sync,
-        writable: status.serving && in_sync >= min_in_sync,
-        sentence: status.serving.then(|| state.to_string()),
+        primary: primary.cloned(),
+        in_sync: stands.in_sync.len(),
+        sentence: sentence(&stands),
+        addresses: stands.addresses,
     }
+}
+
+/// How the service is doing, for people, if this replica serves.
+fn sentence(stands: &v1::HeartbeatResponse) -> Option<String> {
+    let min_in_sync = usize::try_from(stands.min_in_sync).unwrap_or(usize::MAX);
+    let state = ServiceState::of(stands.in_sync.len(), stands.addresses.len(), min_in_sync);
+    stands.serving.then(|| state.to_string())
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! How this replica stands, for the cluster page: pushed as it changes.
 
+use super::sentence;
 use super::socket::{text, write};
-use crate::delivery::Delivery;
-use crate::gateway::{Gateway, Published};
+use crate::chat_service::ChatService;
+use crate::gateway::Published;
 use crate::timeline::ViewChange;
+use api::v1;
 use axum::extract::ws::{Message, WebSocket};
-use chat::ServiceState;
 use futures_util::StreamExt;
-use protocol::{ReplicaIndex, RoleName};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the picture is drawn anew for whoever looks.
@@ -46,15 +44,15 @@ pub(crate) struct Cluster {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Picture {
     /// The index of this replica.
-    pub(crate) replica: u8,
+    pub(crate) replica: u32,
     /// Its role: `starting`, `secondary`, `candidate`, `primary` or `halted`.
     pub(crate) role: String,
     /// The newest view that it knows; 0 if none.
     pub(crate) view: u64,
     /// Who leads in that view.
-    pub(crate) primary: Option<u8>,
+    pub(crate) primary: Option<u32>,
     /// Who is in sync in that view.
-    pub(crate) in_sync: Vec<u8>,
+    pub(crate) in_sync: Vec<u32>,
     /// Whether it takes requests.
     pub(crate) serving: bool,
     /// Where its log ends.
@@ -67,60 +65,24 @@ pub(crate) struct Picture {
     pub(crate) sentence: Option<String>,
 }
 
-/// What the picture of a replica is drawn from.
-#[derive(Clone, Debug)]
-pub(super) struct Drawn {
-    pub(super) index: ReplicaIndex,
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) min_in_sync: usize,
-}
-
-impl Drawn {
-    fn picture(&self) -> Picture {
-        let published = self.gateway.published().borrow().clone();
-        let status = &published.status;
-        let view = status.view.as_ref();
-        let in_sync: Vec<u8> =
-            view.map(|view| view.in_sync.iter().map(|index| index.0).collect()).unwrap_or_default();
-        let state = ServiceState::of(in_sync.len(), self.gateway.addresses().len(), self.min_in_sync);
-        Picture {
-            replica: self.index.0,
-            role: role_name(status.role).into(),
-            view: view.map_or(0, |view| view.number.0),
-            primary: view.map(|view| view.primary().0),
-            in_sync,
-            serving: status.serving,
-            op: status.position.op.0,
-            messages: self.delivery.messages(),
-            fault: published.halted.map(|reason| reason.to_string()).or(published.fault),
-            sentence: status.serving.then(|| state.to_string()),
-        }
-    }
-}
-
-/// A role, in a word.
-pub(crate) const fn role_name(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Starting => "starting",
-        RoleName::Secondary => "secondary",
-        RoleName::Candidate => "candidate",
-        RoleName::Primary => "primary",
-        RoleName::Halted(_) => "halted",
+impl From<v1::HeartbeatResponse> for Picture {
+    fn from(stands: v1::HeartbeatResponse) -> Self {
+        let sentence = sentence(&stands);
+        let v1::HeartbeatResponse {
+            replica, role, view, primary, in_sync, serving, op, messages, fault, ..
+        } = stands;
+        let fault = Some(fault).filter(|fault| !fault.is_empty());
+        Self { replica, role, view, primary, in_sync, serving, op, messages, fault, sentence }
     }
 }
 
 /// Shows how the replica stands to one page until it goes away.
-pub(super) async fn serve(
-    socket: WebSocket,
-    cluster: Cluster,
-    drawn: Drawn,
-    mut views: watch::Receiver<Vec<ViewChange>>,
-) {
+pub(super) async fn serve(socket: WebSocket, cluster: Cluster, chat: ChatService) {
     let (mut page, mut frames) = socket.split();
     let mut every = interval(DRAW_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut published = drawn.gateway.published();
+    let mut published = chat.gateway.published();
+    let mut views = chat.views.clone();
     let mut shown = (0, false);
     let mut next = Some(ClusterSay::Cluster(cluster));
     views.mark_changed();
@@ -133,8 +95,8 @@ pub(super) async fn serve(
         let changed = async { published.wait_for(|published| outline(published) != shown).await.is_ok() };
         next = tokio::select! {
             Ok(()) = views.changed() => Some(ClusterSay::Views(views.borrow_and_update().clone())),
-            true = changed => Some(ClusterSay::Replica(drawn.picture())),
-            _ = every.tick() => Some(ClusterSay::Replica(drawn.picture())),
+            true = changed => Some(ClusterSay::Replica(chat.stands().into())),
+            _ = every.tick() => Some(ClusterSay::Replica(chat.stands().into())),
             frame = frames.next() => match frame {
                 // A page has nothing to say here.
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => None,

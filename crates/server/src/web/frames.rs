@@ -130,7 +130,7 @@ pub(crate) enum Say {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct State {
     /// The index of this replica.
-    pub(crate) replica: u8,
+    pub(crate) replica: u32,
     /// Whether it answers calls. If not, go to the primary.
     pub(crate) serving: bool,
     /// A replica that serves says something at least so often, in milliseconds; silence means that it is lost.
@@ -141,8 +141,6 @@ pub(crate) struct State {
     pub(crate) addresses: Vec<String>,
     /// How many replicas are in sync.
     pub(crate) in_sync: usize,
-    /// Whether messages can be sent now.
-    pub(crate) writable: bool,
     /// All of this in one sentence for people, if this replica serves.
     pub(crate) sentence: Option<String>,
 }
