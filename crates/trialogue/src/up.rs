@@ -79,10 +79,18 @@ async fn watch(
             () = signals.received() => return Ok(()),
             Some(order) = next_order(&mut playground) => {
                 let Order { replica, what, done } = order;
-                restarts[replica].due = None;
-                if let (Some(playground), What::Kill | What::Pause) = (&playground, what) {
-                    let how = if what == What::Kill { "killed" } else { "paused" };
+                let hurts = match what {
+                    What::Kill => Some("killed"),
+                    What::Pause => Some("paused"),
+                    What::Restart => supervisor.runs(replica).then_some("restarted"),
+                    What::Resume => None,
+                };
+                if let (Some(playground), Some(how)) = (&playground, hurts) {
                     playground.conversation.hurt(format!("replica {replica} was {how}"));
+                }
+                if matches!(what, What::Kill | What::Restart) {
+                    // Whatever was due for it, this takes its place.
+                    restarts[replica] = new();
                 }
                 let outcome = obey(supervisor, replica, what).await.map_err(Failure::sentence);
                 // The page that gave the order may have gone away.

@@ -28,7 +28,8 @@ pub(crate) struct Ledger {
     /// Acknowledged, and passed over by what was heard later.
     pub(crate) lost: u64,
     pub(crate) twice: u64,
-    /// The longest time between two acknowledgements since a replica was last killed or paused, in milliseconds.
+    /// The longest time between two acknowledgements since a replica was last killed, paused or restarted, in
+    /// milliseconds.
     pub(crate) last_gap_ms: Option<u64>,
     /// What that replica suffered.
     pub(crate) since: Option<String>,
