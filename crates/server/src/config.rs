@@ -203,9 +203,13 @@ mod tests {
 
     #[test]
     fn settings_have_defaults_and_relative_paths() {
-        let settings = read("addresses = ['127.0.0.1:1', '[::1]:2']\nmin_in_sync = 2").unwrap();
+        let settings =
+            read("addresses = ['127.0.0.1:1', '[::1]:2']\nmin_in_sync = 2\ncluster_page_for_everyone = true")
+                .unwrap();
         assert_eq!(settings.addresses.len(), 2);
         assert_eq!(settings.limits.min_in_sync, 2);
+        assert!(settings.cluster_page_for_everyone);
+        assert!(!read("addresses = ['127.0.0.1:1']").unwrap().cluster_page_for_everyone);
         assert_eq!(settings.limits.session_lifetime, Limits::default().session_lifetime);
         assert!(settings.database(1).ends_with("replica-1/chat.db"));
     }
