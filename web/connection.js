@@ -26,6 +26,8 @@ const REDIAL_AT_MOST = 2000;
 const ASK_ALL_AFTER = 300;
 /** A replica that is silent for so many beats is lost. */
 const BEATS_MISSED = 3;
+/** So does one that does not serve, if it has said nothing for so long: it beats every ten seconds. */
+const SILENCE_MAX = 35_000;
 /** How long a call may take, fail-overs included. */
 const CALL_LIMIT = 15_000;
 
@@ -161,10 +163,12 @@ export class Connection extends EventTarget {
     this.dispatchEvent(new CustomEvent("session-over", { detail: message }));
   }
 
-  /** A replica that serves and says nothing is lost, even where its socket does not break. */
+  /** A replica that says nothing is lost, even where its socket does not break. One that serves speaks up more often. */
   #watch() {
-    const link = this.current;
-    if (link && Date.now() - link.lastHeard > BEATS_MISSED * link.state.beat_every) link.close();
+    for (const link of [...this.links.values()]) {
+      const limit = link === this.current ? BEATS_MISSED * link.state.beat_every : SILENCE_MAX;
+      if (link.wasOpen && Date.now() - link.lastHeard > limit) link.close();
+    }
   }
 }
 

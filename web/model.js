@@ -7,6 +7,8 @@ export class Conversation {
     this.name = name;
     this.deleted = false;
     this.unread = 0;
+    /** What came live and was not seen yet, by id: how the service said that things stand may be older than it. */
+    this.live = [];
     this.last = null;
     this.readUpTo = 0;
     this.deliveredUpTo = 0;
@@ -30,13 +32,12 @@ export class Conversation {
     return Math.max(this.last?.sent_at ?? 0, typed);
   }
 
-  /** Puts a message in its place. Says whether it is new here. */
+  /** Puts a message in its place, once. */
   add(message) {
     let at = this.messages.length;
     while (at > 0 && this.messages[at - 1].id > message.id) at--;
-    if (at > 0 && this.messages[at - 1].id === message.id) return false;
+    if (at > 0 && this.messages[at - 1].id === message.id) return;
     this.messages.splice(at, 0, message);
-    return true;
   }
 }
 
@@ -81,11 +82,10 @@ export class Model extends EventTarget {
       one.readUpTo = Math.max(one.readUpTo, told.read_up_to);
       one.deliveredUpTo = Math.max(one.deliveredUpTo, told.delivered_up_to);
       one.seenUpTo = told.seen_up_to;
-      // What came live meanwhile is newer than this.
-      if (!one.last || (told.last && told.last.id >= one.last.id)) {
-        one.last = told.last;
-        one.unread = told.read_up_to >= one.readUpTo ? told.unread : one.unread;
-      }
+      const until = told.last?.id ?? 0;
+      one.live = one.live.filter((id) => id > until && id > one.readUpTo);
+      if (until >= (one.last?.id ?? 0)) one.last = told.last;
+      if (told.read_up_to >= one.readUpTo) one.unread = told.unread + one.live.length;
       this.#changed(one);
     }
     this.dispatchEvent(new Event("people"));
@@ -99,7 +99,10 @@ export class Model extends EventTarget {
     const isNews = !one.last || message.id > one.last.id;
     if (isNews) {
       one.last = message;
-      if (!mine && message.id > one.readUpTo) one.unread += 1;
+      if (!mine && message.id > one.readUpTo) {
+        one.unread += 1;
+        one.live.push(message.id);
+      }
     }
     if (one.loaded || one.loading) one.add(message);
     if (mine) this.#takeBack(one, message);
@@ -110,7 +113,7 @@ export class Model extends EventTarget {
 
   /** A letter's message may be here before its acknowledgement is: it is shown once. */
   #takeBack(one, message) {
-    const letter = one.letters.find((letter) => !letter.shownAs && letter.text === message.text);
+    const letter = one.letters.find((letter) => !letter.shownAs && !letter.refused && letter.text === message.text);
     if (letter) letter.shownAs = message.id;
   }
 
@@ -133,6 +136,7 @@ export class Model extends EventTarget {
   /** Everything up to here was seen, here or on another device. */
   read(one, upTo) {
     one.readUpTo = Math.max(one.readUpTo, upTo);
+    one.live = one.live.filter((id) => id > one.readUpTo);
     if (one.last && one.last.id <= one.readUpTo) {
       one.unread = 0;
     } else if (one.loaded) {
@@ -166,6 +170,8 @@ export class Model extends EventTarget {
   /** A letter will not be sent: it stays in sight with the reason. */
   refused(letter, why) {
     letter.refused = why;
+    // What looked like its message was somebody else's: another device of this account said the same.
+    letter.shownAs = null;
     this.#changed(this.conversation(letter.with, letter.to));
   }
 
@@ -184,7 +190,7 @@ export class Model extends EventTarget {
   forgetHistory() {
     this.cursor = null;
     for (const one of this.conversations.values()) {
-      Object.assign(one, { messages: [], loaded: false, more: true, last: null, unread: 0, readUpTo: 0, deliveredUpTo: 0, seenUpTo: 0, newAfter: null });
+      Object.assign(one, { messages: [], loaded: false, more: true, last: null, unread: 0, live: [], readUpTo: 0, deliveredUpTo: 0, seenUpTo: 0, newAfter: null });
       this.#changed(one);
     }
     this.dispatchEvent(new Event("people"));

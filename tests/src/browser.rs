@@ -149,6 +149,11 @@ impl Browser {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
+    /// What a script hands to its first argument, sooner or later.
+    pub async fn asks_later(&self, script: &str) -> Value {
+        self.client.execute_async(script, Vec::new()).await.unwrap()
+    }
+
     /// Waits until a script's expression is true.
     pub async fn until(&self, expression: &str) {
         let holds = wait::until("it holds", async || {
@@ -264,7 +269,7 @@ impl Browser {
         let script = "const done = arguments[0]; axe.run().then((found) => done(found.violations\
             .filter((one) => one.impact === 'serious' || one.impact === 'critical')\
             .map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`)));";
-        let found = self.client.execute_async(script, Vec::new()).await.unwrap();
+        let found = self.asks_later(script).await;
         serde_json::from_value(found).unwrap()
     }
 

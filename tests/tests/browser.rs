@@ -484,3 +484,49 @@ async fn a_page_and_a_terminal_show_one_conversation() {
     terminal.types("/quit\r");
     assert!(terminal.ended().await.success());
 }
+
+/// What the page knows, told in orders that a test of the whole can't bring about at will.
+#[tokio::test]
+async fn what_comes_counts_once_in_whatever_order_it_comes() {
+    let Some(driver) = Driver::start().await else { return };
+    let cluster = Cluster::serving().await;
+    let browser = driver.browser(Look::LIGHT).await;
+    browser.open(&page(&cluster, 0)).await;
+    let story = r#"
+        const done = arguments[0];
+        import("/model.js").then(({ Model }) => {
+            const message = (id, from_id, to_id, text = "x") => ({ id, from_id, from: "?", to_id, to: "?", text, sent_at: id });
+            const standing = (last, unread, read_up_to = 0) =>
+                [{ with_id: 2, with: "bob", deleted: false, last, unread, read_up_to, delivered_up_to: 0, seen_up_to: 0 }];
+            const told = [];
+            const unread = new Model({ id: 1, name: "alice" });
+            const look = () => { const one = unread.conversation(2); told.push([one.unread, one.last.id]); };
+            unread.arrived(message(10, 2, 1)); look();
+            // How things stood before it: five others.
+            unread.stand(standing(message(9, 2, 1), 5)); look();
+            unread.arrived(message(10, 2, 1)); look();
+            unread.stand(standing(message(10, 2, 1), 6)); look();
+            unread.arrived(message(11, 2, 1)); look();
+            // Read on another device, and an older word of how things stood.
+            unread.receipt({ with_id: 2, delivered_up_to: 0, seen_up_to: 0, read_up_to: 11 }); look();
+            unread.stand(standing(message(10, 2, 1), 6)); look();
+
+            const typed = new Model({ id: 1, name: "alice" });
+            const one = typed.conversation(2, "bob");
+            typed.page(one, [], false);
+            const letter = (request_id) => ({ request_id, with: 2, to: "bob", text: "again", typed_at: 1 });
+            const [refused, sent] = [letter("a"), letter("b")];
+            typed.typed(refused);
+            typed.refused(refused, "why");
+            typed.typed(sent);
+            typed.arrived(message(20, 1, 2, "again"));
+            told.push([refused.shownAs ?? null, sent.shownAs]);
+            typed.sent(sent, { message_id: 20, sent_at: 20, copies: 3, replicas: 3 });
+            told.push([one.letters.length, one.messages.length]);
+            done(told);
+        });"#;
+    let told = browser.asks_later(story).await;
+    let unread = [[1, 10], [6, 10], [6, 10], [6, 10], [7, 11], [0, 11], [0, 11]];
+    assert_eq!(told.as_array().unwrap()[..7], unread.map(|pair| json!(pair)));
+    assert_eq!(told.as_array().unwrap()[7..], [json!([null, 20]), json!([1, 1])]);
+}

@@ -195,6 +195,8 @@ async fn a_socket_says_who_leads_and_ends_what_a_session_ends() {
     assert_eq!(sent["answer"]["answer"]["sent"]["copies"], 3);
     assert_eq!(socket.hear(&["message"]).await["message"]["text"], "a note to myself");
     assert_eq!(socket.call("send_message", send).await, sent);
+    // Who does not serve says from time to time that it lives.
+    aside.hear(&["beat"]).await;
     // Whoever loses the lead says so at once, and the new one by itself.
     cluster.kill(0);
     loop {

@@ -121,7 +121,7 @@ pub(crate) enum Say {
     Receipt(Receipt),
     /// The page read too slowly, and receipts were passed over: `list_conversations` tells how things stand.
     ReceiptsMissed {},
-    /// Nothing else has happened for a while.
+    /// Nothing else has happened for a while. A replica that does not serve beats every ten seconds.
     Beat {},
 }
 

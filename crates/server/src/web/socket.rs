@@ -83,7 +83,8 @@ impl Talk {
                         return Ok(());
                     }
                     write(&mut page, Message::Ping(axum::body::Bytes::new())).await?;
-                    None
+                    // Beats mean that reads are answered; who does not serve says only that it lives.
+                    (!self.state.borrow().serving).then_some(Say::Beat {})
                 }
             };
             if let Some(next) = next {
