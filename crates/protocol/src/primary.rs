@@ -72,7 +72,7 @@ struct Tail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waiting {
     Read(ReadId),
-    Answer { token: Token, copies: usize },
+    Answer(Token),
 }
 
 impl Primary {
@@ -125,6 +125,13 @@ impl Primary {
     fn required(&self, me: ReplicaIndex) -> ReplicaSet {
         let proposed = self.swap.as_ref().map_or(ReplicaSet::EMPTY, |swap| swap.proposal.in_sync);
         self.view.in_sync.union(proposed).without(me)
+    }
+
+    /// On how many replicas in sync everything committed is durable, as it is now: one may have left since the batch was
+    /// executed, or while its answer waited. A newcomer counts once its view is known to be installed: before that nobody
+    /// would take over from it.
+    const fn copies(&self) -> usize {
+        self.view.in_sync.len()
     }
 
     /// Whether a view has been proposed in which another leads: from then on nothing may be answered.
@@ -314,11 +321,11 @@ impl Primary {
         changed: bool,
     ) {
         self.sent_at = None;
-        let copies = self.required(common.me).len() + 1;
         if changed || self.may_read(common, now) {
+            let copies = self.copies();
             common.emit(Effect::Answer { token, copies });
         } else {
-            self.waiting.push(Waiting::Answer { token, copies });
+            self.waiting.push(Waiting::Answer(token));
         }
     }
 
@@ -438,10 +445,11 @@ impl Primary {
         if self.waiting.is_empty() || !self.may_read(common, now) {
             return;
         }
+        let copies = self.copies();
         for waiting in core::mem::take(&mut self.waiting) {
             common.emit(match waiting {
                 Waiting::Read(read) => Effect::AnswerRead { read },
-                Waiting::Answer { token, copies } => Effect::Answer { token, copies },
+                Waiting::Answer(token) => Effect::Answer { token, copies },
             });
         }
     }
@@ -452,7 +460,8 @@ impl Primary {
             self.requests_waiting = false;
             let token = common.token();
             common.writer = Writer::Executing { token, since: now };
-            let copies = self.required(common.me).len() + 1;
+            // A replica that is being removed will hardly hold it.
+            let copies = self.view.in_sync.difference(self.removing).len();
             common.emit(Effect::Execute { token, copies });
         }
     }

@@ -3,6 +3,7 @@
 use crate::client::{Call, Outcome};
 use crate::disk::Disk;
 use crate::fact::{Fact, RequestId};
+use crate::sender::Step;
 use protocol::{Effect, Event, Message, Op, ReplicaIndex, StreamId, Token, View};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -50,6 +51,8 @@ pub(crate) enum Happening {
     Hear { listener: usize, session: u64, op: Op, request: RequestId },
     /// A listener looks whether its stream still lives.
     Doubt { listener: usize, session: u64 },
+    /// Something happens to a sender, or to its stream.
+    Sender { sender: usize, step: Step },
     /// A fault strikes; unless it is `once`, another is planned.
     Fault { once: bool },
 }

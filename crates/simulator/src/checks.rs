@@ -75,6 +75,44 @@ pub(crate) fn same_answer(world: &mut World, request: u32, op: Op) {
     assert_eq!(first, op, "invariant 5: request {request} was answered with op {first} and with op {op}");
 }
 
+/// Invariant 9, at the moment when somebody is told "done": as many replicas as were asked for are in sync and hold it.
+/// One whose folder was replaced meanwhile has held it; the primary can't know yet.
+pub(crate) fn as_many_copies(world: &World, i: usize, end: Position, wanted: usize) {
+    let Some(led) = world.nodes[i].as_ref().and_then(|node| node.replica.leads()) else { return };
+    let to_come = world.views_to_come();
+    let in_sync = to_come.iter().fold(led.in_sync, |all, view| all.union(view.in_sync));
+    let holds = |index: &ReplicaIndex| {
+        let place = usize::from(index.0);
+        let disk = &world.disks[place];
+        disk.chain_at(end.op) == Some(end.chain)
+            || end.op < disk.pruned.op
+            || world.replaced[place]
+            || world.lied[place]
+    };
+    let copies = in_sync.iter().filter(holds).count();
+    assert!(
+        copies >= wanted,
+        "invariant 9: replica {i} says that op {} is on {wanted} replicas, and {copies} in sync hold it by {led}",
+        end.op
+    );
+}
+
+/// Invariant 8: what is sent by streams takes effect in the order in which it was sent, over all fail-overs.
+fn in_the_order_sent(world: &World) {
+    let state = &world.disks[0].state;
+    for (i, sender) in world.senders.iter().enumerate() {
+        let mut last = Op(0);
+        for request in &sender.sent {
+            let op = state.effect(*request).expect("every answered message took effect");
+            assert!(
+                op > last,
+                "invariant 8: sender {i}'s message {request} has op {op}, and the one before it op {last}"
+            );
+            last = op;
+        }
+    }
+}
+
 /// At the end: what is in the databases is what was acknowledged, heard and read.
 pub(crate) fn the_end(world: &World) {
     let disk = &world.disks[0];
@@ -98,6 +136,7 @@ pub(crate) fn the_end(world: &World) {
         let sent: Vec<_> = sent.map(|message| (message.op, message.request)).collect();
         assert_eq!(listener.heard, sent, "invariant 6: listener {i} heard something else than what was sent");
     }
+    in_the_order_sent(world);
     for (key, history) in world.ledger.history.iter().enumerate() {
         if let Err(violation) = zones::check(history) {
             panic!("the history of register {key} is not linearizable: {violation}\n{history:?}");

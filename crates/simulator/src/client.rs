@@ -2,7 +2,8 @@
 
 use crate::agenda::Happening;
 use crate::fact::{Action, KEYS, Request, RequestId};
-use crate::node::{Held, Read, ReadFor, Waiter};
+use crate::node::{Asker, Held, Read, ReadFor, Waiter};
+use crate::sender::Sender;
 use crate::world::World;
 use crate::zones::{Operation, What};
 use protocol::{Event, ReadId};
@@ -10,8 +11,8 @@ use protocol::{Event, ReadId};
 /// What a client asks of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
-    /// Carry this out.
-    Write(Request),
+    /// Carry this out, and have it on so many replicas.
+    Write { request: Request, min_copies: usize },
     /// What does this register hold?
     Read(u8),
 }
@@ -21,6 +22,10 @@ pub(crate) enum Call {
 pub(crate) enum Outcome {
     /// Not done here: try another.
     NotServing,
+    /// Refused without effect: too few replicas are in sync.
+    TooFewInSync,
+    /// It has its place, on fewer replicas than were asked for.
+    KeptOnFewer,
     /// Done.
     Done,
     /// The register holds this.
@@ -54,6 +59,7 @@ impl World {
     /// Whether a client waits for an answer.
     pub(crate) fn somebody_waits(&self) -> bool {
         self.clients.iter().any(|client| client.pending.is_some())
+            || self.senders.iter().any(Sender::waits_for_answers)
     }
 
     pub(crate) fn begin(&mut self, client: usize) {
@@ -63,10 +69,10 @@ impl World {
         let key = u8::try_from(self.random.index(KEYS)).expect("few keys");
         let call = match self.random.below(10) {
             0..=3 => Call::Read(key),
-            4..=6 => Call::Write(self.new_request(Action::Set { key })),
+            4..=6 => self.new_write(Action::Set { key }),
             _ => {
                 let to = u8::try_from(self.random.index(self.listeners.len())).expect("few listeners");
-                Call::Write(self.new_request(Action::Send { to }))
+                self.new_write(Action::Send { to })
             }
         };
         self.begin_call(client, call);
@@ -75,8 +81,8 @@ impl World {
     /// The last words of a run: everyone writes once more.
     pub(crate) fn begin_last(&mut self, client: usize) {
         if self.clients[client].pending.is_none() {
-            let request = self.new_request(Action::Send { to: 0 });
-            self.begin_call(client, Call::Write(request));
+            let call = self.new_write(Action::Send { to: 0 });
+            self.begin_call(client, call);
         }
     }
 
@@ -84,6 +90,16 @@ impl World {
         let begun = self.ledger.moment();
         self.clients[client].pending = Some(Pending { call, begun, since: self.now });
         self.attempt(client);
+    }
+
+    fn new_write(&mut self, action: Action) -> Call {
+        Call::Write { request: self.new_request(action), min_copies: self.draw_min_copies() }
+    }
+
+    /// How many copies somebody asks for: most ask for none in particular.
+    pub(crate) fn draw_min_copies(&mut self) -> usize {
+        let asks = self.profile.asks_for_copies;
+        if asks > 0 && self.random.percent(asks) { self.random.index(self.nodes.len()) + 1 } else { 0 }
     }
 
     pub(crate) fn new_request(&mut self, action: Action) -> Request {
@@ -126,7 +142,7 @@ impl World {
             return;
         }
         match outcome {
-            Outcome::NotServing => {
+            Outcome::NotServing | Outcome::TooFewInSync | Outcome::KeptOnFewer => {
                 // The attempt is over; the next one is made after a moment.
                 let pause = self.micros(1_000, 40_000);
                 self.later(pause, Happening::Overdue { client, attempt });
@@ -141,9 +157,11 @@ impl World {
         self.clients[client].done += u64::from(outcome.is_some());
         let ended = outcome.map(|_| self.ledger.moment());
         let (key, what) = match (pending.call, outcome) {
-            (Call::Write(Request { id, action: Action::Set { key } }), _) => (key, What::Write(id)),
+            (Call::Write { request: Request { id, action: Action::Set { key } }, .. }, _) => {
+                (key, What::Write(id))
+            }
             (Call::Read(key), Some(Outcome::Value(value))) => (key, What::Read(value)),
-            (Call::Read(_) | Call::Write(_), _) => {
+            (Call::Read(_) | Call::Write { .. }, _) => {
                 self.next_operation(client, pending.call, outcome.is_some());
                 return;
             }
@@ -153,7 +171,7 @@ impl World {
     }
 
     fn next_operation(&mut self, client: usize, call: Call, answered: bool) {
-        if let (Call::Write(_), true) = (call, answered)
+        if let (Call::Write { .. }, true) = (call, answered)
             && self.random.percent(self.profile.late_retries)
         {
             // A copy that was under way all the time; nobody waits for its answer.
@@ -190,7 +208,10 @@ impl World {
             return;
         }
         match call {
-            Call::Write(request) => self.submit(i, Waiter { client, attempt, request }),
+            Call::Write { request, min_copies } => {
+                let asker = Asker::Client { client, attempt };
+                self.submit(i, Waiter { asker, request, min_copies });
+            }
             Call::Read(key) => self.ask(i, ReadFor::Client { client, attempt, key }),
         }
     }

@@ -172,6 +172,7 @@ impl World {
         self.crash(i);
         let database = self.new_database();
         self.disks[i] = Disk { database, ..Disk::new(0) };
+        self.replaced[i] = true;
     }
 
     fn wipe_if_harmless(&mut self, i: usize) {
@@ -189,6 +190,7 @@ impl World {
         if self.another_holds(i) && !taken_for_in_sync {
             self.crash(i);
             self.disks[i] = backup;
+            self.replaced[i] = true;
         }
     }
 
@@ -205,7 +207,7 @@ impl World {
     }
 
     /// The newest view, and every view whose swap is under way.
-    fn views_to_come(&self) -> Vec<View> {
+    pub(crate) fn views_to_come(&self) -> Vec<View> {
         let under_way = self.planned().filter_map(|happening| match happening {
             Happening::Swap { view, .. } => Some(view.clone()),
             _ => None,
@@ -219,7 +221,12 @@ impl World {
     pub(crate) fn calm_down(&mut self) {
         self.faults_left = 0;
         let calm = Profile { clients: self.profile.clients, ..Profile::calm(self.nodes.len()) };
-        self.profile = Profile { jitter: true, log_entries_max: self.profile.log_entries_max, ..calm };
+        self.profile = Profile {
+            jitter: true,
+            log_entries_max: self.profile.log_entries_max,
+            min_in_sync: self.profile.min_in_sync,
+            ..calm
+        };
         self.heal();
         for i in 0..self.nodes.len() {
             self.health[i] = crate::storage::Health::default();

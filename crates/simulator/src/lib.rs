@@ -33,6 +33,7 @@ pub mod profile;
 pub mod random;
 mod register;
 mod run;
+mod sender;
 mod storage;
 mod story;
 mod trace;

@@ -2,22 +2,46 @@
 
 use crate::client::Call;
 use crate::fact::{Fact, Request, RequestId};
+use crate::sender::{Carried, Feed};
 use protocol::{Event, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-/// Who waits for the outcome of a request.
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A client, in one of its attempts.
+    Client { client: usize, attempt: u64 },
+    /// A sender, by one of its streams.
+    Stream(u64),
+    /// A story.
+    Nobody,
+}
+
+/// A request and who waits for its outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiter {
-    pub(crate) client: usize,
-    pub(crate) attempt: u64,
+    pub(crate) asker: Asker,
     pub(crate) request: Request,
+    /// On how many replicas it is to be.
+    pub(crate) min_copies: usize,
+}
+
+/// What a request came to when its batch was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decided {
+    /// It has its place, from now on or since an earlier try.
+    Placed,
+    /// Too few replicas are in sync for it.
+    TooFewInSync,
+    /// It stands behind a refusal in its stream.
+    PassedOver,
 }
 
 /// A batch whose transaction is open or being committed.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) token: Token,
-    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) waiters: Vec<(Waiter, Decided)>,
     /// Its messages, for those who listen.
     pub(crate) messages: Vec<(Op, u8, RequestId)>,
     /// Where the log ends once it is committed.
@@ -59,6 +83,7 @@ pub(crate) struct Ear {
 pub(crate) enum Held {
     Event(Event<Fact>),
     Call { client: usize, attempt: u64, call: Call },
+    Carried { stream: u64, carried: Carried },
 }
 
 /// One run of one replica's process.
@@ -78,6 +103,10 @@ pub struct Node {
     pub(crate) batches: Vec<Batch>,
     pub(crate) reads: Vec<Read>,
     pub(crate) ears: Vec<Ear>,
+    /// The streams of senders.
+    pub(crate) feeds: Vec<Feed>,
+    /// Streams in which something was refused that may be accepted later: nothing behind it takes effect.
+    pub(crate) broken: BTreeSet<u64>,
     pub(crate) held: VecDeque<Held>,
     pub(crate) tick_at: Option<u64>,
 }
@@ -100,6 +129,8 @@ impl Node {
             batches: Vec::new(),
             reads: Vec::new(),
             ears: Vec::new(),
+            feeds: Vec::new(),
+            broken: BTreeSet::new(),
             held: VecDeque::new(),
             tick_at: None,
         }

@@ -69,6 +69,12 @@ pub struct Profile {
     pub clients: usize,
     /// The pause between two operations of a client, in microseconds.
     pub think: Range<u64>,
+    /// Writes are refused while fewer replicas are in sync.
+    pub min_in_sync: usize,
+    /// Writes, of 100, that ask for a number of copies.
+    pub asks_for_copies: u64,
+    /// Those who send many messages by one stream.
+    pub senders: usize,
 }
 
 impl Profile {
@@ -99,6 +105,9 @@ impl Profile {
             weights: Vec::new(),
             clients: 0,
             think: 0..1,
+            min_in_sync: 1,
+            asks_for_copies: 0,
+            senders: 0,
         }
     }
 
@@ -112,8 +121,9 @@ impl Profile {
         } else {
             Wire::Loose { lost: random.pick(&[0, 1, 5]), doubled: random.pick(&[0, 2, 10]) }
         };
+        let replicas = random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]);
         Self {
-            replicas: random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]),
+            replicas,
             jitter: true,
             wire,
             slow_messages: sometimes(random, 25, 5),
@@ -137,6 +147,9 @@ impl Profile {
             weights: crate::faults::KINDS.iter().map(|_| random.pick(&[0, 1, 1, 4])).collect(),
             clients: random.index(4) + 1,
             think: 100..random.pick(&[2_000, 20_000, 200_000, 3_000_000]),
+            min_in_sync: random.pick(&[1, 1, 1, 2]).min(replicas),
+            asks_for_copies: random.pick(&[0, 0, 20, 80]),
+            senders: random.pick(&[0, 0, 1, 2]),
         }
     }
 }

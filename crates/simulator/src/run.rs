@@ -4,6 +4,7 @@ use crate::agenda::Happening;
 use crate::checks;
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::sender::Step;
 use crate::trace::Detail;
 use crate::world::World;
 
@@ -80,6 +81,9 @@ fn finish(world: &mut World) {
     }
     for listener in 0..world.listeners.len() {
         world.later(100_000, Happening::Listen { listener });
+    }
+    for sender in 0..world.senders.len() {
+        world.later(100_000, Happening::Sender { sender, step: Step::Give });
     }
     world.faults_left = world.profile.faults;
     let first = world.random.within(1_000..400_000);

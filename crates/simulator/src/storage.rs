@@ -4,7 +4,7 @@
 use crate::agenda::Happening;
 use crate::disk::Disk;
 use crate::fact::{Action, Fact};
-use crate::node::{Batch, Waiter};
+use crate::node::{Asker, Batch, Decided, Waiter};
 use crate::world::World;
 use protocol::{Effect, Event, ReplicaIndex, Token};
 
@@ -70,7 +70,7 @@ impl World {
             return Event::StoreFailed { token, position: disk.position() };
         }
         let event = match effect {
-            Effect::Execute { .. } => return self.execute(i, token),
+            Effect::Execute { copies, .. } => return self.execute(i, token, copies),
             Effect::Commit { .. } => {
                 let entries = disk.open.take().expect("a commit needs an open transaction");
                 disk.append(entries);
@@ -90,12 +90,16 @@ impl World {
         event
     }
 
-    fn execute(&mut self, i: usize, token: Token) -> Event<Fact> {
+    fn execute(&mut self, i: usize, token: Token, copies: usize) -> Event<Fact> {
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
         let taken = node.queue.len().min(BATCH_MAX);
         let waiters: Vec<Waiter> = node.queue.drain(..taken).collect();
         let more = !node.queue.is_empty();
-        let entries = self.disks[i].execute(waiters.iter().map(|waiter| waiter.request));
+        let waiters: Vec<(Waiter, Decided)> =
+            waiters.into_iter().map(|waiter| (waiter, self.decide(i, &waiter, copies))).collect();
+        let placed = waiters.iter().filter(|(_, decided)| *decided == Decided::Placed);
+        let entries = self.disks[i].execute(placed.map(|(waiter, _)| waiter.request));
+        let Some(node) = &mut self.nodes[i] else { unreachable!("it was alive above") };
         let end = entries.last().map_or(self.disks[i].position(), protocol::Entry::position);
         let messages = entries.iter().filter_map(|entry| {
             let request = entry.fact.request();
@@ -111,6 +115,30 @@ impl World {
             self.later(1, Happening::Tell { to: i, incarnation, event });
         }
         Event::BatchExecuted { token, entries }
+    }
+
+    /// What becomes of a request in a batch that so many replicas will hold: the rules of the store in the server.
+    fn decide(&mut self, i: usize, waiter: &Waiter, copies: usize) -> Decided {
+        let wanted = self.wanted(waiter);
+        let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
+        if let Asker::Stream(stream) = waiter.asker
+            && node.broken.contains(&stream)
+        {
+            return Decided::PassedOver;
+        }
+        let known = self.disks[i].state.effect(waiter.request.id).is_some();
+        if known || copies >= wanted {
+            return Decided::Placed;
+        }
+        if let Asker::Stream(stream) = waiter.asker {
+            node.broken.insert(stream);
+        }
+        Decided::TooFewInSync
+    }
+
+    /// On how many replicas a request must be before it is done.
+    pub(crate) fn wanted(&self, waiter: &Waiter) -> usize {
+        waiter.min_copies.max(self.profile.min_in_sync)
     }
 
     /// A snapshot is copied as its source is at this moment.

@@ -2,7 +2,7 @@
 
 use crate::client::Call;
 use crate::fact::Action;
-use crate::node::{ReadFor, Waiter};
+use crate::node::{Asker, ReadFor, Waiter};
 use crate::profile::Profile;
 use crate::trace::Detail;
 use crate::world::World;
@@ -50,9 +50,9 @@ impl World {
         };
         let nobody = usize::MAX;
         if self.nodes[i].as_ref().is_some_and(|node| node.paused) {
-            self.arrive(i, nobody, 0, Call::Write(request));
+            self.arrive(i, nobody, 0, Call::Write { request, min_copies: 0 });
         } else {
-            self.submit(i, Waiter { client: nobody, attempt: 0, request });
+            self.submit(i, Waiter { asker: Asker::Nobody, request, min_copies: 0 });
         }
     }
 

@@ -9,10 +9,11 @@ use crate::fact::Fact;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::network::{Network, index};
-use crate::node::{Clock, Held, Node, Read, ReadFor};
+use crate::node::{Asker, Clock, Decided, Held, Node, Read, ReadFor, Waiter};
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::register::Register;
+use crate::sender::Sender;
 use crate::storage::Health;
 use crate::trace::Trace;
 use protocol::{DatabaseId, Effect, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token};
@@ -46,15 +47,20 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) senders: Vec<Sender>,
     /// Older copies of databases, kept by somebody who will put them back.
     pub(crate) backups: Vec<Option<Disk>>,
     /// Disks that have lost what they had confirmed, and may be level again by now.
     pub(crate) lied: Vec<bool>,
+    /// Databases that were wiped or replaced by an older copy at some time, behind the back of whoever counts copies.
+    pub(crate) replaced: Vec<bool>,
     /// No new operations begin.
     pub(crate) closing: bool,
     pub(crate) faults_left: u64,
     pub(crate) requests: u32,
     pub(crate) reads: u64,
+    /// How many streams senders have opened.
+    pub(crate) streams: u64,
     agenda: Agenda,
     clocks: Vec<Clock>,
     starts: u64,
@@ -88,12 +94,15 @@ impl World {
             network: Network::new(LISTENERS),
             clients: (0..profile.clients).map(|_| Client::default()).collect(),
             listeners: (0..LISTENERS).map(|_| Listener::default()).collect(),
+            senders: (0..profile.senders).map(|_| Sender::default()).collect(),
             backups: vec![None; replicas],
             lied: vec![false; replicas],
+            replaced: vec![false; replicas],
             closing: false,
             faults_left: 0,
             requests: 0,
             reads: 0,
+            streams: 0,
             agenda: Agenda::default(),
             clocks: (0..replicas).map(|_| clock(&mut random)).collect(),
             starts: 0,
@@ -167,6 +176,7 @@ impl World {
             self.close(stream);
         }
         self.hang_up(node.ears);
+        self.end_feeds(node.feeds);
     }
 
     /// Stops a process in its tracks; time goes on.
@@ -192,6 +202,7 @@ impl World {
             match one {
                 Held::Event(event) => self.handle(i, event),
                 Held::Call { client, attempt, call } => self.arrive(i, client, attempt, call),
+                Held::Carried { stream, carried } => self.arrive_by_stream(i, stream, carried),
             }
         }
         self.handle(i, Event::Tick);
@@ -248,6 +259,7 @@ impl World {
             Happening::Listen { listener } => self.listen(listener),
             Happening::Hear { listener, session, op, request } => self.hear(listener, session, op, request),
             Happening::Doubt { listener, session } => self.doubt(listener, session),
+            Happening::Sender { sender, step } => self.step(sender, step),
             Happening::Fault { once } => self.strike(once),
         }
         checks::acknowledged_is_everywhere(self);
@@ -376,9 +388,12 @@ impl World {
                 node.serving = false;
                 // Nobody is told anything of what was in flight: its fate is unknown.
                 node.batches.clear();
+                node.broken.clear();
                 let ears = std::mem::take(&mut node.ears);
+                let feeds = std::mem::take(&mut node.feeds);
                 self.drop_requests(i);
                 self.hang_up(ears);
+                self.end_feeds(feeds);
             }
             Effect::Note(note) => self.trace.say(self.now, i, &note),
             Effect::Halt { reason } => self.trace.say(self.now, i, &format!("halts: {reason}")),
@@ -397,7 +412,7 @@ impl World {
     fn drop_requests(&mut self, i: usize) {
         let waiting = std::mem::take(&mut self.node(i).queue);
         for waiter in waiting {
-            self.answer_client(waiter.client, waiter.attempt, Outcome::NotServing);
+            self.tell(i, &waiter, Outcome::NotServing);
         }
     }
 
@@ -412,16 +427,39 @@ impl World {
         if batch.end.op > self.ledger.acknowledged.op {
             self.ledger.acknowledged = batch.end;
         }
-        for waiter in &batch.waiters {
+        for (waiter, decided) in &batch.waiters {
+            match decided {
+                Decided::Placed => {}
+                Decided::TooFewInSync => {
+                    self.tell(i, waiter, Outcome::TooFewInSync);
+                    continue;
+                }
+                Decided::PassedOver => continue,
+            }
             let request = waiter.request.id;
             let op = self.disks[i].state.effect(request).expect("an acknowledged request took effect");
             if !self.ledger.answers.contains_key(&request) {
                 self.trace.acknowledged(self.now, i, request, copies);
             }
             checks::same_answer(self, request, op);
-            self.answer_client(waiter.client, waiter.attempt, Outcome::Done);
+            let wanted = self.wanted(waiter);
+            if copies < wanted {
+                self.tell(i, waiter, Outcome::KeptOnFewer);
+            } else {
+                checks::as_many_copies(self, i, batch.end, wanted);
+                self.tell(i, waiter, Outcome::Done);
+            }
         }
         self.publish(i, &batch.messages);
+    }
+
+    /// Gives whoever waits for a request its outcome.
+    fn tell(&mut self, i: usize, waiter: &Waiter, outcome: Outcome) {
+        match waiter.asker {
+            Asker::Client { client, attempt } => self.answer_client(client, attempt, outcome),
+            Asker::Stream(stream) => self.answer_stream(i, stream, waiter.request.id, outcome),
+            Asker::Nobody => {}
+        }
     }
 
     fn answer_read(&mut self, i: usize, read: Read) {

@@ -87,13 +87,15 @@ impl Primary {
         }
         if let Some(tail) = &self.tail {
             let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.acknowledgement_limit);
-            if self.removing.contains(from) {
-                self.tail = None;
-            } else if overdue {
-                self.tail = None;
+            let removed = self.removing.contains(from);
+            if !removed && !overdue {
+                return;
+            }
+            // Another one is asked at once, not with the next event.
+            self.tail = None;
+            if !removed {
                 self.fail(common, now, from, RemovalReason::Silent);
             }
-            return;
         }
         if let Some((from, until)) = self.longest_tail(common)
             && until > common.position.op
