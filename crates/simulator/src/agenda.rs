@@ -3,6 +3,8 @@
 use crate::client::{Call, Outcome};
 use crate::disk::Disk;
 use crate::fact::{Fact, RequestId};
+use crate::looks::Seen;
+use crate::node::Read;
 use crate::sender::Step;
 use protocol::{Effect, Event, Message, Op, ReplicaIndex, StreamId, Token, View};
 use std::cmp::Reverse;
@@ -45,6 +47,10 @@ pub(crate) enum Happening {
     Reply { client: usize, attempt: u64, outcome: Outcome },
     /// A client has waited long enough for an answer.
     Overdue { client: usize, attempt: u64 },
+    /// A read that was allowed looks at the state of a node.
+    Look { at: usize, incarnation: u64, read: Read },
+    /// What a look has found is reported, if it still counts.
+    Report { at: usize, incarnation: u64, seen: Box<Seen> },
     /// A listener looks for somebody to listen to.
     Listen { listener: usize },
     /// A message arrives at a listener.

@@ -61,8 +61,7 @@ pub(crate) fn no_fork_in_sync(world: &World) {
 }
 
 /// Invariant 4, at the moment a read is answered: everything acknowledged before it began is there.
-pub(crate) fn read_sees(world: &World, reader: usize, acknowledged_before: Op) {
-    let position = world.disks[reader].position();
+pub(crate) fn read_sees(reader: usize, position: Position, acknowledged_before: Op) {
     assert!(
         position.op >= acknowledged_before,
         "invariant 4: a read at replica {reader} sees {position}, and op {acknowledged_before} was acknowledged before it began"

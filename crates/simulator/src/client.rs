@@ -229,7 +229,7 @@ impl World {
         let id = ReadId(self.reads);
         let acknowledged = self.ledger.acknowledged.op;
         let Some(node) = &mut self.nodes[i] else { return };
-        node.reads.push(Read { id, purpose, acknowledged });
+        node.reads.push(Read { id, purpose, acknowledged, primacy: node.primacy });
         self.handle(i, Event::ReadWaiting { read: id });
     }
 }

@@ -27,6 +27,7 @@ pub mod fact;
 pub mod faults;
 mod ledger;
 mod listener;
+mod looks;
 mod network;
 mod node;
 pub mod profile;

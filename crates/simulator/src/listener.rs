@@ -39,32 +39,33 @@ impl World {
         self.listeners[listener].node = Some(i);
         if let Some(node) = &mut self.nodes[i] {
             // On the books first, then the store is read: what is committed in between comes by both ways.
-            node.ears.push(Ear { listener, session, given: None, after });
+            node.ears.push(Ear { listener, session, given: None, queue: Vec::new() });
         }
-        self.ask(i, ReadFor::Listener { listener, session });
+        self.ask(i, ReadFor::Listener { listener, session, after });
         let patience = self.micros(1_500_000, 3_000_000);
         self.later(patience, Happening::Doubt { listener, session });
     }
 
-    /// The store was read for a listener that has just come.
-    pub(crate) fn catch_up(&mut self, i: usize, listener: usize, session: u64) {
-        let head = self.disks[i].position().op;
+    /// The store was read for a listener that has just come: up to `head`, and `page` is what it has not heard.
+    pub(crate) fn catch_up(
+        &mut self,
+        i: usize,
+        listener: usize,
+        session: u64,
+        head: Op,
+        page: &[(Op, RequestId)],
+    ) {
         let Some(node) = &mut self.nodes[i] else { return };
-        let Some(ear) = node.ears.iter_mut().find(|ear| (ear.listener, ear.session) == (listener, session))
-        else {
-            return;
-        };
-        let after = ear.after;
-        ear.given = Some(head);
-        let to = u8::try_from(listener).expect("few listeners");
-        let state = &self.disks[i].state;
-        let missed: Vec<(Op, RequestId)> = state
-            .messages
-            .iter()
-            .filter(|message| message.to == to && message.op > after)
-            .map(|message| (message.op, message.request))
-            .collect();
-        self.give(listener, session, &missed);
+        let ear = node.ears.iter_mut().find(|ear| (ear.listener, ear.session) == (listener, session));
+        // Its stream may have ended since the read was allowed; what was read is under way all the same.
+        let mut queue = Vec::new();
+        if let Some(ear) = ear {
+            queue = std::mem::take(&mut ear.queue);
+            queue.retain(|(op, _)| *op > head);
+            ear.given = Some(queue.last().map_or(head, |(op, _)| *op));
+        }
+        self.give(listener, session, page);
+        self.give(listener, session, &queue);
     }
 
     /// A batch was acknowledged: its messages go to those who listen here.
@@ -73,9 +74,16 @@ impl World {
         let mut given = Vec::new();
         for ear in &mut node.ears {
             for (op, to, request) in messages {
-                if usize::from(*to) == ear.listener && ear.given.is_some_and(|given| *op > given) {
-                    ear.given = Some(*op);
-                    given.push((ear.listener, ear.session, *op, *request));
+                if usize::from(*to) != ear.listener {
+                    continue;
+                }
+                match ear.given {
+                    None => ear.queue.push((*op, *request)),
+                    Some(last) if *op > last => {
+                        ear.given = Some(*op);
+                        given.push((ear.listener, ear.session, *op, *request));
+                    }
+                    Some(_) => {}
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::client::Call;
 use crate::fact::{Fact, Request, RequestId};
+use crate::looks::Seen;
 use crate::sender::{Carried, Feed};
 use protocol::{Event, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
 use std::collections::{BTreeSet, VecDeque};
@@ -53,8 +54,8 @@ pub(crate) struct Batch {
 pub(crate) enum ReadFor {
     /// A client wants to know what a register holds.
     Client { client: usize, attempt: u64, key: u8 },
-    /// A listener catches up from the store.
-    Listener { listener: usize, session: u64 },
+    /// A listener catches up from the store, after its cursor.
+    Listener { listener: usize, session: u64, after: Op },
     /// Nobody: a story looks whether it is answered.
     Nobody,
 }
@@ -66,24 +67,29 @@ pub(crate) struct Read {
     pub(crate) purpose: ReadFor,
     /// What had been acknowledged when it arrived here.
     pub(crate) acknowledged: Op,
+    /// The primacy to which it was put.
+    pub(crate) primacy: u64,
 }
 
 /// An open stream to a listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ear {
     pub(crate) listener: usize,
     pub(crate) session: u64,
     /// The last message given to it; `None` until the store was read for it.
     pub(crate) given: Option<Op>,
-    pub(crate) after: Op,
+    /// What was acknowledged meanwhile: it follows what the store had.
+    pub(crate) queue: Vec<(Op, RequestId)>,
 }
 
 /// What reached a paused process, and waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Held {
     Event(Event<Fact>),
     Call { client: usize, attempt: u64, call: Call },
     Carried { stream: u64, carried: Carried },
+    Look(Read),
+    Report(Seen),
 }
 
 /// One run of one replica's process.
@@ -95,6 +101,8 @@ pub struct Node {
     pub replica: Replica<Fact>,
     /// Between `Serve` and `StopServing`.
     pub serving: bool,
+    /// Counts the primacies of this process: how often it has begun to serve.
+    pub(crate) primacy: u64,
     /// Whether it is stopped in its tracks.
     pub paused: bool,
     pub(crate) incarnation: u64,
@@ -122,6 +130,7 @@ impl Node {
             index,
             replica,
             serving: false,
+            primacy: 0,
             paused: false,
             incarnation,
             streams: vec![None; replicas],

@@ -51,6 +51,8 @@ pub struct Profile {
     pub log_entries_max: usize,
     /// Replies to clients, of 100, that are lost.
     pub replies_lost: u64,
+    /// Reads, of 10,000, that look up to three seconds after they were allowed.
+    pub looks_late: u64,
     /// Calls, of 100, that reach the core of a replica although it does not serve.
     pub stray_calls: u64,
     /// Answered requests, of 100, that arrive again much later.
@@ -96,6 +98,7 @@ impl Profile {
             early_ticks: 0,
             log_entries_max: usize::MAX,
             replies_lost: 0,
+            looks_late: 0,
             stray_calls: 0,
             late_retries: 0,
             restarts: 0,
@@ -138,6 +141,7 @@ impl Profile {
             early_ticks: random.pick(&[0, 10]),
             log_entries_max: random.pick(&[usize::MAX, usize::MAX, 8, 3]),
             replies_lost: sometimes(random, 40, 20),
+            looks_late: sometimes(random, 30, 3000),
             stray_calls: sometimes(random, 40, 20),
             late_retries: sometimes(random, 50, 20),
             restarts: random.pick(&[0, 50, 90]),

@@ -9,7 +9,7 @@ use crate::fact::Fact;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::network::{Network, index};
-use crate::node::{Asker, Clock, Decided, Held, Node, Read, ReadFor, Waiter};
+use crate::node::{Asker, Clock, Decided, Held, Node, Waiter};
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::register::Register;
@@ -203,6 +203,8 @@ impl World {
                 Held::Event(event) => self.handle(i, event),
                 Held::Call { client, attempt, call } => self.arrive(i, client, attempt, call),
                 Held::Carried { stream, carried } => self.arrive_by_stream(i, stream, carried),
+                Held::Look(read) => self.look(i, read),
+                Held::Report(seen) => self.report(i, seen),
             }
         }
         self.handle(i, Event::Tick);
@@ -256,6 +258,16 @@ impl World {
             Happening::Arrive { node, client, attempt, call } => self.arrive(node, client, attempt, call),
             Happening::Reply { client, attempt, outcome } => self.reply(client, attempt, outcome),
             Happening::Overdue { client, attempt } => self.overdue(client, attempt),
+            Happening::Look { at, incarnation, read } => {
+                if self.alive(at, incarnation) {
+                    self.look(at, read);
+                }
+            }
+            Happening::Report { at, incarnation, seen } => {
+                if self.alive(at, incarnation) {
+                    self.report(at, *seen);
+                }
+            }
             Happening::Listen { listener } => self.listen(listener),
             Happening::Hear { listener, session, op, request } => self.hear(listener, session, op, request),
             Happening::Doubt { listener, session } => self.doubt(listener, session),
@@ -371,16 +383,17 @@ impl World {
             Effect::Answer { token, copies } => self.answer(i, token, copies),
             Effect::AnswerRead { read } => {
                 let read = self.node(i).take_read(read);
-                self.answer_read(i, read);
+                self.look_later(i, read);
             }
             Effect::RefuseRead { read } => {
-                if let ReadFor::Client { client, attempt, .. } = self.node(i).take_read(read).purpose {
-                    self.answer_client(client, attempt, Outcome::NotServing);
-                }
+                let read = self.node(i).take_read(read);
+                self.refuse_read(read);
             }
             Effect::RefuseRequests => self.drop_requests(i),
             Effect::Serve { view } => {
-                self.node(i).serving = true;
+                let node = self.node(i);
+                node.serving = true;
+                node.primacy += 1;
                 self.trace.say(self.now, i, &format!("serves view {view}"));
             }
             Effect::StopServing => {
@@ -459,24 +472,6 @@ impl World {
             Asker::Client { client, attempt } => self.answer_client(client, attempt, outcome),
             Asker::Stream(stream) => self.answer_stream(i, stream, waiter.request.id, outcome),
             Asker::Nobody => {}
-        }
-    }
-
-    fn answer_read(&mut self, i: usize, read: Read) {
-        checks::read_sees(self, i, read.acknowledged);
-        self.ledger.reads += 1;
-        // What was seen counts like what was acknowledged: nobody may un-see it.
-        let seen = self.disks[i].position();
-        if seen.op > self.ledger.acknowledged.op {
-            self.ledger.acknowledged = seen;
-        }
-        match read.purpose {
-            ReadFor::Client { client, attempt, key } => {
-                let value = self.disks[i].state.registers[usize::from(key)];
-                self.answer_client(client, attempt, Outcome::Value(value));
-            }
-            ReadFor::Listener { listener, session } => self.catch_up(i, listener, session),
-            ReadFor::Nobody => {}
         }
     }
 }
