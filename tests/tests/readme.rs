@@ -46,7 +46,7 @@ fn the_proof_of_the_readme_finds_nothing() {
         std::process::Command::new(whole_process_tests::cluster::program()).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("lost 0, twice 0, disordered 0, never sent 0"),
+        output.status.success() && said.contains("lost 0, twice 0, disordered 0, never sent 0, ghosts 0"),
         "{said}"
     );
 }

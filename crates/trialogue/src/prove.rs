@@ -9,6 +9,7 @@ mod ledger;
 mod nemesis;
 mod people;
 mod proxy;
+mod reading;
 
 use crate::arguments::Prove;
 use crate::demo::free_ports;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 const REPLICAS: u8 = 3;
 const PEOPLE: usize = 6;
 const WRITERS: usize = 4;
+const READERS: usize = 3;
 /// How long anybody waits for somebody to serve.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// After the faults, how long until all is well: a replica that kept failing waits half a minute by itself.
@@ -138,9 +140,15 @@ impl Proof {
                 tokio::spawn(write(everyone[number].clone(), stage.clone(), seed))
             })
             .collect();
+        busy.extend((0..READERS).map(|number| {
+            let seed = seed.wrapping_mul(37).wrapping_add(number as u64);
+            tokio::spawn(reading::read(everyone[number].clone(), stage.clone(), seed))
+        }));
         busy.push(tokio::spawn(come_and_go(client(), everyone[PEOPLE - 1].clone(), stage.clone())));
-        narrator
-            .say(&format!("{WRITERS} people write, {} listeners listen, guests come and go", ears.len()))?;
+        narrator.say(&format!(
+            "{WRITERS} people write, {READERS} read, {} listeners listen, guests come and go",
+            ears.len()
+        ))?;
 
         let mut nemesis = Nemesis::new(supervisor, paths, observer.clone(), ledger.clone(), narrator, seed);
         let interrupted = tokio::signal::ctrl_c();
@@ -240,6 +248,7 @@ async fn report(
             "twice": count.twice,
             "disordered": count.disordered,
             "never_sent": count.never_sent,
+            "ghosts": count.ghosts,
         }))?);
     }
     let faults: Vec<String> =
@@ -253,8 +262,14 @@ async fn report(
         median.map_or_else(|| "-".to_owned(), |median| median.to_string())
     ))?;
     output::line(&format!(
-        "acknowledged {}, heard {} by all listeners together, lost {}, twice {}, disordered {}, never sent {}",
-        count.acknowledged, count.heard, count.lost, count.twice, count.disordered, count.never_sent
+        "acknowledged {}, heard {} by all listeners together, lost {}, twice {}, disordered {}, never sent {}, ghosts {}",
+        count.acknowledged,
+        count.heard,
+        count.lost,
+        count.twice,
+        count.disordered,
+        count.never_sent,
+        count.ghosts
     ))?;
     Ok(())
 }

@@ -27,6 +27,8 @@ pub(crate) type Heard = Vec<(u64, Content)>;
 #[derive(Debug)]
 pub(crate) struct Inner {
     acknowledged: BTreeMap<u64, Content>,
+    /// What reads have shown: it must be there at the end, acknowledged or not.
+    seen: BTreeMap<u64, Content>,
     /// Sent, and never answered: each may have taken effect once.
     unknown: HashMap<Content, u64>,
     last_acknowledged_at: Instant,
@@ -51,11 +53,13 @@ pub(crate) struct Count {
     pub(crate) twice: u64,
     pub(crate) disordered: u64,
     pub(crate) never_sent: u64,
+    /// Shown by a read, and not there at the end.
+    pub(crate) ghosts: u64,
 }
 
 impl Count {
     pub(crate) fn is_clean(&self) -> bool {
-        (self.lost, self.twice, self.disordered, self.never_sent) == (0, 0, 0, 0)
+        (self.lost, self.twice, self.disordered, self.never_sent, self.ghosts) == (0, 0, 0, 0, 0)
     }
 }
 
@@ -63,6 +67,7 @@ impl Ledger {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Inner {
             acknowledged: BTreeMap::new(),
+            seen: BTreeMap::new(),
             unknown: HashMap::new(),
             last_acknowledged_at: Instant::now(),
             longest_gap: Duration::ZERO,
@@ -96,6 +101,25 @@ impl Ledger {
         }
     }
 
+    /// A read has shown a message.
+    pub(crate) fn seen(&self, id: u64, content: Content) {
+        let mut inner = self.lock();
+        if let Some(other) = inner.seen.insert(id, content)
+            && other != content
+        {
+            inner.complaints.push(format!("two reads have shown different messages with the id {id}"));
+        }
+    }
+
+    /// The last message that was acknowledged in the conversation of two people.
+    pub(crate) fn last_between(&self, one: usize, other: usize) -> u64 {
+        let both = [(one, other), (other, one)];
+        let inner = self.lock();
+        let last =
+            inner.acknowledged.iter().rev().find(|(_, content)| both.contains(&(content.from, content.to)));
+        last.map_or(0, |(id, _)| *id)
+    }
+
     /// A message was sent, and nobody knows what became of it.
     pub(crate) fn unknown(&self, content: Content) {
         *self.lock().unknown.entry(content).or_default() += 1;
@@ -115,10 +139,13 @@ impl Ledger {
         self.lock().complaints.push(what);
     }
 
-    /// The last id acknowledged to a recipient.
+    /// The last message to a recipient that was acknowledged, or shown by a read.
     pub(crate) fn last_to(&self, to: usize) -> u64 {
         let inner = self.lock();
-        inner.acknowledged.iter().rev().find(|(_, content)| content.to == to).map_or(0, |(id, _)| *id)
+        let last = |messages: &BTreeMap<u64, Content>| {
+            messages.iter().rev().find(|(_, content)| content.to == to).map_or(0, |(id, _)| *id)
+        };
+        last(&inner.acknowledged).max(last(&inner.seen))
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -154,8 +181,12 @@ impl Ledger {
                     },
                 }
             }
-            let theirs = inner.acknowledged.iter().filter(|(_, content)| content.to == *to);
-            count.lost += theirs.filter(|(id, _)| !ids.contains(id)).map(|_| 1).sum::<u64>();
+            let missing = |messages: &BTreeMap<u64, Content>| {
+                let theirs = messages.iter().filter(|(_, content)| content.to == *to);
+                theirs.filter(|(id, _)| !ids.contains(id)).map(|_| 1).sum::<u64>()
+            };
+            count.lost += missing(&inner.acknowledged);
+            count.ghosts += missing(&inner.seen);
         }
         count
     }
@@ -193,6 +224,19 @@ mod tests {
         }
         ledger.acknowledged(3, content("other"), 9);
         assert_eq!(ledger.count(&[]).disordered, 1, "an id that is not after the one before it");
+        assert_eq!(ledger.lock().complaints.len(), 1, "one id for two messages");
+    }
+
+    #[test]
+    fn what_a_read_has_shown_must_be_heard_in_the_end() {
+        let ledger = Ledger::new();
+        let shown = Content::of(0, 1, "shown");
+        ledger.unknown(shown);
+        ledger.seen(4, shown);
+        assert_eq!((ledger.last_to(1), ledger.last_between(1, 0)), (4, 0), "shown, and not acknowledged");
+        assert!(ledger.count(&[(1, vec![(4, shown)])]).is_clean());
+        assert_eq!(ledger.count(&[(1, Heard::new())]).ghosts, 1);
+        ledger.seen(4, Content::of(0, 1, "another"));
         assert_eq!(ledger.lock().complaints.len(), 1, "one id for two messages");
     }
 }

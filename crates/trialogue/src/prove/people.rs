@@ -24,7 +24,7 @@ pub(crate) fn name(number: usize) -> String {
     format!("person{number}")
 }
 
-fn number(name: &str) -> Option<usize> {
+pub(super) fn number(name: &str) -> Option<usize> {
     name.strip_prefix("person")?.parse().ok()
 }
 
@@ -37,12 +37,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    fn over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         *self.stopped.borrow()
     }
 
     /// Waits for a while, or until the end.
-    async fn pause(&self, span: Duration) {
+    pub(super) async fn pause(&self, span: Duration) {
         let mut stopped = self.stopped.clone();
         tokio::select! {
             () = tokio::time::sleep(span) => {}
@@ -58,7 +58,7 @@ pub(crate) async fn write(person: Person, stage: Stage, seed: u64) {
     let mut sent = 0_u64;
     let mut last = 0;
     let mut early: Vec<Early> = Vec::new();
-    while !stage.over() {
+    while !stage.is_over() {
         let one_recipient = random.random_bool(0.5).then(|| random.random_range(0..stage.people));
         let size_max =
             [24, 200, 200, 200, 200, 200, 2_000, 2_000, 2_000, SIZE_MAX][random.random_range(0..10)];
@@ -73,7 +73,7 @@ pub(crate) async fn write(person: Person, stage: Stage, seed: u64) {
                     let (to, text) = next(&mut random);
                     write_one(&person, &stage, to, &text, &mut last, &mut early).await;
                     stage.pause(Duration::from_millis(random.random_range(0..60))).await;
-                    if stage.over() {
+                    if stage.is_over() {
                         return;
                     }
                 }
@@ -291,7 +291,7 @@ async fn mark(person: &Person, from: u64, up_to: u64, history: &[u8], ledger: &L
 
 /// Somebody whose name is given up and taken again and again: a newcomer inherits nothing.
 pub(crate) async fn come_and_go(client: Client, host: Person, stage: Stage) {
-    while !stage.over() {
+    while !stage.is_over() {
         if let Err(what) = visit(&client, &host).await {
             match what {
                 ClientError::Refused { reason, message } => {
