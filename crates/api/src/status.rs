@@ -2,6 +2,7 @@
 
 use chat::Refusal;
 use std::collections::HashMap;
+use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -16,6 +17,13 @@ pub const HISTORY_REPLACED: &str = "HISTORY_REPLACED";
 pub const SESSION_INVALID: &str = "SESSION_INVALID";
 /// The replica could not do its work.
 pub const FAULT: &str = "FAULT";
+/// More is under way than the replica takes on; nothing was done, and the same call may be repeated after `RetryInfo`.
+pub const BUSY: &str = "BUSY";
+/// A request or an answer is larger than a message may be; repeating it can't help.
+pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
+/// After how long a call that met a busy replica may be repeated at the earliest.
+const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The code and the reason of a refusal.
 pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
@@ -27,6 +35,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::NoSuchAccount { .. } | Refusal::AccountGone => (Code::NotFound, "NO_SUCH_ACCOUNT"),
         Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, "TOO_FEW_IN_SYNC"),
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
+        Refusal::Busy => (Code::ResourceExhausted, BUSY),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
         Refusal::RequestIdOutOfDate => (Code::InvalidArgument, "REQUEST_ID_OUT_OF_DATE"),
         Refusal::NameEmpty
@@ -54,7 +63,11 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
 /// The status that tells a client of a refusal.
 pub fn refused(refusal: &Refusal) -> Status {
     let (code, reason) = code_and_reason(refusal);
-    with_reason(code, reason, &refusal.to_string(), HashMap::new())
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    if *refusal == Refusal::Busy {
+        details.set_retry_info(Some(BUSY_RETRY_AFTER));
+    }
+    Status::with_error_details(code, refusal.to_string(), details)
 }
 
 /// The status of a replica that does not lead, with the address of the one that does, if it is known.
@@ -82,6 +95,11 @@ pub enum Meaning {
     },
     /// Nobody can say whether the call had an effect: repeat it with the same request id.
     Unknown,
+    /// It had no effect, because the replica is busy: repeat it there, with the same request id, after this.
+    Busy {
+        /// The shortest wait that the replica asks for.
+        retry_after: Duration,
+    },
     /// The call was refused, and had no effect.
     Refused {
         /// The code.
@@ -102,6 +120,10 @@ pub fn meaning(status: &Status) -> Meaning {
             Meaning::NotPrimary { primary: info.metadata.get("primary").cloned() }
         }
         Some(info) if info.reason == FAULT => Meaning::Unknown,
+        Some(info) if info.reason == BUSY => {
+            let asked = details.retry_info().and_then(|retry| retry.retry_delay);
+            Meaning::Busy { retry_after: asked.unwrap_or(BUSY_RETRY_AFTER) }
+        }
         Some(info) => Meaning::Refused {
             code: status.code(),
             reason: info.reason.clone(),
@@ -109,18 +131,18 @@ pub fn meaning(status: &Status) -> Meaning {
         },
         // Without our mark it comes from the transport; a code that cannot come from a broken connection is final.
         None => match status.code() {
-            Code::InvalidArgument
-            | Code::Unimplemented
-            | Code::OutOfRange
-            | Code::ResourceExhausted
-            | Code::PermissionDenied => Meaning::Refused {
-                code: status.code(),
-                reason: "INVALID_INPUT".into(),
-                message: status.message().to_owned(),
-            },
+            // The transport's codes for a message over its limit, when it is read and when it is written.
+            Code::OutOfRange | Code::ResourceExhausted => refused_by_transport(status, MESSAGE_TOO_LARGE),
+            Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied => {
+                refused_by_transport(status, "INVALID_INPUT")
+            }
             _ => Meaning::Unknown,
         },
     }
+}
+
+fn refused_by_transport(status: &Status, reason: &str) -> Meaning {
+    Meaning::Refused { code: status.code(), reason: reason.to_owned(), message: status.message().to_owned() }
 }
 
 #[cfg(test)]
@@ -139,6 +161,17 @@ mod tests {
         let to = |address: &str| Meaning::NotPrimary { primary: Some(address.into()) };
         assert_eq!(meaning(&not_primary(Some("127.0.0.1:5101"))), to("127.0.0.1:5101"));
         assert_eq!(meaning(&not_primary(None)), Meaning::NotPrimary { primary: None });
+    }
+
+    #[test]
+    fn a_busy_replica_is_asked_again_and_a_message_that_is_too_large_is_not() {
+        let busy = refused(&Refusal::Busy);
+        assert_eq!(busy.code(), Code::ResourceExhausted);
+        assert_eq!(meaning(&busy), Meaning::Busy { retry_after: BUSY_RETRY_AFTER });
+        for status in [Status::out_of_range("decoded"), Status::resource_exhausted("received")] {
+            let Meaning::Refused { reason, .. } = meaning(&status) else { panic!("{status} is final") };
+            assert_eq!(reason, MESSAGE_TOO_LARGE);
+        }
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub enum Refusal {
         /// How many replicas are configured.
         replicas: usize,
     },
+    /// More is under way than this replica takes on at a time.
+    #[error("this replica has too much to do just now and did nothing; try again in a moment")]
+    Busy,
     /// A cursor that does not belong to this history, or lies beyond its end.
     #[error("{}", ServiceState::HistoryReplaced)]
     HistoryReplaced,

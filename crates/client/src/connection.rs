@@ -1,7 +1,7 @@
 //! Finding the primary, noticing its loss, finding the next one.
 
 use crate::error::ClientError;
-use api::status::{Meaning, meaning};
+use api::status::{BUSY, Meaning, meaning};
 use api::v1::chat_client::ChatClient;
 use api::v1::{HeartbeatRequest, HeartbeatResponse};
 use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX};
@@ -128,6 +128,7 @@ impl Connection {
         let until = Instant::now() + self.options.timeout;
         let mut pause = Pause::default();
         let mut last = "no replica answered".to_owned();
+        let mut always_busy = true;
         loop {
             let primary = self.primary(until, &last).await?;
             let outcome = tokio::select! {
@@ -144,8 +145,17 @@ impl Connection {
                     return Err(ClientError::Refused { reason, message });
                 }
                 Meaning::NotPrimary { .. } | Meaning::Unknown => {
+                    always_busy = false;
                     status.message().clone_into(&mut last);
                     self.lose(&primary);
+                }
+                Meaning::Busy { retry_after } => {
+                    // It serves, and no other replica does: the same one is asked again.
+                    status.message().clone_into(&mut last);
+                    tokio::time::sleep_until(until.min(Instant::now() + retry_after)).await;
+                    if Instant::now() >= until && always_busy {
+                        return Err(ClientError::Refused { reason: BUSY.into(), message: last });
+                    }
                 }
             }
             if Instant::now() >= until {

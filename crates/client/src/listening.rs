@@ -3,7 +3,7 @@
 use crate::calls::signed;
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
-use api::status::{Meaning, meaning};
+use api::status::{BUSY, Meaning, meaning};
 use api::v1;
 use api::v1::listen_messages_response::Event;
 use std::sync::Arc;
@@ -96,6 +96,8 @@ enum Ended {
     Final(ClientError),
     /// Another one will do.
     Broken(String),
+    /// The replica has too much to do: it is asked again after this.
+    Busy(Duration),
 }
 
 impl Listener {
@@ -135,8 +137,16 @@ impl Listener {
                     last = why;
                     self.connection.lose(&primary);
                 }
+                Ended::Busy(retry_after) => {
+                    BUSY.clone_into(&mut last);
+                    tokio::time::sleep(retry_after).await;
+                }
             }
             if !heard_something {
+                if Instant::now() >= until {
+                    let _ = self.tell.send(Err(self.connection.nobody(&last))).await;
+                    return;
+                }
                 pause.wait().await;
             }
         }
@@ -204,6 +214,7 @@ impl Listener {
 fn ended(status: &Status) -> Ended {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
+        Meaning::Busy { retry_after } => Ended::Busy(retry_after),
         Meaning::NotPrimary { .. } | Meaning::Unknown => Ended::Broken(status.message().to_owned()),
     }
 }

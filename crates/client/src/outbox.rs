@@ -7,11 +7,12 @@
 use crate::calls::{Sent, new_request_id, signed};
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
-use api::status::{Meaning, meaning};
+use api::status::{BUSY, Meaning, meaning};
 use api::v1;
 use api::v1::send_messages_response::Outcome;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -83,6 +84,8 @@ enum Ended {
     Done,
     Final(ClientError),
     Broken(String),
+    /// The replica has too much to do: it is asked again after this.
+    Busy(Duration),
 }
 
 impl Postman {
@@ -111,6 +114,10 @@ impl Postman {
                 Ended::Broken(why) => {
                     last = why;
                     self.connection.lose(&primary);
+                }
+                Ended::Busy(retry_after) => {
+                    BUSY.clone_into(&mut last);
+                    tokio::time::sleep(retry_after).await;
                 }
             }
             if progress {
@@ -221,6 +228,7 @@ impl Postman {
 fn ended(status: &Status) -> Ended {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
+        Meaning::Busy { retry_after } => Ended::Busy(retry_after),
         Meaning::NotPrimary { .. } | Meaning::Unknown => Ended::Broken(status.message().to_owned()),
     }
 }

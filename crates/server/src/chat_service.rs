@@ -1,7 +1,7 @@
 //! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
 
 use crate::delivery::{Delivery, Wants};
-use crate::gateway::{Gateway, NotServing, Settled};
+use crate::gateway::{Declined, Gateway, Settled};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
 use crate::passwords::Passwords;
@@ -47,8 +47,11 @@ pub(crate) struct ChatService {
 pub(crate) type Answered<T> = Result<T, Status>;
 
 impl ChatService {
-    pub(crate) fn not_serving(&self, _: NotServing) -> Status {
-        not_primary(self.gateway.primary_address().as_deref())
+    pub(crate) fn declined(&self, why: Declined) -> Status {
+        match why {
+            Declined::NotServing => not_primary(self.gateway.primary_address().as_deref()),
+            Declined::Busy => refused(&Refusal::Busy),
+        }
     }
 
     /// Reads from the committed state, once no acknowledged write can be missing from it.
@@ -56,8 +59,7 @@ impl ChatService {
         &self,
         ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
     ) -> Answered<T> {
-        self.gateway.may_read().await.map_err(|error| self.not_serving(error))?;
-        self.read_now(ask).await
+        self.gateway.read(self.read_now(ask)).await.map_err(|why| self.declined(why))?
     }
 
     async fn read_now<T: Send + 'static>(
@@ -90,7 +92,7 @@ impl ChatService {
         let id = request_id(id).map_err(|refusal| refused(&refusal))?;
         let request = ChatRequest { id, session, action };
         let Settled { outcome, copies } =
-            self.gateway.settle(request).await.map_err(|error| self.not_serving(error))?;
+            self.gateway.settle(request).await.map_err(|why| self.declined(why))?;
         outcome.map(|answer| (answer, copies)).map_err(|refusal| refused(&refusal))
     }
 

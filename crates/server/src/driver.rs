@@ -213,7 +213,8 @@ impl Driver {
     }
 
     fn command(&self, command: Command) {
-        // The thread ends only when this sender is dropped, or after it has sent word that the store is lost.
+        // The thread ends when this sender is dropped, or after it has answered that the store is lost: a panic on it ends
+        // the process.
         if self.store.send(command).is_err() {
             warn!("the store's thread has ended");
         }

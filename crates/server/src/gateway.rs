@@ -6,7 +6,7 @@
 
 use crate::driver::Incoming;
 use chat::{Address, Answer, Refusal, Request};
-use protocol::{Event, HaltReason, ReadId, Status};
+use protocol::{Event, HaltReason, ReadId, ReplicaIndex, Status};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,9 +33,14 @@ pub(crate) struct Pending {
     pub(crate) reply: oneshot::Sender<Settled>,
 }
 
-/// This replica does not lead, or no longer: the request may or may not have had its effect.
+/// Why a request or a read came to nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotServing;
+pub(crate) enum Declined {
+    /// This replica does not lead, or no longer: the request may or may not have had its effect.
+    NotServing,
+    /// Too many wait already: it was not queued, and had no effect.
+    Busy,
+}
 
 /// One span of serving, from `Serve` to `StopServing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ struct Waiting {
     term: Option<u64>,
     terms: u64,
     requests: VecDeque<Pending>,
-    reads: HashMap<ReadId, oneshot::Sender<()>>,
+    reads: HashMap<ReadId, oneshot::Sender<Result<(), Declined>>>,
 }
 
 #[derive(Debug)]
@@ -76,6 +81,7 @@ pub(crate) struct Gateway {
     next_read: AtomicU64,
     driver: mpsc::Sender<Incoming>,
     published: watch::Receiver<Published>,
+    me: ReplicaIndex,
     addresses: Vec<Address>,
 }
 
@@ -83,9 +89,10 @@ impl Gateway {
     pub(crate) fn new(
         driver: mpsc::Sender<Incoming>,
         published: watch::Receiver<Published>,
+        me: ReplicaIndex,
         addresses: Vec<Address>,
     ) -> Self {
-        Self { waiting: Mutex::default(), next_read: AtomicU64::new(0), driver, published, addresses }
+        Self { waiting: Mutex::default(), next_read: AtomicU64::new(0), driver, published, me, addresses }
     }
 
     pub(crate) fn published(&self) -> watch::Receiver<Published> {
@@ -99,13 +106,14 @@ impl Gateway {
     /// Where the primary of the newest view listens, as far as this replica knows, if it is not this one.
     pub(crate) fn primary_address(&self) -> Option<String> {
         let published = self.published.borrow();
-        let view = published.status.view.as_ref()?;
-        self.addresses.get(usize::from(view.primary().0)).map(Address::to_string)
+        let primary = published.status.view.as_ref()?.primary();
+        let elsewhere = primary != self.me;
+        self.addresses.get(usize::from(primary.0)).filter(|_| elsewhere).map(Address::to_string)
     }
 
     /// The current term, to which everything of one stream must belong.
-    pub(crate) fn term(&self) -> Result<Term, NotServing> {
-        self.lock().term.map(Term).ok_or(NotServing)
+    pub(crate) fn term(&self) -> Result<Term, Declined> {
+        self.lock().term.map(Term).ok_or(Declined::NotServing)
     }
 
     /// Hands a request to the next batch, and returns where its outcome will arrive. Requests of one term take effect
@@ -114,50 +122,65 @@ impl Gateway {
         &self,
         request: Request,
         term: Term,
-    ) -> Result<oneshot::Receiver<Settled>, NotServing> {
+    ) -> Result<oneshot::Receiver<Settled>, Declined> {
+        // The wake-up is reserved before the queue is touched: a caller that is dropped here leaves nothing behind, and
+        // behind a queued request no later caller would wake the driver.
+        let wake = self.driver.reserve().await.map_err(|_| Declined::NotServing)?;
         let (reply, outcome) = oneshot::channel();
-        let first = {
-            let mut waiting = self.lock();
-            if waiting.term != Some(term.0) || waiting.requests.len() >= WAITING_MAX {
-                return Err(NotServing);
-            }
-            waiting.requests.push_back(Pending { request, reply });
-            waiting.requests.len() == 1
-        };
-        if first {
-            self.driver.send(Incoming::Core(Event::RequestsWaiting)).await.map_err(|_| NotServing)?;
+        let mut waiting = self.lock();
+        if waiting.term != Some(term.0) {
+            return Err(Declined::NotServing);
+        }
+        if waiting.requests.len() >= WAITING_MAX {
+            return Err(Declined::Busy);
+        }
+        waiting.requests.push_back(Pending { request, reply });
+        if waiting.requests.len() == 1 {
+            wake.send(Incoming::Core(Event::RequestsWaiting));
         }
         Ok(outcome)
     }
 
     /// Hands in a request and waits for its outcome.
-    pub(crate) async fn settle(&self, request: Request) -> Result<Settled, NotServing> {
+    pub(crate) async fn settle(&self, request: Request) -> Result<Settled, Declined> {
         let term = self.term()?;
-        self.submit(request, term).await?.await.map_err(|_| NotServing)
+        self.submit(request, term).await?.await.map_err(|_| Declined::NotServing)
     }
 
-    /// Waits until a read may be answered from the committed state.
-    pub(crate) async fn may_read(&self) -> Result<(), NotServing> {
+    /// Looks at the committed state once no acknowledged write can be missing from it.
+    ///
+    /// The look is carried out on another thread, and may be late. A replica that has stopped leading in between applies
+    /// what the new primary sends it, before that is committed. So what was seen counts only if the term in which the read
+    /// was allowed still lasts after the look (invariant 4, and 6 for a listener's pages).
+    pub(crate) async fn read<T>(&self, look: impl Future<Output = T>) -> Result<T, Declined> {
+        let term = self.may_read().await?;
+        let seen = look.await;
+        if self.term()? == term { Ok(seen) } else { Err(Declined::NotServing) }
+    }
+
+    /// Waits until a read is allowed. Enough for whoever only wants to know whether reads are answered.
+    pub(crate) async fn may_read(&self) -> Result<Term, Declined> {
+        let ask = self.driver.reserve().await.map_err(|_| Declined::NotServing)?;
         let read = ReadId(self.next_read.fetch_add(1, Ordering::Relaxed));
         let (reply, allowed) = oneshot::channel();
-        {
+        let term = {
             let mut waiting = self.lock();
-            if waiting.term.is_none() {
-                return Err(NotServing);
-            }
+            let term = waiting.term.ok_or(Declined::NotServing)?;
             waiting.reads.insert(read, reply);
-        }
-        self.driver.send(Incoming::Core(Event::ReadWaiting { read })).await.map_err(|_| NotServing)?;
-        allowed.await.map_err(|_| NotServing)
+            ask.send(Incoming::Core(Event::ReadWaiting { read }));
+            Term(term)
+        };
+        allowed.await.unwrap_or(Err(Declined::NotServing)).map(|()| term)
     }
 
     /// For the driver: a read may be answered, or must be refused.
     pub(crate) fn settle_read(&self, read: ReadId, allowed: bool) {
-        let reply = self.lock().reads.remove(&read);
-        if let (Some(reply), true) = (reply, allowed) {
-            // Who has gone away no longer wants to know.
-            let _ = reply.send(());
-        }
+        let mut waiting = self.lock();
+        let Some(reply) = waiting.reads.remove(&read) else { return };
+        // A primary that serves refuses a read only because too many wait for the lease.
+        let refused = if waiting.term.is_some() { Declined::Busy } else { Declined::NotServing };
+        // The caller may have given up.
+        let _ = reply.send(if allowed { Ok(()) } else { Err(refused) });
     }
 
     /// For the driver: the requests of the next batch, and whether some are left.
@@ -200,5 +223,125 @@ fn size_of(request: &Request) -> usize {
     match &request.action {
         chat::Action::SendMessage { text, .. } => text.as_str().len() + 256,
         _ => 512,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat::{Action, RequestId};
+    use protocol::{Identity, Replica};
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    /// A gateway that serves, and the driver's end of its queue, which has room for so many events.
+    fn serving(room: usize) -> (Arc<Gateway>, mpsc::Receiver<Incoming>) {
+        let (driver, incoming) = mpsc::channel(room);
+        let me = ReplicaIndex(0);
+        let identity = Identity {
+            index: me,
+            all: protocol::ReplicaSet::first(1),
+            incarnation: protocol::Incarnation(1),
+            database: protocol::DatabaseId([0; 16]),
+            position: protocol::Position::ORIGIN,
+        };
+        let now = protocol::Time::from_micros(0);
+        let status = Replica::<chat::Record>::new(identity, protocol::Timing::DEFAULT, now).status(now);
+        let (_, published) = watch::channel(Published { status, fault: None, halted: None });
+        let address = Address::parse("127.0.0.1:5100").unwrap();
+        let gateway = Gateway::new(driver, published, me, vec![address]);
+        gateway.open();
+        (Arc::new(gateway), incoming)
+    }
+
+    fn request() -> Request {
+        Request { id: RequestId(uuid::Uuid::now_v7()), session: None, action: Action::CloseSession }
+    }
+
+    /// Polls something once and drops it, as when its client goes away.
+    async fn give_up<T>(work: impl Future<Output = T>) {
+        let mut work = Box::pin(work);
+        let polled = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending()));
+        assert!(polled.await, "it had to wait");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_is_dropped_while_the_driver_is_busy_leaves_the_next_ones_their_wake_up() {
+        let (gateway, mut driver) = serving(1);
+        let term = gateway.term().unwrap();
+        gateway.driver.try_send(Incoming::Core(Event::Tick)).unwrap();
+        give_up(gateway.submit(request(), term)).await;
+        give_up(gateway.may_read()).await;
+        assert!(gateway.lock().requests.is_empty(), "nothing is queued without a wake-up");
+        assert!(gateway.lock().reads.is_empty(), "no read waits of which the driver does not know");
+        assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::Tick))));
+        let _first = gateway.submit(request(), term).await.unwrap();
+        assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::RequestsWaiting))));
+        let _second = gateway.submit(request(), term).await.unwrap();
+        assert_eq!(gateway.take_batch().0.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_busy_and_not_a_reason_to_go_elsewhere() {
+        let (gateway, _driver) = serving(4);
+        let term = gateway.term().unwrap();
+        for _ in 0..WAITING_MAX {
+            let _outcome = gateway.submit(request(), term).await.unwrap();
+        }
+        assert_eq!(gateway.submit(request(), term).await.unwrap_err(), Declined::Busy);
+        gateway.close();
+        assert_eq!(gateway.submit(request(), term).await.unwrap_err(), Declined::NotServing);
+    }
+
+    #[tokio::test]
+    async fn a_primary_does_not_send_its_callers_to_itself() {
+        let (gateway, _driver) = serving(1);
+        assert_eq!(gateway.primary_address(), None);
+    }
+
+    /// Allows every read, as a driver does whose core holds a lease.
+    fn allow_reads(gateway: &Arc<Gateway>, mut driver: mpsc::Receiver<Incoming>) {
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            while let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await {
+                gateway.settle_read(read, true);
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_counts_only_in_the_primacy_in_which_the_read_was_allowed() {
+        let (gateway, driver) = serving(4);
+        allow_reads(&gateway, driver);
+        assert_eq!(gateway.read(async { 7 }).await, Ok(7));
+        let handed_over = gateway.read(async { gateway.close() });
+        assert_eq!(handed_over.await, Err(Declined::NotServing), "another may lead by the time of the look");
+        gateway.open();
+        let led_again = gateway.read(async {
+            gateway.close();
+            gateway.open();
+        });
+        assert_eq!(
+            led_again.await,
+            Err(Declined::NotServing),
+            "the look may have been between two primacies"
+        );
+        assert_eq!(gateway.read(async { 8 }).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_refused_while_this_replica_serves_may_be_repeated_here() {
+        let (gateway, mut driver) = serving(4);
+        let refuse = async {
+            let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await else { panic!() };
+            gateway.settle_read(read, false);
+        };
+        assert_eq!(tokio::join!(gateway.may_read(), refuse).0, Err(Declined::Busy));
+        let refuse = async {
+            let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await else { panic!() };
+            gateway.close();
+            gateway.settle_read(read, false);
+        };
+        assert_eq!(tokio::join!(gateway.may_read(), refuse).0, Err(Declined::NotServing));
     }
 }

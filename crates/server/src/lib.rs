@@ -10,6 +10,7 @@
 //! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
 
 mod blocking;
+mod broken_invariant;
 mod chat_service;
 mod clock;
 mod config;
@@ -32,6 +33,7 @@ mod timeline;
 mod tokens;
 mod web;
 
+pub use broken_invariant::end_process_on_panic;
 pub use config::{ConfigError, DATABASE_FILE, LOCK_FILE, REPLICAS_MAX, Settings};
 pub use connections::serve_pages;
 pub use key::{ClusterKey, KeyError};

@@ -48,7 +48,7 @@ impl Listener {
         let registered = self.service.delivery.register(account, self.session.id, self.wants);
         // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
         // after it ends the stream.
-        self.service.gateway.term().map_err(|error| self.service.not_serving(error))?;
+        self.service.gateway.term().map_err(|why| self.service.declined(why))?;
         tokio::spawn(async move {
             if let Err(Over::Ended(status)) = self.run(registered, &events).await {
                 // The client has gone away: it needs no reason.
@@ -209,7 +209,7 @@ pub(crate) fn send_messages(
     mut messages: Streaming<v1::SendMessageRequest>,
 ) -> Answered<ReceiverStream<Answered<v1::SendMessagesResponse>>> {
     let mut registered = service.delivery.register(session.account.id, session.id, Wants::default());
-    let term = service.gateway.term().map_err(|error| service.not_serving(error))?;
+    let term = service.gateway.term().map_err(|why| service.declined(why))?;
     let (answers, stream) = mpsc::channel(UNREAD_MAX);
     let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);
     let answering = service.clone();
@@ -251,7 +251,7 @@ pub(crate) fn send_messages(
                 Ok(request) => match service.gateway.submit(request, term).await {
                     Ok(outcome) => Unanswered::Submitted(outcome),
                     Err(error) => {
-                        let _ = answers.send(Err(service.not_serving(error))).await;
+                        let _ = answers.send(Err(service.declined(error))).await;
                         return;
                     }
                 },
@@ -273,7 +273,7 @@ async fn answer(
         Unanswered::Refused(refusal) => refusal,
         Unanswered::Submitted(outcome) => {
             let Settled { outcome, copies } =
-                outcome.await.map_err(|_| service.not_serving(crate::gateway::NotServing))?;
+                outcome.await.map_err(|_| service.declined(crate::gateway::Declined::NotServing))?;
             match outcome {
                 Ok(answer) => {
                     let sent = service.sent(&answer, copies)?;

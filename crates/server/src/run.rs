@@ -121,7 +121,7 @@ pub async fn run(
     let core = Replica::new(identity, Timing::DEFAULT, clock::now());
     let status = core.status(clock::now());
     let (published, seen) = watch::channel(Published { status, fault: None, halted: None });
-    let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), settings.addresses.clone()));
+    let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), me, settings.addresses.clone()));
     let delivery = Arc::new(Delivery::default());
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let signs = Arc::new(SignsOfLife::default());

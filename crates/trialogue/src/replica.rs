@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 const SIGXFSZ: i32 = 25;
 
 pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Failure> {
+    server::end_process_on_panic();
     let filter = EnvFilter::try_from_env("TRIALOGUE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,h2=warn,hyper=warn"));
     tracing_subscriber::fmt()

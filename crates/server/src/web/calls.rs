@@ -29,7 +29,7 @@ pub(super) fn failed(id: u64, status: &Status) -> Say {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Say::Refused { id, reason, message },
         Meaning::NotPrimary { primary } => Say::TryAgain { id, primary },
-        Meaning::Unknown => Say::TryAgain { id, primary: None },
+        Meaning::Unknown | Meaning::Busy { .. } => Say::TryAgain { id, primary: None },
     }
 }
 
