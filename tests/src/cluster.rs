@@ -87,7 +87,32 @@ impl Cluster {
             key.create_new(true).write(true).mode(0o600).open(folder.path().join("cluster.key")).unwrap();
         let secret = uuid::Uuid::new_v4().simple().to_string();
         writeln!(key, "{secret}{secret}").unwrap();
-        Self { folder, port, children: (0..replicas).map(|_| None).collect() }
+        let cluster = Self { folder, port, children: (0..replicas).map(|_| None).collect() };
+        cluster.begin_boot();
+        cluster
+    }
+
+    /// The machine is started again, as far as replicas that start from now on can tell.
+    pub fn begin_boot(&self) {
+        std::fs::write(self.boot_id_file(), uuid::Uuid::new_v4().to_string()).unwrap();
+    }
+
+    /// The power fails: all processes end at once, and the machine is started again.
+    pub fn lose_power(&mut self) {
+        self.kill_all();
+        self.begin_boot();
+    }
+
+    /// What `TRIALOGUE_BOOT_ID_FILE` is for the replicas of this cluster.
+    pub fn boot_id_file(&self) -> PathBuf {
+        self.folder.path().join("boot_id")
+    }
+
+    /// Asks a replica to end, and waits until it has.
+    pub async fn end_cleanly(&mut self, i: usize) {
+        kill_process(self.pid(i), Signal::TERM).unwrap();
+        let status = self.until_ended(i).await;
+        assert!(status.success(), "replica {i} ended with {status}");
     }
 
     pub fn start(&mut self, i: usize) {
@@ -103,6 +128,7 @@ impl Cluster {
             .arg("replica")
             .args(["--index", &i.to_string(), "--until-stdin-closes", "--config"])
             .arg(self.folder.path().join("trialogue.toml"))
+            .env("TRIALOGUE_BOOT_ID_FILE", self.boot_id_file())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

@@ -43,6 +43,7 @@ impl Core {
             incarnation: Incarnation(1),
             database: database(index),
             position: Position::ORIGIN,
+            after_power_failure: false,
         };
         let now = Time::from_micros(1_000_000);
         let replica = Replica::new(identity, Timing::DEFAULT, now);

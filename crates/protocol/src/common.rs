@@ -5,6 +5,7 @@ use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamI
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::note::Note;
+use crate::power_failure::PowerFailure;
 use crate::probation::Probation;
 use crate::time::Time;
 use crate::view::{Proposer, View};
@@ -37,6 +38,8 @@ pub(crate) struct Common<F> {
     /// A store failed: until then this replica leads nobody.
     pub(crate) unfit_until: Option<Time>,
     unfit_for: Duration,
+    /// The power has failed since this database was last known to be whole, and not all have shown what they have.
+    pub(crate) power_failure: Option<PowerFailure>,
     effects: Vec<Effect<F>>,
     tokens: u64,
     proposals: u64,
@@ -65,6 +68,7 @@ impl<F: Fact> Common<F> {
             probation: Probation::default(),
             unfit_until: None,
             unfit_for: UNFIT_AT_FIRST,
+            power_failure: None,
             effects: Vec::new(),
             tokens: 0,
             proposals: 0,
@@ -139,7 +143,7 @@ impl<F: Fact> Common<F> {
 
     /// The answer to a `Probe`, the same in every role.
     pub(crate) fn answer_probe(&mut self, peer: ReplicaIndex, now: Time, able: bool) {
-        let able = able && self.in_sync() && self.fit(now);
+        let able = able && self.in_sync() && self.fit(now) && self.power_failure.is_none();
         let message = Message::Alive {
             database: self.database,
             position: self.position,

@@ -1,6 +1,6 @@
 //! The closed vocabulary between the protocol and the world: events in, effects out, messages between replicas.
 
-use crate::identity::{DatabaseId, ReadId, ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::identity::{DatabaseId, Incarnation, ReadId, ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::log::{Chain, Entry, Op, Position};
 use crate::note::{HaltReason, Note};
 use crate::time::Time;
@@ -49,7 +49,7 @@ pub enum Event<F> {
         /// What it says.
         message: Message<F>,
     },
-    /// Answers [`Effect::ProveDeath`]: whether at some moment since the effect no process of that replica lived.
+    /// Answers [`Effect::ProveDeath`]: whether at some moment since the effect that process was dead.
     DeathAnswered {
         /// The effect's token.
         token: Token,
@@ -149,12 +149,15 @@ pub enum Effect<F> {
         /// Which.
         stream: StreamId,
     },
-    /// Try to prove that no process of this replica lives. Answered by [`Event::DeathAnswered`].
+    /// Try to prove that this process is dead: that one, not whichever has the replica's folder now. Answered by
+    /// [`Event::DeathAnswered`].
     ProveDeath {
         /// For the answer.
         token: Token,
-        /// Whose death.
+        /// Which replica's process; this replica's own, if an earlier run of it is meant.
         peer: ReplicaIndex,
+        /// Which of its runs.
+        incarnation: Incarnation,
     },
     /// Execute waiting requests in one transaction and leave it open. Answered by [`Event::BatchExecuted`].
     Execute {
@@ -220,6 +223,9 @@ pub enum Effect<F> {
     },
     /// From now on none may: refuse those that wait or are in flight (their fate is unknown), and end the listeners.
     StopServing,
+    /// What this database holds is known to be whole, in spite of the power failure before this process: a later start need
+    /// not be told of that failure. Not answered: where it is forgotten, a later start only waits once more.
+    PowerFailureOver,
     /// For people to read. No behaviour hangs on it.
     Note(Note),
     /// This replica can't go on; the process shows the reason and refuses everything until someone acts.

@@ -29,7 +29,9 @@
 //!    done, and only then emits B. Store effects never overlap, because the core emits one at a time.
 //! 3. Deliver the messages of one stream only while that stream lives; name each stream by a fresh [`StreamId`].
 //! 4. Call [`Replica::handle`] with [`Event::Tick`] no later than [`Replica::next_deadline`].
-//! 5. Decide nothing.
+//! 5. Say at the start whether the power has failed since the database was last known to be whole, and remember
+//!    [`Effect::PowerFailureOver`]. Name each run of the process by a fresh [`Incarnation`], by which alone its death is proven.
+//! 6. Decide nothing.
 //!
 //! # Invariants (asserted here, checked from outside by the stories)
 //!
@@ -49,8 +51,10 @@ mod identity;
 mod lease;
 mod log;
 mod note;
+mod power_failure;
 mod primary;
 mod probation;
+mod proof_of_death;
 mod replica;
 mod secondary;
 mod starting;
@@ -64,6 +68,7 @@ pub use identity::{DatabaseId, Incarnation, ReadId, ReplicaIndex, ReplicaSet, St
 pub use lease::Timing;
 pub use log::{Chain, Entry, Fact, Op, Position, Standing, standing};
 pub use note::{HaltReason, Note, RemovalReason, StepDownReason};
+pub use proof_of_death::{FileIdentity, LockRecord};
 pub use replica::{Identity, Replica, RoleName, Status};
 pub use time::Time;
 pub use view::{Member, Proposer, View};

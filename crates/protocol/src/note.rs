@@ -100,6 +100,8 @@ pub enum Note {
     WaitingToBeLevelled,
     /// The first start waits for these replicas to show their empty databases.
     FoundingWaitsFor(ReplicaSet),
+    /// After a power failure, this replica waits until these have shown what they have, or have brought it level.
+    PowerFailureWaitsFor(ReplicaSet),
 }
 
 impl fmt::Display for HaltReason {
@@ -161,6 +163,12 @@ impl fmt::Display for Note {
             Self::WaitingToBeLevelled => f.write_str("is not in sync and waits to be brought level"),
             Self::FoundingWaitsFor(peers) => {
                 write!(f, "first start: waits for the empty databases of {peers}")
+            }
+            Self::PowerFailureWaitsFor(peers) => {
+                write!(
+                    f,
+                    "after a power failure: waits before it leads until {peers} have shown what they have"
+                )
             }
         }
     }

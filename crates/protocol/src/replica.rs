@@ -6,6 +6,7 @@ use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamI
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::note::{HaltReason, StepDownReason};
+use crate::power_failure::PowerFailure;
 use crate::primary::Primary;
 use crate::secondary::Secondary;
 use crate::starting::Starting;
@@ -28,6 +29,9 @@ pub struct Identity {
     pub database: DatabaseId,
     /// Where that database's log ends.
     pub position: Position,
+    /// Whether the power has failed (the machine was started again) since that database was last known to be whole, without
+    /// a clean end of its process before that.
+    pub after_power_failure: bool,
 }
 
 /// One replica's protocol state: events in, effects out.
@@ -107,6 +111,8 @@ pub struct Status {
     pub serving: bool,
     /// Whether its store has failed lately or is stuck.
     pub fit: bool,
+    /// Who must show what it has, after a power failure, before this replica leads.
+    pub waits_for: ReplicaSet,
 }
 
 /// More turns than this within one event would mean that two roles hand each other the replica for ever.
@@ -119,12 +125,11 @@ impl<F: Fact> Replica<F> {
     /// If the timing is unsound, or the identity is not one of the configured replicas.
     pub fn new(identity: Identity, timing: Timing, now: Time) -> Self {
         timing.assert_sound();
-        let Identity { index, all, incarnation, database, position } = identity;
+        let Identity { index, all, incarnation, database, position, after_power_failure } = identity;
         assert!(all.contains(index), "replica {index} is not among the configured {all}");
-        Self {
-            common: Common::new(index, all, incarnation, timing, database, position),
-            role: Role::Starting(Starting::new(now)),
-        }
+        let mut common = Common::new(index, all, incarnation, timing, database, position);
+        common.power_failure = after_power_failure.then(|| PowerFailure::new(now));
+        Self { common, role: Role::Starting(Starting::new(now)) }
     }
 
     /// Takes note of an event and says what is to be done.
@@ -137,6 +142,9 @@ impl<F: Fact> Replica<F> {
         self.turn(now, next);
         let mut turns = 0;
         loop {
+            if !matches!(self.role, Role::Halted(_)) {
+                self.common.look_past_power_failure(now);
+            }
             let next = match &mut self.role {
                 Role::Starting(starting) => {
                     starting.advance(&mut self.common, now);
@@ -190,6 +198,7 @@ impl<F: Fact> Replica<F> {
             in_sync: self.common.in_sync(),
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             fit: self.common.fit(now),
+            waits_for: self.common.waits_for(),
         }
     }
 
@@ -284,6 +293,9 @@ impl<F: Fact> Replica<F> {
         if let Some(earlier) = self.common.streams.insert(peer, stream) {
             self.on_stream_closed(now, peer, earlier);
         }
+        if self.common.power_failure.is_some() {
+            self.common.send(peer, Message::Probe);
+        }
         match &mut self.role {
             Role::Takeover(takeover) => takeover.on_stream_opened(&mut self.common, now, peer),
             Role::Primary(primary) => primary.on_stream_opened(peer),
@@ -311,6 +323,11 @@ impl<F: Fact> Replica<F> {
         if matches!(message, Message::Probe) {
             self.common.answer_probe(peer, now, !matches!(self.role, Role::Halted(_)));
             return Next::Stay;
+        }
+        if let (Message::Alive { database, position, .. }, Some(failure)) =
+            (&message, &mut self.common.power_failure)
+        {
+            failure.on_shown(peer, *database, *position);
         }
         match &mut self.role {
             Role::Starting(starting) => starting.on_message(&self.common, now, peer, stream, message),

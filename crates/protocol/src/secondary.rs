@@ -12,6 +12,7 @@ use crate::event::{Effect, Message, RegisterRead};
 use crate::identity::{ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::log::{Chain, Entry, Fact, Position};
 use crate::note::Note;
+use crate::power_failure::PowerFailure;
 use crate::replica::Next;
 use crate::time::Time;
 use crate::view::View;
@@ -334,7 +335,7 @@ impl<F: Fact> Secondary<F> {
                 common.emit(Effect::InstallSnapshot { token, from });
             }
         }
-        if self.should_stand(common, now) {
+        if common.power_failure.is_none() && self.should_stand(common, now) {
             return Next::Stand {
                 heard_at: self.heard_at,
                 released: self.released,
@@ -368,12 +369,13 @@ impl<F: Fact> Secondary<F> {
         lost && now >= self.stand_not_before
     }
 
-    pub(crate) fn deadlines(&self, common: &Common<F>) -> [Option<Time>; 4] {
+    pub(crate) fn deadlines(&self, common: &Common<F>) -> [Option<Time>; 5] {
         [
             Some(self.heard_at + common.timing.grace),
             Some(self.stand_not_before),
             Some(self.poll_at),
             common.unfit_until,
+            common.power_failure.as_ref().map(PowerFailure::ask_again_at),
         ]
     }
 }

@@ -17,7 +17,7 @@ use crate::log::{Fact, Position};
 use crate::note::Note;
 use crate::replica::Next;
 use crate::time::Time;
-use crate::view::View;
+use crate::view::{Proposer, View};
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Takeover {
     base: View,
     /// When the old lease can't be valid any more.
     lease_over_at: Time,
-    /// The old lease is over already: its holder is dead, has said so, or was an earlier run of this process.
+    /// The old lease is over already: its holder is dead, has said so, or was this process.
     released: bool,
     /// The stream that this replica followed, for as long as it has not called: a false alarm then changes nothing.
     following: Option<(ReplicaIndex, StreamId)>,
@@ -86,7 +86,11 @@ impl Takeover {
         }
         Self {
             lease_over_at: heard_at + common.timing.grace,
-            released: released || base.primary() == common.me,
+            // Whoever hands over gives up its lease before it proposes that view, and the view's primary leads no view but
+            // one that it has proposed itself.
+            released: released
+                || (base.proposed_by.index, base.proposed_by.incarnation) == (common.me, common.incarnation)
+                || base.proposed_by.index != base.primary(),
             following,
             stage: Stage::Asking(Asking {
                 probed,
@@ -316,7 +320,7 @@ impl Takeover {
                     asking.register = Some(token);
                     common.emit(Effect::ReadRegister { token });
                 }
-                asking.prove(common, now, self.base.primary(), self.released);
+                asking.prove(common, now, self.base.proposed_by, self.released);
                 let nobody_below = asking.probed.is_empty() || now >= asking.probe_until;
                 if nobody_below && asking.confirmed && self.released {
                     self.call(common, now);
@@ -375,7 +379,7 @@ impl Takeover {
             Stage::Asking(asking) => [
                 Some(self.lease_over_at),
                 Some(asking.probe_until),
-                asking.proof.is_none().then_some(asking.proof_again_at),
+                (asking.proof.is_none() && !self.released).then_some(asking.proof_again_at),
                 asking.register.is_none().then_some(asking.register_again_at),
             ],
             Stage::Calling { until, .. } => [Some(*until), None, None, None],
@@ -396,15 +400,16 @@ fn learn<F: Fact>(common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
 }
 
 impl Asking {
-    /// Asks for proof that the old primary is dead, again and again, while its stream is closed.
-    fn prove<F: Fact>(&mut self, common: &mut Common<F>, now: Time, primary: ReplicaIndex, released: bool) {
-        let silent = !common.streams.contains_key(&primary);
+    /// Asks for proof that the process which led the old view is dead, again and again, while its stream is closed. That is
+    /// the process that proposed it, and not whichever process of that replica there may be by now.
+    fn prove<F: Fact>(&mut self, common: &mut Common<F>, now: Time, leader: Proposer, released: bool) {
+        let silent = !common.streams.contains_key(&leader.index);
         if !released && silent && self.proof.is_none() && now >= self.proof_again_at {
             let token = common.token();
             self.proof = Some(token);
             self.proof_again_at = now + self.proof_wait;
             self.proof_wait = (self.proof_wait * 2).min(common.timing.retry_every);
-            common.emit(Effect::ProveDeath { token, peer: primary });
+            common.emit(Effect::ProveDeath { token, peer: leader.index, incarnation: leader.incarnation });
         }
     }
 }

@@ -270,6 +270,7 @@ impl Cluster {
             incarnation: Incarnation(self.runs[i]),
             database: self.disks[i].database,
             position: self.disks[i].position(),
+            after_power_failure: false,
         };
         let clock = self.usual_clock();
         self.nodes[i] = Some(Node {
@@ -387,8 +388,9 @@ impl Cluster {
                 let incarnation = self.runs[i];
                 self.swaps.push(Swap { by: i, incarnation, token, view });
             }
-            Effect::ProveDeath { token, peer } => {
-                let proven = self.nodes[usize::from(peer.0)].is_none();
+            Effect::ProveDeath { token, peer, incarnation } => {
+                let peer = usize::from(peer.0);
+                let proven = self.nodes[peer].is_none() || Incarnation(self.runs[peer]) != incarnation;
                 return Some(Event::DeathAnswered { token, proven });
             }
             Effect::ReadLog { token, after } => {
@@ -410,7 +412,10 @@ impl Cluster {
                 node.batch = None;
             }
             Effect::RefuseRequests => node.requests.clear(),
-            Effect::AnswerRead { .. } | Effect::RefuseRead { .. } | Effect::Note(_) => {}
+            Effect::AnswerRead { .. }
+            | Effect::RefuseRead { .. }
+            | Effect::PowerFailureOver
+            | Effect::Note(_) => {}
             Effect::Halt { reason } => panic!("replica {i} halts: {reason}"),
             store => {
                 assert!(node.store.is_none(), "two store effects at once");

@@ -28,6 +28,11 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
             "pause" => world.pause(number(1)),
             "resume" => world.resume(number(1)),
             "wipe" => world.wipe(number(1)),
+            "stop" => parts[1..].iter().for_each(|i| world.stop(i.parse().unwrap())),
+            "power-fails" => world.lose_power(),
+            "take-over-folder" => world.remake_folder(number(1), false, true),
+            "copy-folder" => world.remake_folder(number(1), true, false),
+            "break" => world.break_stream(number(1), number(2)),
             "cut" => {
                 world.cut(number(1), number(2));
                 world.cut(number(2), number(1));

@@ -108,7 +108,6 @@ impl ChatService {
             RoleName::Halted(_) => "halted",
         };
         let view = status.view.as_ref();
-        let halted = published.halted.map(|reason| reason.to_string());
         v1::HeartbeatResponse {
             replica: u32::from(self.index),
             view: view.map_or(0, |view| view.number.0),
@@ -122,7 +121,7 @@ impl ChatService {
             op: status.position.op.0,
             chain: status.position.chain.0.to_vec(),
             pid: std::process::id(),
-            fault: halted.or(published.fault).unwrap_or_default(),
+            fault: published.trouble().unwrap_or_default(),
             min_in_sync: small(self.settings.limits.min_in_sync),
             messages: self.delivery.messages(),
             unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),

@@ -10,6 +10,8 @@ use thiserror::Error;
 pub const DATABASE_FILE: &str = "chat.db";
 /// The lock's name in a replica's folder.
 pub const LOCK_FILE: &str = "lock";
+/// What tells one boot of a machine from another, on Linux.
+const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 /// The most replicas of one cluster.
 pub const REPLICAS_MAX: usize = 7;
 
@@ -28,6 +30,8 @@ pub struct Settings {
     pub names: NameRules,
     /// Whether the cluster page is shown to others than those on the replica's machine.
     pub cluster_page_for_everyone: bool,
+    /// The file that tells one boot of this machine from another.
+    pub boot_id_file: PathBuf,
     /// Where `up --playground` takes orders, if it runs these replicas.
     pub playground: Option<Address>,
 }
@@ -146,6 +150,7 @@ impl Settings {
                 .map_or_else(NameRules::default, |illegal| NameRules { illegal: illegal.into() }),
             addresses,
             cluster_page_for_everyone: file.cluster_page_for_everyone,
+            boot_id_file: BOOT_ID_FILE.into(),
             playground: None,
         };
         settings.check(path)?;

@@ -5,6 +5,7 @@ use crate::delivery::Delivery;
 use crate::gateway::{Gateway, Pending, Published, Settled};
 use crate::lock;
 use crate::peers::Link;
+use crate::power::BootRecord;
 use crate::register::ViewRegister;
 use crate::snapshot_transfer::SnapshotSource;
 use crate::store_thread::{Command, StoreAnswer};
@@ -12,7 +13,8 @@ use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
 use chat::{Action, Record, Request, RequestId};
 use protocol::{
-    Effect, Entry, Event, HaltReason, RegisterRead, Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
+    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, RegisterRead, Replica, ReplicaIndex, StreamId,
+    SwapOutcome, Token,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -64,6 +66,9 @@ pub(crate) struct Driver {
     pub(crate) readers: Arc<Readers>,
     pub(crate) register: Arc<dyn ViewRegister>,
     pub(crate) snapshots: SnapshotSource,
+    /// What this process's own lock file says.
+    pub(crate) lock: LockRecord,
+    pub(crate) boot: Arc<BootRecord>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) published: watch::Sender<Published>,
@@ -79,6 +84,8 @@ pub(crate) struct State {
     backlog: VecDeque<Event<Record>>,
     fault: Option<String>,
     halted: Option<HaltReason>,
+    /// Why nothing can be proven by a peer's lock, as it was last logged.
+    locks_unreadable: BTreeMap<ReplicaIndex, String>,
 }
 
 impl Driver {
@@ -173,9 +180,8 @@ impl Driver {
             Effect::Disconnect { peer, stream } => self.close_link(peer, stream),
             Effect::ReadRegister { token } => self.read_register(token),
             Effect::Swap { token, view } => self.swap(token, view),
-            Effect::ProveDeath { token, peer } => {
-                let proven =
-                    lock::nobody_holds(&self.settings.replica_folder(usize::from(peer.0)), LOCK_FILE);
+            Effect::ProveDeath { token, peer, incarnation } => {
+                let proven = self.proves_death(peer, incarnation);
                 self.state.backlog.push_back(Event::DeathAnswered { token, proven });
             }
             Effect::Execute { token, copies } => self.execute(token, copies),
@@ -198,12 +204,49 @@ impl Driver {
                 self.delivery.end_all();
                 self.state.batches.clear();
             }
+            Effect::PowerFailureOver => self.database_is_whole(),
             Effect::Note(note) => info!("{note}"),
             Effect::Halt { reason } => {
                 warn!("halts: {reason}");
                 self.state.halted = Some(reason);
             }
         }
+    }
+
+    fn proves_death(&mut self, peer: ReplicaIndex, process: Incarnation) -> bool {
+        if peer == self.index {
+            // Its lock is held by this process.
+            return self.lock.proves_death(self.lock.file, process);
+        }
+        let folder = self.settings.replica_folder(usize::from(peer.0));
+        match lock::proves_death(&folder, LOCK_FILE, process) {
+            Ok(proven) => {
+                self.state.locks_unreadable.remove(&peer);
+                proven
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.state.locks_unreadable.get(&peer) != Some(&why) {
+                    warn!(
+                        "the lock in {} can't be tried ({why}): whether replica {peer} is dead can't be proven, and a \
+                         takeover from it waits until its lease is over",
+                        folder.display()
+                    );
+                    self.state.locks_unreadable.insert(peer, why);
+                }
+                false
+            }
+        }
+    }
+
+    fn database_is_whole(&self) {
+        let boot = self.boot.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = boot.database_is_whole() {
+                // It costs another wait at the next start, if the others are not there.
+                warn!(%error, "the end of the power failure could not be written down");
+            }
+        });
     }
 
     fn close_link(&mut self, peer: ReplicaIndex, stream: StreamId) {

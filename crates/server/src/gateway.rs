@@ -56,12 +56,26 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// What keeps this replica from its part, in one sentence with the remedy; nothing if nothing does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let waits_for: Vec<String> = self.status.waits_for.iter().map(|index| index.to_string()).collect();
+        let waits = (!waits_for.is_empty()).then(|| {
+            format!(
+                "after a power failure it waits, before it leads, for what replica {} still has: start all that were in sync \
+                 (if that is gone for good, see: trialogue recover --help)",
+                waits_for.join(" and replica ")
+            )
+        });
+        self.halted.map(|reason| reason.to_string()).or_else(|| self.fault.clone()).or(waits)
+    }
+
     /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
-        let Self { status: Status { role, view, position: _, in_sync, serving, fit }, fault, halted } = self;
+        let Self { status, fault, halted } = self;
+        let Status { role, view, position: _, in_sync, serving, fit, waits_for } = status;
         let known = &before.status;
-        (role, view, in_sync, serving, fit)
-            != (&known.role, &known.view, &known.in_sync, &known.serving, &known.fit)
+        (role, view, in_sync, serving, fit, waits_for)
+            != (&known.role, &known.view, &known.in_sync, &known.serving, &known.fit, &known.waits_for)
             || (fault, halted) != (&before.fault, &before.halted)
     }
 }
@@ -244,6 +258,7 @@ mod tests {
             incarnation: protocol::Incarnation(1),
             database: protocol::DatabaseId([0; 16]),
             position: protocol::Position::ORIGIN,
+            after_power_failure: false,
         };
         let now = protocol::Time::from_micros(0);
         let status = Replica::<chat::Record>::new(identity, protocol::Timing::DEFAULT, now).status(now);

@@ -24,6 +24,7 @@ mod listen;
 mod lock;
 mod passwords;
 mod peers;
+mod power;
 mod register;
 mod replica_service;
 mod run;

@@ -1,5 +1,6 @@
 //! One replica, from its start to its end.
 
+use crate::blocking::blocking;
 use crate::chat_service::ChatService;
 use crate::clock;
 use crate::config::Settings;
@@ -11,6 +12,7 @@ use crate::key::{ClusterKey, KeyError};
 use crate::lock::{FolderLock, LockError};
 use crate::passwords::Passwords;
 use crate::peers::Peers;
+use crate::power::{self, BootRecord};
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
@@ -23,14 +25,19 @@ use api::v1::replica_server::ReplicaServer;
 use axum::Router;
 use chat::Address;
 use futures_util::StreamExt;
-use protocol::{Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing};
+use protocol::{Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
+use store::files::RealFiles;
 use store::{LogRetention, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
@@ -41,6 +48,8 @@ pub(crate) const LISTENER_BEAT: Duration = Duration::from_secs(1);
 const INCOMING_MAX: usize = 4096;
 /// gRPC connections that wait to be served; then accepting waits.
 const CONNECTIONS_WAITING_MAX: usize = 64;
+/// How long the store may take to finish what it does when the replica ends.
+const STORE_ENDS_WITHIN: Duration = Duration::from_secs(3);
 /// Calls on one connection at a time.
 const STREAMS_MAX: u32 = 4096;
 
@@ -64,6 +73,14 @@ pub enum RunError {
     Listen {
         /// Which.
         address: Address,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The record of the machine's boots can't be used.
+    #[error("the record of the machine's boots in {folder}: {source}")]
+    BootRecord {
+        /// The replica's folder.
+        folder: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -91,11 +108,10 @@ pub async fn run(
     let me = me.ok_or(RunError::NoSuchReplica { index, replicas })?;
     let settings = Arc::new(settings);
     let folder = settings.replica_folder(index);
-    let _lock = FolderLock::acquire(&folder, LOCK_FILE)?;
-    if let Err(error) = remove_left_overs(&folder) {
-        // It only costs room.
-        warn!(%error, "copies for snapshots are left over in {}", folder.display());
-    }
+    let lock = FolderLock::acquire(&folder, LOCK_FILE)?;
+    let incarnation = Incarnation(rand::random());
+    let lock_record = lock.enter(incarnation)?;
+    tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
     let register: Arc<dyn ViewRegister> = Arc::new(FileRegister::open(&settings.register_folder())?);
     let retention = LogRetention::keep(settings.log_entries_max);
@@ -109,14 +125,17 @@ pub async fn run(
     let readers = Arc::new(Readers::new(&path));
     let stored = writer.identity();
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
-    let store = store_thread::start(writer, path, retention.clone(), readers.clone(), answers.clone())
-        .map_err(|error| RunError::Service(error.to_string()))?;
+    let (boot, after_power_failure) = open_boot_record(&settings, &folder, stored.position)?;
+    let (store, storing) =
+        store_thread::start(writer, path, retention.clone(), readers.clone(), answers.clone())
+            .map_err(|error| RunError::Service(error.to_string()))?;
     let identity = Identity {
         index: me,
         all: ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX)),
-        incarnation: Incarnation(rand::random()),
+        incarnation,
         database: stored.database,
         position: stored.position,
+        after_power_failure,
     };
     let core = Replica::new(identity, Timing::DEFAULT, clock::now());
     let status = core.status(clock::now());
@@ -138,12 +157,14 @@ pub async fn run(
         readers: readers.clone(),
         register,
         snapshots: snapshots.clone(),
+        lock: lock_record,
+        boot: boot.clone(),
         gateway: gateway.clone(),
         delivery: delivery.clone(),
         published,
         state: crate::driver::State::default(),
     };
-    let driver = tokio::spawn(driver.run());
+    let mut driver = tokio::spawn(driver.run());
     for lower in 0..me.0 {
         let address = settings.addresses[usize::from(lower)].clone();
         tokio::spawn(peers.clone().dial(ReplicaIndex(lower), address));
@@ -170,16 +191,58 @@ pub async fn run(
     let service = serve(listener, pages, chat, replica, seen);
     tokio::select! {
         () = shutdown => {
+            driver.abort();
+            end_cleanly(driver, storing, boot).await;
             info!("ends");
             Ok(())
         }
         ended = service => ended.map_err(|error| RunError::Service(error.to_string())),
-        ended = driver => match ended {
+        ended = &mut driver => match ended {
             Ok(Ok(())) => Err(RunError::Service("the driver ended".into())),
             Ok(Err(error)) => Err(error.into()),
             // A broken invariant: the assertion has said which. This process must not go on.
             Err(error) => Err(RunError::Service(error.to_string())),
         },
+    }
+}
+
+fn tidy(folder: &Path) {
+    if let Err(error) = remove_left_overs(folder) {
+        // It only costs room.
+        warn!(%error, "copies for snapshots are left over in {}", folder.display());
+    }
+}
+
+/// Whether the power has failed since the database was last known to be whole, and where it is written down when it is.
+fn open_boot_record(
+    settings: &Settings,
+    folder: &Path,
+    position: Position,
+) -> Result<(Arc<BootRecord>, bool), RunError> {
+    let boot = power::boot_id(&settings.boot_id_file);
+    let (record, failed) =
+        BootRecord::open(Arc::new(RealFiles), folder, boot.as_deref(), position.op > Op(0))
+            .map_err(|source| RunError::BootRecord { folder: folder.to_owned(), source })?;
+    if failed {
+        info!("the machine was started again without a clean end of this replica");
+    }
+    Ok((Arc::new(record), failed))
+}
+
+/// Lets the store finish what it does, and writes down that nothing is written any more.
+async fn end_cleanly(
+    driver: JoinHandle<Result<(), StoreError>>,
+    storing: thread::JoinHandle<()>,
+    boot: Arc<BootRecord>,
+) {
+    // With the driver its end of the store's queue is gone, whether it was aborted or had ended before.
+    let _ = driver.await;
+    let end = blocking(move || storing.join().is_ok().then(|| boot.ends_cleanly()));
+    match timeout(STORE_ENDS_WITHIN, end).await {
+        Ok(Some(Ok(()))) => {}
+        Ok(Some(Err(error))) => warn!(%error, "the clean end could not be written down"),
+        Ok(None) => warn!("the store's thread has panicked; this is no clean end"),
+        Err(_) => warn!("the store is stuck; this is no clean end"),
     }
 }
 

@@ -6,6 +6,7 @@ use protocol::{DatabaseId, Entry, Position, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use store::files::RealFiles;
 use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
@@ -74,18 +75,19 @@ struct StoreThread {
     readers: Arc<Readers>,
 }
 
-/// Starts the thread; it ends when the returned sender is dropped.
+/// Starts the thread; it ends, and with it all writing, when the returned sender is dropped.
 pub(crate) fn start(
     writer: Writer,
     path: PathBuf,
     retention: LogRetention,
     readers: Arc<Readers>,
     answers: mpsc::Sender<Incoming>,
-) -> std::io::Result<Sender<Command>> {
+) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
     let (commands, received) = channel();
     let thread = StoreThread { writer, path, retention, readers };
-    std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
-    Ok(commands)
+    let thread =
+        std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
+    Ok((commands, thread))
 }
 
 impl StoreThread {

@@ -6,7 +6,7 @@ use crate::fact::{Fact, RequestId};
 use crate::looks::Seen;
 use crate::node::Read;
 use crate::sender::Step;
-use protocol::{Effect, Event, Message, Op, ReplicaIndex, StreamId, Token, View};
+use protocol::{Effect, Event, Incarnation, Message, Op, ReplicaIndex, StreamId, Token, View};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -38,7 +38,7 @@ pub(crate) enum Happening {
     /// A swap takes effect, or not.
     Swap { by: usize, incarnation: u64, token: Token, view: View, answered: bool },
     /// A node looks whether another one lives.
-    ProveDeath { by: usize, incarnation: u64, token: Token, peer: usize },
+    ProveDeath { by: usize, incarnation: u64, token: Token, peer: usize, process: Incarnation },
     /// A client begins its next operation.
     Begin { client: usize },
     /// A client's call arrives at a node.

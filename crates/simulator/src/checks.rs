@@ -14,6 +14,14 @@ pub(crate) fn one_primary_a_view(world: &mut World, i: usize) {
     }
 }
 
+/// A disk that had lost what it had confirmed has all of it again.
+pub(crate) fn who_is_level_again(world: &mut World) {
+    let Position { op, chain } = world.ledger.acknowledged;
+    for (lied, disk) in world.lied.iter_mut().zip(&world.disks) {
+        *lied = *lied && disk.chain_at(op) != Some(chain);
+    }
+}
+
 /// Invariant 2: everything acknowledged is in the log of every replica that is in sync. One position stands for all
 /// entries up to it, because its chain does.
 pub(crate) fn acknowledged_is_everywhere(world: &World) {
@@ -26,8 +34,10 @@ pub(crate) fn acknowledged_is_everywhere(world: &World) {
         }
         let there = disk.chain_at(op);
         let pruned = op < disk.pruned.op;
+        let serves = world.nodes[usize::from(index.0)].as_ref().is_some_and(|node| node.serving);
+        let lost = world.lied[usize::from(index.0)] && !serves;
         assert!(
-            there == Some(chain) || pruned || world.lied[usize::from(index.0)],
+            there == Some(chain) || pruned || lost,
             "invariant 2: op {op} was acknowledged and is not at replica {index} ({}), in sync by {view}",
             disk.position()
         );

@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::network::index;
 use crate::profile::Profile;
 use crate::world::World;
-use protocol::View;
+use protocol::{Incarnation, Position, View};
 
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,14 @@ pub enum Kind {
     Backup,
     /// Somebody puts such a copy back.
     Restore,
+    /// The machine loses its power: all processes end at once, and some disks have lost what they had confirmed.
+    PowerFailure,
+    /// The folder of a replica is removed and made again, whether or not its process runs.
+    RemakeFolder,
 }
 
 /// All of them, in the order of a profile's weights.
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 19] = [
     Kind::Crash,
     Kind::CrashAll,
     Kind::CrashStorm,
@@ -68,6 +72,8 @@ pub const KINDS: [Kind; 17] = [
     Kind::Wipe,
     Kind::Backup,
     Kind::Restore,
+    Kind::PowerFailure,
+    Kind::RemakeFolder,
 ];
 
 impl World {
@@ -155,6 +161,59 @@ impl World {
                 }
             }
             Kind::Restore => self.restore_if_harmless(i),
+            Kind::PowerFailure => self.power_failure(i),
+            Kind::RemakeFolder => {
+                let (copied, tried) = (self.random.percent(50), self.random.percent(50));
+                self.remake_folder(i, copied, tried);
+            }
+        }
+    }
+
+    /// The power fails. Of those that hold everything, whatever view comes, one keeps it all; where there is none, all do.
+    fn power_failure(&mut self, first: usize) {
+        let views = self.views_to_come();
+        let holds_all = |world: &Self, i: usize| {
+            let disk = &world.disks[i];
+            !world.lied[i]
+                && !views.is_empty()
+                && views.iter().all(|view| view.holds(index(i), disk.database, disk.position()))
+        };
+        let replicas = self.nodes.len();
+        let unhurt = (0..replicas).map(|i| (first + i) % replicas).find(|i| holds_all(self, *i));
+        self.lose_power();
+        for i in 0..replicas {
+            if unhurt.is_some_and(|unhurt| unhurt != i) {
+                match self.random.below(6) {
+                    0 => self.wipe(i),
+                    1 | 2 if self.disks[i].pruned == Position::ORIGIN => {
+                        let entries = self.random.index(3) + 1;
+                        self.lose(i, entries);
+                        self.replaced[i] = true;
+                    }
+                    _ => {}
+                }
+            }
+            let pause = self.micros(100, 3_000_000);
+            self.later(pause, Happening::Start { node: i });
+        }
+    }
+
+    /// All processes end at once, and the machine is started again.
+    pub fn lose_power(&mut self) {
+        self.boot += 1;
+        for i in 0..self.nodes.len() {
+            self.crash(i);
+        }
+    }
+
+    /// A copy of it, or a new one, takes the place of a replica's folder; a process that lives goes on holding the lock
+    /// file of the old one. Another process may have tried to start in the new folder, and have ended.
+    pub fn remake_folder(&mut self, i: usize, copied: bool, tried: bool) {
+        self.files += 1;
+        self.locks[i].replace(self.files, copied);
+        if tried {
+            self.starts += 1;
+            self.locks[i].take(Incarnation(self.starts));
         }
     }
 
@@ -201,7 +260,7 @@ impl World {
             && views.iter().all(|view| {
                 view.in_sync.without(index(i)).iter().any(|other| {
                     let disk = &self.disks[usize::from(other.0)];
-                    view.holds(other, disk.database, disk.position())
+                    !self.lied[usize::from(other.0)] && view.holds(other, disk.database, disk.position())
                 })
             })
     }

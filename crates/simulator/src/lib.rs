@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  client ─ call ─▶ ┌────────────┐ events ─▶ ┌──────────────────┐
-//!  listener ◀────── │   world    │           │ protocol::Replica│ × 1 to 5
+//!  listener ◀────── │   world    │           │ protocol::Replica│ × 1 to 7
 //!  network, store,  │ (agenda)   │ ◀─ effects└──────────────────┘
 //!  register, clock  └────────────┘ ─▶ ledger ─▶ checks
 //! ```
@@ -27,6 +27,7 @@ pub mod fact;
 pub mod faults;
 mod ledger;
 mod listener;
+mod lock;
 mod looks;
 mod network;
 mod node;

@@ -29,6 +29,8 @@ pub(crate) struct Network {
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// What waits behind a cut, for streams that keep their order and lose nothing.
     stuck: Vec<(StreamId, Box<Message<Fact>>)>,
+    /// Ends of streams that are noticed once a cut has ended.
+    unheard: Vec<Happening>,
     /// Pairs that a `Connect` is planned for.
     connecting: BTreeSet<(usize, usize)>,
     /// The session and the last arrival of each listener's stream.
@@ -41,6 +43,7 @@ impl Network {
             ends: Vec::new(),
             cut: BTreeSet::new(),
             stuck: Vec::new(),
+            unheard: Vec::new(),
             connecting: BTreeSet::new(),
             heard: vec![(0, 0); listeners],
         }
@@ -113,7 +116,8 @@ impl World {
         }
     }
 
-    /// Closes a stream from this end; the far end hears of it after a while, and the two try again.
+    /// Closes a stream from this end; the far end hears of it after a while, or where that way is cut, once the cut has ended.
+    /// Then the two try again.
     pub(crate) fn close(&mut self, near: StreamId) {
         let End { node, peer, far, open, .. } = *self.network.end(near);
         if !open {
@@ -128,13 +132,18 @@ impl World {
         if far_was_open {
             let delay = self.micros(200, 3000);
             let event = Box::new(Event::StreamClosed { peer: index(node), stream: far });
-            self.later(delay, Happening::Tell { to: peer, incarnation: far_incarnation, event });
+            let told = Happening::Tell { to: peer, incarnation: far_incarnation, event };
+            if self.network.cut.contains(&(node, peer)) {
+                self.network.unheard.push(told);
+            } else {
+                self.later(delay, told);
+            }
         }
         self.reconnect(node, peer);
     }
 
     /// A stream breaks under both.
-    pub(crate) fn break_stream(&mut self, a: usize, b: usize) {
+    pub fn break_stream(&mut self, a: usize, b: usize) {
         let stream = self.nodes[a].as_ref().and_then(|node| node.streams[b]);
         if let Some(stream) = stream {
             let incarnation = self.network.end(stream).incarnation;
@@ -215,6 +224,10 @@ impl World {
                 self.break_stream(a, b);
                 self.break_stream(b, a);
             }
+        }
+        for told in std::mem::take(&mut self.network.unheard) {
+            let delay = self.micros(200, 3000);
+            self.later(delay, told);
         }
         for (at, message) in std::mem::take(&mut self.network.stuck) {
             if self.network.end(at).open {

@@ -4,7 +4,7 @@ use crate::client::Call;
 use crate::fact::{Fact, Request, RequestId};
 use crate::looks::Seen;
 use crate::sender::{Carried, Feed};
-use protocol::{Event, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
+use protocol::{Event, FileIdentity, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Who asks.
@@ -106,6 +106,8 @@ pub struct Node {
     /// Whether it is stopped in its tracks.
     pub paused: bool,
     pub(crate) incarnation: u64,
+    /// The lock file that it holds.
+    pub(crate) lock: FileIdentity,
     pub(crate) streams: Vec<Option<StreamId>>,
     pub(crate) queue: VecDeque<Waiter>,
     pub(crate) batches: Vec<Batch>,
@@ -125,6 +127,7 @@ impl Node {
         replica: Replica<Fact>,
         incarnation: u64,
         replicas: usize,
+        lock: FileIdentity,
     ) -> Self {
         Self {
             index,
@@ -133,6 +136,7 @@ impl Node {
             primacy: 0,
             paused: false,
             incarnation,
+            lock,
             streams: vec![None; replicas],
             queue: VecDeque::new(),
             batches: Vec::new(),

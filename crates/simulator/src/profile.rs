@@ -124,7 +124,8 @@ impl Profile {
         } else {
             Wire::Loose { lost: random.pick(&[0, 1, 5]), doubled: random.pick(&[0, 2, 10]) }
         };
-        let replicas = random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]);
+        let many = random.percent(4);
+        let replicas = if many { random.pick(&[6, 7]) } else { random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]) };
         Self {
             replicas,
             jitter: true,

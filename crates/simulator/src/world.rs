@@ -8,6 +8,7 @@ use crate::disk::Disk;
 use crate::fact::Fact;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
+use crate::lock::LockFile;
 use crate::network::{Network, index};
 use crate::node::{Asker, Clock, Decided, Held, Node, Waiter};
 use crate::profile::Profile;
@@ -50,10 +51,17 @@ pub struct World {
     pub(crate) senders: Vec<Sender>,
     /// Older copies of databases, kept by somebody who will put them back.
     pub(crate) backups: Vec<Option<Disk>>,
-    /// Disks that have lost what they had confirmed, and may be level again by now.
+    /// Disks that have lost what they had confirmed, and are not level again yet.
     pub(crate) lied: Vec<bool>,
     /// Databases that were wiped or replaced by an older copy at some time, behind the back of whoever counts copies.
     pub(crate) replaced: Vec<bool>,
+    /// The lock file that each replica's folder has now. A process holds the one that it found at its start.
+    pub(crate) locks: Vec<LockFile>,
+    pub(crate) files: u64,
+    /// How often the machine was started.
+    pub(crate) boot: u64,
+    /// The boot in which each database was last known to be whole; `None` after a clean end of its process.
+    pub(crate) whole_in: Vec<Option<u64>>,
     /// No new operations begin.
     pub(crate) closing: bool,
     pub(crate) faults_left: u64,
@@ -63,7 +71,7 @@ pub struct World {
     pub(crate) streams: u64,
     agenda: Agenda,
     clocks: Vec<Clock>,
-    starts: u64,
+    pub(crate) starts: u64,
     databases: u64,
     /// How many events were handled.
     pub events: u64,
@@ -98,6 +106,10 @@ impl World {
             backups: vec![None; replicas],
             lied: vec![false; replicas],
             replaced: vec![false; replicas],
+            locks: (0..replicas as u64).map(LockFile::new).collect(),
+            files: replicas as u64,
+            boot: 1,
+            whole_in: vec![None; replicas],
             closing: false,
             faults_left: 0,
             requests: 0,
@@ -159,9 +171,13 @@ impl World {
             incarnation: Incarnation(self.starts),
             database: disk.database,
             position: disk.position(),
+            after_power_failure: self.whole_in[i].is_some_and(|boot| boot != self.boot),
         };
+        self.whole_in[i] = self.whole_in[i].or(Some(self.boot));
+        self.locks[i].take(identity.incarnation);
         let replica = Replica::new(identity, self.timing, self.local(i));
-        self.nodes[i] = Some(Node::new(index(i), replica, self.starts, self.nodes.len()));
+        let lock = self.locks[i].file;
+        self.nodes[i] = Some(Node::new(index(i), replica, self.starts, self.nodes.len(), lock));
         for peer in 0..self.nodes.len() {
             self.reconnect(i, peer);
         }
@@ -177,6 +193,12 @@ impl World {
         }
         self.hang_up(node.ears);
         self.end_feeds(node.feeds);
+    }
+
+    /// Ends a process cleanly: what it has written is known to be whole, if it was before.
+    pub fn stop(&mut self, i: usize) {
+        self.whole_in[i] = self.whole_in[i].filter(|boot| *boot != self.boot);
+        self.crash(i);
     }
 
     /// Stops a process in its tracks; time goes on.
@@ -251,8 +273,8 @@ impl World {
             Happening::Swap { by, incarnation, token, view, answered } => {
                 self.swap(by, incarnation, token, view, answered);
             }
-            Happening::ProveDeath { by, incarnation, token, peer } => {
-                self.prove_death(by, incarnation, token, peer);
+            Happening::ProveDeath { by, incarnation, token, peer, process } => {
+                self.prove_death(by, incarnation, token, peer, process);
             }
             Happening::Begin { client } => self.begin(client),
             Happening::Arrive { node, client, attempt, call } => self.arrive(node, client, attempt, call),
@@ -274,6 +296,7 @@ impl World {
             Happening::Sender { sender, step } => self.step(sender, step),
             Happening::Fault { once } => self.strike(once),
         }
+        checks::who_is_level_again(self);
         checks::acknowledged_is_everywhere(self);
         checks::no_fork_in_sync(self);
     }
@@ -291,9 +314,16 @@ impl World {
         }
     }
 
-    fn prove_death(&mut self, by: usize, incarnation: u64, token: Token, peer: usize) {
-        // Only ever for a replica that is dead.
-        let proven = self.nodes[peer].is_none() && !self.random.percent(self.profile.proofs_withheld);
+    fn prove_death(&mut self, by: usize, incarnation: u64, token: Token, peer: usize, process: Incarnation) {
+        let lock = &self.locks[peer];
+        // A replica that asks for an earlier run of its own holds that lock itself.
+        let held = self
+            .nodes
+            .iter()
+            .enumerate()
+            .any(|(i, node)| i != by && node.as_ref().is_some_and(|node| node.lock == lock.file));
+        let proven =
+            !held && lock.proves_death(process) && !self.random.percent(self.profile.proofs_withheld);
         let delay = self.micros(50, 400);
         let event = Box::new(Event::DeathAnswered { token, proven });
         self.later(delay, Happening::Tell { to: by, incarnation, event });
@@ -365,11 +395,11 @@ impl World {
             Effect::Disconnect { stream, .. } => self.close(stream),
             Effect::ReadRegister { token } => self.ask_register(i, token),
             Effect::Swap { token, view } => self.ask_swap(i, token, view),
-            Effect::ProveDeath { token, peer } => {
+            Effect::ProveDeath { token, peer, incarnation: process } => {
                 let incarnation = self.incarnation(i);
                 let delay = self.micros(50, 300);
                 let peer = usize::from(peer.0);
-                self.later(delay, Happening::ProveDeath { by: i, incarnation, token, peer });
+                self.later(delay, Happening::ProveDeath { by: i, incarnation, token, peer, process });
             }
             Effect::ReadLog { token, after } => {
                 let incarnation = self.incarnation(i);
@@ -408,6 +438,7 @@ impl World {
                 self.hang_up(ears);
                 self.end_feeds(feeds);
             }
+            Effect::PowerFailureOver => self.whole_in[i] = Some(self.boot),
             Effect::Note(note) => self.trace.say(self.now, i, &note),
             Effect::Halt { reason } => self.trace.say(self.now, i, &format!("halts: {reason}")),
             store @ (Effect::Execute { .. }

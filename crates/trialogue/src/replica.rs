@@ -8,6 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+/// Names another file that identifies the machine's boot, for tests of power failures.
+const BOOT_ID_FILE: &str = "TRIALOGUE_BOOT_ID_FILE";
 /// "File size limit exceeded", the same number on Linux and the BSDs.
 const SIGXFSZ: i32 = 25;
 
@@ -27,6 +29,9 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
     let addresses = replica.addresses_from_servers.then(|| common.servers.0.clone());
     let mut settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
     settings.playground = replica.playground;
+    if let Some(file) = std::env::var_os(BOOT_ID_FILE) {
+        settings.boot_id_file = file.into();
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A file that reaches a size limit must fail like a full disk, not end the process: whoever catches the signal gets

@@ -17,6 +17,8 @@ use std::fmt::Write as _;
 
 /// The clock shows this when a dialogue begins, so that "long ago" exists.
 const BEGINNING: u64 = 10_000_000;
+/// The run of its process in which a view's primary has proposed it, unless the view says otherwise.
+const LEADERS_RUN: Incarnation = Incarnation(7);
 
 /// A file of dialogues.
 #[derive(Default)]
@@ -74,22 +76,36 @@ struct Dialogue {
     proposed: Views,
     /// The newest stream of each peer; a peer's streams are numbered 10, 11, … for peer 1, 20, 21, … for peer 2.
     streams: BTreeMap<u8, u64>,
+    me: ReplicaIndex,
+    /// Its earlier runs had the lock that it holds now: it has proof of their end as soon as it asks.
+    holds_its_lock: bool,
     /// The newest token of each kind of effect.
     tokens: BTreeMap<&'static str, Token>,
 }
 
 impl Dialogue {
-    /// `I of N [at POSITION]`: a process that has just started, and was told so.
+    /// `I of N [at POSITION] [after power-failure] [new-lock]`: a process that has just started, and was told so.
     fn start(text: &str, told: &mut String) -> Self {
         let mut words = Words::new(text);
         let index = words.number();
         words.expect("of");
         let all = ReplicaSet::first(u8::try_from(words.number()).unwrap());
         let position = if words.is("at") { position(words.next()) } else { protocol::Position::ORIGIN };
+        let after_power_failure = words.is("after");
+        if after_power_failure {
+            words.expect("power-failure");
+        }
+        let holds_its_lock = !words.is("new-lock");
         words.end();
         let index = ReplicaIndex(u8::try_from(index).unwrap());
-        let identity =
-            Identity { index, all, incarnation: Incarnation(1), database: database(index.0), position };
+        let identity = Identity {
+            index,
+            all,
+            incarnation: Incarnation(1),
+            database: database(index.0),
+            position,
+            after_power_failure,
+        };
         let now = Time::from_micros(BEGINNING);
         let mut dialogue = Self {
             replica: Replica::new(identity, Timing::DEFAULT, now),
@@ -97,6 +113,8 @@ impl Dialogue {
             defined: Views::new(),
             proposed: Views::new(),
             streams: BTreeMap::new(),
+            me: index,
+            holds_its_lock,
             tokens: BTreeMap::new(),
         };
         dialogue.tell(Event::Tick, told);
@@ -178,6 +196,14 @@ impl Dialogue {
             self.remember(effect);
             let _ = writeln!(told, "  {}", self.effect(effect));
         }
+        for effect in effects {
+            if let Effect::ProveDeath { token, peer, .. } = effect
+                && *peer == self.me
+                && self.holds_its_lock
+            {
+                self.tell(Event::DeathAnswered { token: *token, proven: true }, told);
+            }
+        }
     }
 
     fn remember(&mut self, effect: &Effect<Word>) {
@@ -207,6 +233,7 @@ impl Dialogue {
             | Effect::RefuseRequests
             | Effect::Serve { .. }
             | Effect::StopServing
+            | Effect::PowerFailureOver
             | Effect::Note(_)
             | Effect::Halt { .. } => return,
         };
@@ -230,6 +257,9 @@ impl Dialogue {
             if status.serving { "serving" } else { "not serving" },
             if status.fit { "fit" } else { "unfit" },
         );
+        if !status.waits_for.is_empty() {
+            let _ = writeln!(told, "  waits for {}", status.waits_for);
+        }
     }
 
     /// When the replica wants to be told the time next.

@@ -1,7 +1,7 @@
 //! From a line of the script to an event.
 
-use super::Dialogue;
 use super::history::{Word, after, chain_at, database, position};
+use super::{Dialogue, LEADERS_RUN};
 use protocol::{
     DatabaseId, Entry, Event, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterRead, ReplicaIndex,
     ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
@@ -89,9 +89,11 @@ pub(crate) fn view(text: &str) -> (String, View) {
         let member = members.iter_mut().find(|member| member.index == peer(index)).expect("a member");
         member.database = other_database(other);
     }
+    let primary = in_sync.lowest().expect("somebody is in sync");
+    let index = if words.is("by") { peer(words.next()) } else { primary };
+    let incarnation = if words.is("run") { Incarnation(words.number()) } else { LEADERS_RUN };
     words.end();
-    let index = in_sync.lowest().expect("somebody is in sync");
-    let proposed_by = Proposer { index, incarnation: Incarnation(7), attempt: number };
+    let proposed_by = Proposer { index, incarnation, attempt: number };
     (name, View { number: ViewNumber(number), members, in_sync, op, proposed_by })
 }
 

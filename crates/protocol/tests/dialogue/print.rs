@@ -1,7 +1,7 @@
 //! From an effect to a line.
 
 use super::history::{Word, name};
-use super::{BEGINNING, Dialogue};
+use super::{BEGINNING, Dialogue, LEADERS_RUN};
 use protocol::{Effect, Message, Time, View};
 use std::time::Duration;
 
@@ -37,8 +37,13 @@ impl Dialogue {
                 format!("to {peer} by#{}: {}", stream.0, self.sent(message))
             }
             Effect::Disconnect { peer, stream } => format!("disconnects {peer} by#{}", stream.0),
-            Effect::ProveDeath { token, peer } => {
-                format!("asks for proof of the death of {peer} #{}", token.0)
+            Effect::ProveDeath { token, peer, incarnation } => {
+                let run = if *incarnation == LEADERS_RUN {
+                    String::new()
+                } else {
+                    format!(" in its run {}", incarnation.0)
+                };
+                format!("asks for proof of the death of {peer}{run} #{}", token.0)
             }
             Effect::Execute { token, copies } => format!("executes #{} for {copies} copies", token.0),
             Effect::Commit { token } => format!("commits #{}", token.0),
@@ -60,6 +65,7 @@ impl Dialogue {
             Effect::RefuseRequests => "refuses requests".into(),
             Effect::Serve { view } => format!("serves view {view}"),
             Effect::StopServing => "stops serving".into(),
+            Effect::PowerFailureOver => "is whole in spite of the power failure".into(),
             Effect::Note(note) => format!("\"{note}\""),
             Effect::Halt { reason } => format!("halts: {reason}"),
         }
