@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use protocol::{
     Chain, DatabaseId, Effect, Entry, Event, Identity, Incarnation, Member, Message, Op, Position, Proposer,
-    RegisterRead, Replica, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Timing, View, ViewNumber,
+    RegisterId, RegisterRead, Replica, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Timing, View,
+    ViewNumber,
 };
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ fn first_view() -> View {
     }
 }
 
+const REGISTER: RegisterId = RegisterId([1; 16]);
+
 impl Core {
     fn new(index: u8) -> Self {
         let identity = Identity {
@@ -44,6 +47,7 @@ impl Core {
             database: database(index),
             position: Position::ORIGIN,
             after_power_failure: false,
+            remembered: None,
         };
         let now = Time::from_micros(1_000_000);
         let replica = Replica::new(identity, Timing::DEFAULT, now);
@@ -69,10 +73,11 @@ impl Core {
 
     fn answer(&mut self, effect: Effect<Record>) -> Option<Event<Record>> {
         Some(match effect {
-            Effect::ReadRegister { token } => {
-                Event::RegisterRead { token, outcome: RegisterRead::Current(self.register.clone()) }
-            }
-            Effect::Swap { token, view } if view.number == self.register.number.next() => {
+            Effect::ReadRegister { token } => Event::RegisterRead {
+                token,
+                outcome: RegisterRead::Current { register: REGISTER, view: self.register.clone() },
+            },
+            Effect::Swap { token, view, .. } if view.number == self.register.number.next() => {
                 self.register = view;
                 Event::SwapAnswered { token, outcome: SwapOutcome::Installed }
             }
@@ -81,7 +86,8 @@ impl Core {
             }
             Effect::ProveDeath { token, .. } => Event::DeathAnswered { token, proven: false },
             Effect::Execute { token, .. } => Event::BatchExecuted { token, entries: Vec::new() },
-            Effect::Commit { token } => Event::BatchCommitted { token },
+            Effect::Remember { token, .. } => Event::Remembered { token },
+            Effect::Commit { token, .. } => Event::BatchCommitted { token },
             Effect::RollBack { token } => Event::BatchRolledBack { token },
             Effect::Persist { token, entries } => {
                 self.position = self.position.extend(&entries).expect("only what follows is persisted");

@@ -1,12 +1,16 @@
 //! What every role shares: who this replica is, where its log ends, which view it knows, which streams live.
 
 use crate::event::{Effect, Message};
-use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::identity::{
+    DatabaseId, Incarnation, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
+};
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
+use crate::memory::Memory;
 use crate::note::Note;
 use crate::power_failure::PowerFailure;
 use crate::probation::Probation;
+use crate::replica::Identity;
 use crate::time::Time;
 use crate::view::{Proposer, View};
 use crate::writer::Writer;
@@ -32,6 +36,14 @@ pub(crate) struct Common<F> {
     pub(crate) view: Option<View>,
     /// The lowest view number that this replica still listens to: never below `view`, above it after a `Call`.
     pub(crate) promised: ViewNumber,
+    /// What the database remembers durably.
+    pub(crate) memory: Option<Memory>,
+    /// What the store is to remember with the effect that it carries out now.
+    pub(crate) remembering: Option<Memory>,
+    /// The identity of the register: remembered, or learned from it; not known before either.
+    pub(crate) register: Option<RegisterId>,
+    /// The newest question to the register, and the newest view that was known when it was asked.
+    pub(crate) register_asked: Option<(Token, ViewNumber)>,
     pub(crate) streams: BTreeMap<ReplicaIndex, StreamId>,
     pub(crate) writer: Writer,
     pub(crate) probation: Probation,
@@ -46,21 +58,18 @@ pub(crate) struct Common<F> {
 }
 
 impl<F: Fact> Common<F> {
-    pub(crate) fn new(
-        me: ReplicaIndex,
-        all: ReplicaSet,
-        incarnation: Incarnation,
-        timing: Timing,
-        database: DatabaseId,
-        position: Position,
-    ) -> Self {
+    pub(crate) fn new(identity: Identity, timing: Timing) -> Self {
         Self {
-            me,
-            all,
-            incarnation,
+            me: identity.index,
+            all: identity.all,
+            incarnation: identity.incarnation,
             timing,
-            database,
-            position,
+            database: identity.database,
+            position: identity.position,
+            register: identity.remembered.as_ref().map(|memory| memory.register),
+            memory: identity.remembered,
+            remembering: None,
+            register_asked: None,
             view: None,
             promised: ViewNumber(0),
             streams: BTreeMap::new(),

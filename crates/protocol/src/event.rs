@@ -1,7 +1,10 @@
 //! The closed vocabulary between the protocol and the world: events in, effects out, messages between replicas.
 
-use crate::identity::{DatabaseId, Incarnation, ReadId, ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::identity::{
+    DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, StreamId, Token, ViewNumber,
+};
 use crate::log::{Chain, Entry, Op, Position};
+use crate::memory::Memory;
 use crate::note::{HaltReason, Note};
 use crate::time::Time;
 use crate::view::View;
@@ -78,7 +81,12 @@ pub enum Event<F> {
         /// The effect's token.
         token: Token,
     },
-    /// Answers any of the four store effects above when the disk failed. No transaction is open any more.
+    /// Answers [`Effect::Remember`]: it is durable.
+    Remembered {
+        /// The effect's token.
+        token: Token,
+    },
+    /// Answers any of the five store effects above when the disk failed. No transaction is open any more.
     StoreFailed {
         /// The effect's token.
         token: Token,
@@ -125,11 +133,13 @@ pub enum Effect<F> {
         /// For the answer.
         token: Token,
     },
-    /// Install this view if the register holds the view before it (or none, for view 1). Answered by
-    /// [`Event::SwapAnswered`].
+    /// Install this view if the register is this one and holds the view before it; view 1 is installed in an empty register,
+    /// which is this one from then on. Answered by [`Event::SwapAnswered`].
     Swap {
         /// For the answer.
         token: Token,
+        /// The register that the proposer knows.
+        register: RegisterId,
         /// The view to install.
         view: View,
     },
@@ -170,6 +180,8 @@ pub enum Effect<F> {
     Commit {
         /// The batch.
         token: Token,
+        /// What the database is to remember from the same moment on, if that has changed.
+        memory: Option<Memory>,
     },
     /// Roll the open transaction back. Answered by [`Event::BatchRolledBack`].
     RollBack {
@@ -182,6 +194,14 @@ pub enum Effect<F> {
         token: Token,
         /// What follows this replica's position.
         entries: Vec<Entry<F>>,
+    },
+    /// Remember this from now on, durably: not part of the log, not compared with others. Answered by
+    /// [`Event::Remembered`].
+    Remember {
+        /// For the answer.
+        token: Token,
+        /// What.
+        memory: Memory,
     },
     /// Read the committed log after an op. Answered by [`Event::LogRead`].
     ReadLog {
@@ -196,6 +216,8 @@ pub enum Effect<F> {
         token: Token,
         /// Whose snapshot.
         from: ReplicaIndex,
+        /// What the new database is to remember, instead of what the other one remembers.
+        memory: Option<Memory>,
     },
     /// The batch is committed: give its clients their answers and wake the listeners.
     Answer {
@@ -240,8 +262,13 @@ pub enum Effect<F> {
 pub enum RegisterRead {
     /// No view was ever installed.
     Empty,
-    /// The newest view.
-    Current(View),
+    /// The newest view, and which register holds it.
+    Current {
+        /// The register's identity.
+        register: RegisterId,
+        /// The view.
+        view: View,
+    },
     /// The register did not answer.
     Failed,
 }
@@ -253,8 +280,25 @@ pub enum SwapOutcome {
     Installed,
     /// It holds this other one, and the proposed view can never be installed.
     Superseded(View),
+    /// The register is not the one that the proposal names, or holds no view, and the proposed one is not the first.
+    Foreign,
     /// Nobody knows: it may be installed, or be installed later.
     Unknown,
+}
+
+impl<F> Message<F> {
+    /// The view that the sender leads, of a message that only a primary sends, or that a candidate calls on.
+    pub(crate) const fn led(&self) -> Option<&View> {
+        match self {
+            Self::Call { base: view, .. }
+            | Self::Beat { view, .. }
+            | Self::Append { view, .. }
+            | Self::Fetch { view, .. }
+            | Self::TakeSnapshot { view }
+            | Self::HandedOver { view } => Some(view),
+            _ => None,
+        }
+    }
 }
 
 /// What replicas say to each other. Every message that a primary sends carries its view, so none depends on another.

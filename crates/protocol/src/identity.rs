@@ -1,6 +1,7 @@
 //! Who is who: newtypes for every number, so that none is taken for another.
 
 use core::fmt;
+use sha2::{Digest, Sha256};
 
 /// The fixed place of a replica in the configuration: 0, 1, 2, … The lowest index in sync is the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +152,24 @@ impl fmt::Display for ViewNumber {
 /// The identity of a database, drawn when it is created. A replica *is* its database: a wiped folder is a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseId(pub [u8; 16]);
+
+/// The identity of a view register, given to it with its first view. A copy of a register is another register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegisterId(pub [u8; 16]);
+
+impl RegisterId {
+    /// The identity of a register whose first view is proposed by the run `incarnation` of the process on this database.
+    pub fn founded_by(database: DatabaseId, incarnation: Incarnation) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"view register");
+        hash.update(database.0);
+        hash.update(incarnation.0.to_be_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+}
 
 /// The identity of one run of one process, drawn by the driver at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

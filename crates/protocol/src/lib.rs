@@ -9,7 +9,8 @@
 //! index among them. The **view register** holds the newest view and changes it by compare-and-swap. An **entry** is a
 //! place in the log (its **op**) with a **fact**; the **chain** is a running hash, so that equal (op, chain) on two
 //! replicas proves equal histories. A **lease** lets a primary answer reads; **grace**, always longer, is how long a
-//! secondary stays silent before it may take over.
+//! secondary stays silent before it may take over. A database **remembers** the newest view that its replica has acted in,
+//! and the identity of its register.
 //!
 //! ```text
 //!            register read              primary lost, I am in sync
@@ -50,11 +51,13 @@ mod event;
 mod identity;
 mod lease;
 mod log;
+mod memory;
 mod note;
 mod power_failure;
 mod primary;
 mod probation;
 mod proof_of_death;
+pub mod recover;
 mod replica;
 mod secondary;
 mod starting;
@@ -64,9 +67,12 @@ mod view;
 mod writer;
 
 pub use event::{Effect, Event, Message, RegisterRead, SwapOutcome};
-pub use identity::{DatabaseId, Incarnation, ReadId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+pub use identity::{
+    DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
+};
 pub use lease::Timing;
 pub use log::{Chain, Entry, Fact, Op, Position, Standing, standing};
+pub use memory::Memory;
 pub use note::{HaltReason, Note, RemovalReason, StepDownReason};
 pub use proof_of_death::{FileIdentity, LockRecord};
 pub use replica::{Identity, Replica, RoleName, Status};

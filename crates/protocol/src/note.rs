@@ -10,6 +10,10 @@ use core::fmt;
 pub enum HaltReason {
     /// The view register is empty, yet this database, or that of a peer, holds entries.
     RegisterLost,
+    /// The view register is not the one that this database remembers.
+    RegisterReplaced,
+    /// The view register holds an older view than it held before.
+    RegisterOlder,
     /// The disk gave back a shorter log than it had confirmed.
     DiskLied,
 }
@@ -40,6 +44,8 @@ pub enum StepDownReason {
     StoreFailed,
     /// Its store has been busy with one thing for too long.
     StoreStuck,
+    /// The view register is not what it was.
+    RegisterDoubted,
 }
 
 /// Something worth telling people.
@@ -110,6 +116,14 @@ impl fmt::Display for HaltReason {
             Self::RegisterLost => {
                 "the view register is empty, but a database holds entries: the register was lost; see `trialogue recover`"
             }
+            Self::RegisterReplaced => {
+                "the view register is not the one that this database remembers: it was copied, put back from a copy, or made \
+                 anew; stop all replicas and see `trialogue recover`"
+            }
+            Self::RegisterOlder => {
+                "the view register holds an older view than this database remembers: it was put back as it was before; stop \
+                 all replicas and see `trialogue recover`"
+            }
             Self::DiskLied => "the disk gave back a shorter log than it had confirmed; replace it and wipe this replica's folder",
         })
     }
@@ -134,6 +148,7 @@ impl fmt::Display for StepDownReason {
             Self::HandedOver => "handed over to a lower index",
             Self::StoreFailed => "its store failed",
             Self::StoreStuck => "its store is stuck",
+            Self::RegisterDoubted => "the view register is not what it was",
         })
     }
 }

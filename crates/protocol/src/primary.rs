@@ -437,7 +437,9 @@ impl Primary {
         });
         if all_persisted {
             common.writer = Writer::Committing { token, since: now, end };
-            common.emit(Effect::Commit { token });
+            // A removal that was installed meanwhile is what this batch is committed by.
+            common.remembering = common.due_memory();
+            common.emit(Effect::Commit { token, memory: common.remembering.clone() });
         }
     }
 
@@ -455,7 +457,11 @@ impl Primary {
     }
 
     fn execute<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        let free = self.serving && common.writer.is_idle() && !self.retiring() && self.hold_until.is_none();
+        let free = self.serving
+            && common.writer.is_idle()
+            && common.remembers()
+            && !self.retiring()
+            && self.hold_until.is_none();
         if free && self.requests_waiting {
             self.requests_waiting = false;
             let token = common.token();

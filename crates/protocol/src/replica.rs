@@ -5,6 +5,7 @@ use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
 use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
+use crate::memory::Memory;
 use crate::note::{HaltReason, StepDownReason};
 use crate::power_failure::PowerFailure;
 use crate::primary::Primary;
@@ -17,7 +18,7 @@ use crate::writer::Writer;
 use alloc::vec::Vec;
 
 /// Who a replica is when its process starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Its place in the configuration.
     pub index: ReplicaIndex,
@@ -32,6 +33,8 @@ pub struct Identity {
     /// Whether the power has failed (the machine was started again) since that database was last known to be whole, without
     /// a clean end of its process before that.
     pub after_power_failure: bool,
+    /// What that database remembers; nothing if it is new, or was made by a version that remembered nothing.
+    pub remembered: Option<Memory>,
 }
 
 /// One replica's protocol state: events in, effects out.
@@ -125,9 +128,9 @@ impl<F: Fact> Replica<F> {
     /// If the timing is unsound, or the identity is not one of the configured replicas.
     pub fn new(identity: Identity, timing: Timing, now: Time) -> Self {
         timing.assert_sound();
-        let Identity { index, all, incarnation, database, position, after_power_failure } = identity;
+        let Identity { index, all, after_power_failure, .. } = identity;
         assert!(all.contains(index), "replica {index} is not among the configured {all}");
-        let mut common = Common::new(index, all, incarnation, timing, database, position);
+        let mut common = Common::new(identity, timing);
         common.power_failure = after_power_failure.then(|| PowerFailure::new(now));
         Self { common, role: Role::Starting(Starting::new(now)) }
     }
@@ -144,6 +147,9 @@ impl<F: Fact> Replica<F> {
         loop {
             if !matches!(self.role, Role::Halted(_)) {
                 self.common.look_past_power_failure(now);
+            }
+            if matches!(self.role, Role::Secondary(_) | Role::Primary(_)) {
+                self.common.remember(now);
             }
             let next = match &mut self.role {
                 Role::Starting(starting) => {
@@ -262,6 +268,7 @@ impl<F: Fact> Replica<F> {
             | Event::BatchCommitted { .. }
             | Event::BatchRolledBack { .. }
             | Event::EntriesPersisted { .. }
+            | Event::Remembered { .. }
             | Event::StoreFailed { .. }
             | Event::SnapshotInstalled { .. }
             | Event::SnapshotFailed { .. }) => self.on_store(now, store),
@@ -269,6 +276,11 @@ impl<F: Fact> Replica<F> {
     }
 
     fn on_register_read(&mut self, now: Time, token: Token, outcome: RegisterRead) -> Next<F> {
+        if !matches!(self.role, Role::Halted(_))
+            && let Some(reason) = self.common.judge(token, &outcome)
+        {
+            return Next::Halt(reason);
+        }
         match &mut self.role {
             Role::Starting(starting) => starting.on_register_read(&mut self.common, now, token, outcome),
             Role::Secondary(secondary) => {
@@ -320,6 +332,13 @@ impl<F: Fact> Replica<F> {
         stream: StreamId,
         message: Message<F>,
     ) -> Next<F> {
+        if let (Role::Halted(HaltReason::RegisterOlder), Some(led)) = (&self.role, message.led())
+            && led.number < self.common.view_number()
+        {
+            // Whoever leads by what the register has become is told of the view that it has lost.
+            self.common.refuse(peer);
+            return Next::Stay;
+        }
         if matches!(message, Message::Probe) {
             self.common.answer_probe(peer, now, !matches!(self.role, Role::Halted(_)));
             return Next::Stay;
@@ -347,6 +366,7 @@ impl<F: Fact> Replica<F> {
         | Event::BatchCommitted { token }
         | Event::BatchRolledBack { token }
         | Event::EntriesPersisted { token }
+        | Event::Remembered { token }
         | Event::StoreFailed { token, .. }
         | Event::SnapshotInstalled { token, .. }
         | Event::SnapshotFailed { token }) = event
@@ -360,6 +380,11 @@ impl<F: Fact> Replica<F> {
             Event::BatchExecuted { entries, .. } => self.on_executed(now, token, entries),
             Event::BatchCommitted { .. } => self.on_committed(now, token),
             Event::EntriesPersisted { .. } => self.on_persisted(now),
+            Event::Remembered { .. } => {
+                self.common.writer = Writer::Idle;
+                self.common.on_remembered();
+                Next::Stay
+            }
             Event::StoreFailed { position, .. } => self.on_store_failed(now, position),
             Event::SnapshotInstalled { database, position, .. } => {
                 self.on_snapshot_installed(now, database, position)
@@ -367,6 +392,7 @@ impl<F: Fact> Replica<F> {
             _ => {
                 let failed_snapshot = matches!(event, Event::SnapshotFailed { .. });
                 self.common.writer = Writer::Idle;
+                self.common.remembering = None;
                 if let (true, Role::Secondary(secondary)) = (failed_snapshot, &mut self.role) {
                     secondary.on_store_failed(&mut self.common);
                 }
@@ -391,6 +417,7 @@ impl<F: Fact> Replica<F> {
         let changed = end != self.common.position;
         self.common.writer = Writer::Idle;
         self.common.position = end;
+        self.common.on_remembered();
         // A batch of an earlier primacy that commits late has lost its clients: their retries find its effects.
         if let Role::Primary(primary) = &mut self.role {
             primary.on_committed(&mut self.common, now, token, changed);
@@ -413,6 +440,8 @@ impl<F: Fact> Replica<F> {
 
     fn on_store_failed(&mut self, now: Time, position: Position) -> Next<F> {
         self.common.writer = Writer::Idle;
+        // It may have been kept all the same: then it is kept once more.
+        self.common.remembering = None;
         self.common.become_unfit(now);
         if position.op < self.common.position.op {
             return Next::Halt(HaltReason::DiskLied);
@@ -433,6 +462,7 @@ impl<F: Fact> Replica<F> {
         self.common.writer = Writer::Idle;
         self.common.database = database;
         self.common.position = position;
+        self.common.on_remembered();
         for peer in self.common.connected().iter() {
             self.common.disconnect(peer);
         }
@@ -456,8 +486,14 @@ impl<F: Fact> Replica<F> {
             }
             Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
             Next::Halt(reason) => {
+                let why = match reason {
+                    HaltReason::DiskLied => StepDownReason::StoreFailed,
+                    HaltReason::RegisterLost | HaltReason::RegisterReplaced | HaltReason::RegisterOlder => {
+                        StepDownReason::RegisterDoubted
+                    }
+                };
                 match &mut self.role {
-                    Role::Primary(primary) => primary.step_down(common, now, StepDownReason::StoreFailed),
+                    Role::Primary(primary) => primary.step_down(common, now, why),
                     _ => common.emit(Effect::StopServing),
                 }
                 common.emit(Effect::Halt { reason });

@@ -74,7 +74,8 @@ impl<F: Fact> Secondary<F> {
             snapshot_wanted: false,
             fetches: BTreeMap::new(),
             polling: None,
-            poll_at: now + common.timing.grace,
+            // Who has followed a first view at once has not heard which register installed it.
+            poll_at: if common.register.is_none() { now } else { now + common.timing.grace },
         }
     }
 
@@ -250,7 +251,7 @@ impl<F: Fact> Secondary<F> {
     }
 
     fn pump(&mut self, common: &mut Common<F>, now: Time) {
-        if common.writer.is_idle() && !self.pending.is_empty() {
+        if common.writer.is_idle() && common.remembers() && !self.pending.is_empty() {
             let entries = core::mem::take(&mut self.pending);
             common.persist(entries, self.accepted, now);
         }
@@ -316,14 +317,15 @@ impl<F: Fact> Secondary<F> {
             return;
         }
         self.polling = None;
-        if let RegisterRead::Current(view) = outcome {
+        if let RegisterRead::Current { view, .. } = outcome {
             self.learn(common, now, view);
         }
     }
 
     /// Does what is due, and says whether it is time to stand for primary.
     pub(crate) fn advance(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
-        if common.writer.is_idle() {
+        self.pump(common, now);
+        if common.writer.is_idle() && common.remembers() {
             if let (Some(number), Some((peer, _))) = (self.show.take(), self.following) {
                 self.accepted = common.position;
                 let message = Message::Shown { number, database: common.database, position: common.position };
@@ -332,7 +334,8 @@ impl<F: Fact> Secondary<F> {
             if let (true, Some((from, _))) = (core::mem::take(&mut self.snapshot_wanted), self.following) {
                 let token = common.token();
                 common.writer = Writer::Installing { token };
-                common.emit(Effect::InstallSnapshot { token, from });
+                common.remembering = common.snapshot_memory();
+                common.emit(Effect::InstallSnapshot { token, from, memory: common.remembering.clone() });
             }
         }
         if common.power_failure.is_none() && self.should_stand(common, now) {
@@ -342,18 +345,18 @@ impl<F: Fact> Secondary<F> {
                 following: self.following,
             };
         }
-        if !common.in_sync() && now >= self.poll_at && self.polling.is_none() {
-            let token = common.token();
-            self.polling = Some(token);
-            self.poll_at = now + common.timing.grace;
-            common.emit(Effect::ReadRegister { token });
+        let unknown = common.register.is_none();
+        if (unknown || !common.in_sync()) && now >= self.poll_at && self.polling.is_none() {
+            self.polling = Some(common.read_register());
+            let pause = if unknown { common.timing.retry_every } else { common.timing.grace };
+            self.poll_at = now + pause;
         }
         Next::Stay
     }
 
     fn should_stand(&self, common: &Common<F>, now: Time) -> bool {
         let Some(view) = &common.view else { return false };
-        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() {
+        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() || !common.remembers() {
             return false;
         }
         let primary = view.primary();

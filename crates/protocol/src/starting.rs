@@ -7,7 +7,7 @@
 
 use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
-use crate::identity::{DatabaseId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::identity::{DatabaseId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::log::{Fact, Op};
 use crate::note::{HaltReason, Note};
 use crate::replica::Next;
@@ -88,7 +88,7 @@ impl Starting {
         self.reading = None;
         self.again_at = now + common.timing.retry_every;
         match outcome {
-            RegisterRead::Current(view) => {
+            RegisterRead::Current { view, .. } => {
                 common.adopt(&view);
                 if !common.in_sync() {
                     common.note(Note::WaitingToBeLevelled);
@@ -117,9 +117,12 @@ impl Starting {
     ) -> Next<F> {
         match self.swap.take() {
             Some((asked, view)) if asked == token => match outcome {
-                SwapOutcome::Installed => Next::Lead { view, shown: Shown::new() },
+                SwapOutcome::Installed => {
+                    common.register = Some(founded(common));
+                    Next::Lead { view, shown: Shown::new() }
+                }
                 // Read again: the register knows better than any guess of mine.
-                SwapOutcome::Superseded(_) | SwapOutcome::Unknown => {
+                SwapOutcome::Superseded(_) | SwapOutcome::Foreign | SwapOutcome::Unknown => {
                     self.no_view = false;
                     self.again_at = now + common.timing.retry_every;
                     Next::Stay
@@ -145,9 +148,7 @@ impl Starting {
         if self.reading.is_some() || now < self.again_at {
             return;
         }
-        let token = common.token();
-        self.reading = Some(token);
-        common.emit(Effect::ReadRegister { token });
+        self.reading = Some(common.read_register());
         if common.me == founder(common) && self.no_view {
             if missing != self.waits_for {
                 self.waits_for = missing;
@@ -171,12 +172,17 @@ impl Starting {
         };
         let token = common.token();
         self.swap = Some((token, view.clone()));
-        common.emit(Effect::Swap { token, view });
+        common.emit(Effect::Swap { token, register: founded(common), view });
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         (self.reading.is_none() && self.swap.is_none()).then_some(self.again_at)
     }
+}
+
+/// The identity of the register whose first view this replica proposes.
+fn founded<F: Fact>(common: &Common<F>) -> RegisterId {
+    RegisterId::founded_by(common.database, common.incarnation)
 }
 
 /// The lowest configured index founds the cluster; nobody else proposes view 1.

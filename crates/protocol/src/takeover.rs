@@ -14,7 +14,7 @@ use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
 use crate::identity::{ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::log::{Fact, Position};
-use crate::note::Note;
+use crate::note::{HaltReason, Note};
 use crate::replica::Next;
 use crate::time::Time;
 use crate::view::{Proposer, View};
@@ -78,8 +78,7 @@ impl Takeover {
             common.writer
         );
         common.note(Note::Standing { after: base.number });
-        let register = common.token();
-        common.emit(Effect::ReadRegister { token: register });
+        let register = common.read_register();
         let probed = base.in_sync.below(common.me).intersection(common.connected());
         for peer in probed.iter() {
             common.send(peer, Message::Probe);
@@ -275,12 +274,12 @@ impl Takeover {
         }
         asking.register = None;
         match outcome {
-            RegisterRead::Current(view) if view.number > self.base.number => {
+            RegisterRead::Current { view, .. } if view.number > self.base.number => {
                 return learn(common, now, view);
             }
-            RegisterRead::Current(view) if view.number == self.base.number => asking.confirmed = true,
-            // An older view, or none, where a newer one was: the register can't be trusted now.
-            RegisterRead::Current(_) | RegisterRead::Empty | RegisterRead::Failed => {
+            // Not an older one, and not none: that was judged before.
+            RegisterRead::Current { .. } => asking.confirmed = true,
+            RegisterRead::Empty | RegisterRead::Failed => {
                 asking.register_again_at = now + common.timing.retry_every;
             }
         }
@@ -300,7 +299,11 @@ impl Takeover {
         }
         match outcome {
             SwapOutcome::Installed => Next::Lead { view: proposal.clone(), shown: core::mem::take(shown) },
+            SwapOutcome::Superseded(view) if view.number < self.base.number => {
+                Next::Halt(HaltReason::RegisterOlder)
+            }
             SwapOutcome::Superseded(view) => learn(common, now, &view),
+            SwapOutcome::Foreign => Next::Halt(HaltReason::RegisterReplaced),
             SwapOutcome::Unknown => {
                 // The same proposal again, nonce and all: whichever attempt takes effect, it is the same view.
                 *asked = None;
@@ -316,9 +319,7 @@ impl Takeover {
         match &mut self.stage {
             Stage::Asking(asking) => {
                 if asking.register.is_none() && !asking.confirmed && now >= asking.register_again_at {
-                    let token = common.token();
-                    asking.register = Some(token);
-                    common.emit(Effect::ReadRegister { token });
+                    asking.register = Some(common.read_register());
                 }
                 asking.prove(common, now, self.base.proposed_by, self.released);
                 let nobody_below = asking.probed.is_empty() || now >= asking.probe_until;
@@ -337,7 +338,7 @@ impl Takeover {
                 if asked.is_none() && now >= *again_at {
                     let token = common.token();
                     *asked = Some(token);
-                    common.emit(Effect::Swap { token, view: proposal.clone() });
+                    common.emit(Effect::Swap { token, register: common.register(), view: proposal.clone() });
                 }
             }
         }
@@ -370,7 +371,7 @@ impl Takeover {
         proposal.proposed_by = common.proposer();
         assert_eq!(proposal.primary(), common.me, "a candidate proposes itself: {proposal}");
         let token = common.token();
-        common.emit(Effect::Swap { token, view: proposal.clone() });
+        common.emit(Effect::Swap { token, register: common.register(), view: proposal.clone() });
         self.stage = Stage::Swapping { proposal, shown, asked: Some(token), again_at: now };
     }
 

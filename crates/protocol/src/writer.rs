@@ -38,6 +38,10 @@ pub(crate) enum Writer {
     Installing {
         token: Token,
     },
+    Remembering {
+        token: Token,
+        since: Time,
+    },
 }
 
 impl Writer {
@@ -53,7 +57,8 @@ impl Writer {
             | Self::Committing { token, .. }
             | Self::RollingBack { token, .. }
             | Self::Persisting { token, .. }
-            | Self::Installing { token } => *token == answered,
+            | Self::Installing { token }
+            | Self::Remembering { token, .. } => *token == answered,
         }
     }
 
@@ -64,7 +69,8 @@ impl Writer {
             Self::Executing { since, .. }
             | Self::Committing { since, .. }
             | Self::RollingBack { since, .. }
-            | Self::Persisting { since, .. } => Some(*since + limit),
+            | Self::Persisting { since, .. }
+            | Self::Remembering { since, .. } => Some(*since + limit),
         }
     }
 
@@ -75,7 +81,8 @@ impl Writer {
             Self::Executing { since, .. }
             | Self::Committing { since, .. }
             | Self::RollingBack { since, .. }
-            | Self::Persisting { since, .. } => now - *since,
+            | Self::Persisting { since, .. }
+            | Self::Remembering { since, .. } => now - *since,
         }
     }
 }

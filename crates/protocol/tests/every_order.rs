@@ -17,8 +17,8 @@
 )]
 
 use protocol::{
-    Effect, Event, Identity, Incarnation, Message, Position, RegisterRead, Replica, ReplicaIndex, ReplicaSet,
-    StreamId, SwapOutcome, Time, Timing, Token, View,
+    Effect, Event, Identity, Incarnation, Message, Position, RegisterId, RegisterRead, Replica, ReplicaIndex,
+    ReplicaSet, StreamId, SwapOutcome, Time, Timing, Token, View, ViewNumber,
 };
 use simulator::disk::Disk;
 use simulator::fact::{Action as Wish, Fact, Request};
@@ -79,6 +79,7 @@ struct Cluster {
     streams: Vec<Stream>,
     swaps: Vec<Swap>,
     views: Vec<View>,
+    register: RegisterId,
     acknowledged: Position,
     led: Vec<(u64, usize)>,
     databases: u64,
@@ -110,6 +111,7 @@ impl Cluster {
             streams: Vec::new(),
             swaps: Vec::new(),
             views: Vec::new(),
+            register: RegisterId([0; 16]),
             acknowledged: Position::ORIGIN,
             led: Vec::new(),
             databases: 100,
@@ -271,6 +273,7 @@ impl Cluster {
             database: self.disks[i].database,
             position: self.disks[i].position(),
             after_power_failure: false,
+            remembered: self.disks[i].memory.clone(),
         };
         let clock = self.usual_clock();
         self.nodes[i] = Some(Node {
@@ -316,9 +319,10 @@ impl Cluster {
                 node.batch = Some((token, end));
                 Event::BatchExecuted { token, entries }
             }
-            Effect::Commit { token } => {
+            Effect::Commit { token, memory } => {
                 let entries = disk.open.take().unwrap();
                 disk.append(entries);
+                disk.remember(memory);
                 Event::BatchCommitted { token }
             }
             Effect::RollBack { token } => {
@@ -329,14 +333,14 @@ impl Cluster {
                 disk.append(entries);
                 Event::EntriesPersisted { token }
             }
-            Effect::InstallSnapshot { token, from } => {
+            Effect::InstallSnapshot { token, from, memory } => {
                 let source = usize::from(from.0);
                 if self.nodes[source].is_none() {
                     Event::SnapshotFailed { token }
                 } else {
                     self.databases += 1;
                     let database = Disk::new(self.databases).database;
-                    self.disks[i] = Disk { database, open: None, ..self.disks[source].clone() };
+                    self.disks[i] = Disk { database, open: None, memory, ..self.disks[source].clone() };
                     Event::SnapshotInstalled { token, database, position: self.disks[i].position() }
                 }
             }
@@ -380,11 +384,17 @@ impl Cluster {
                 }
             }
             Effect::ReadRegister { token } => {
-                let outcome =
-                    self.views.last().map_or(RegisterRead::Empty, |view| RegisterRead::Current(view.clone()));
+                let outcome = self.views.last().map_or(RegisterRead::Empty, |view| RegisterRead::Current {
+                    register: self.register,
+                    view: view.clone(),
+                });
                 return Some(Event::RegisterRead { token, outcome });
             }
-            Effect::Swap { token, view } => {
+            Effect::Swap { token, register, view } => {
+                if view.number == ViewNumber(1) {
+                    self.register = register;
+                }
+                assert_eq!(register, self.register, "a swap to another register");
                 let incarnation = self.runs[i];
                 self.swaps.push(Swap { by: i, incarnation, token, view });
             }
@@ -392,6 +402,11 @@ impl Cluster {
                 let peer = usize::from(peer.0);
                 let proven = self.nodes[peer].is_none() || Incarnation(self.runs[peer]) != incarnation;
                 return Some(Event::DeathAnswered { token, proven });
+            }
+            // Kept at once: its moment is left to the seeds, so that there are not too many orders.
+            Effect::Remember { token, memory } => {
+                self.disks[i].remember(Some(memory));
+                return Some(Event::Remembered { token });
             }
             Effect::ReadLog { token, after } => {
                 let (chain, entries) =

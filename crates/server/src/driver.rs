@@ -13,8 +13,8 @@ use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
 use chat::{Action, Record, Request, RequestId};
 use protocol::{
-    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, RegisterRead, Replica, ReplicaIndex, StreamId,
-    SwapOutcome, Token,
+    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, Memory, RegisterId, RegisterRead, Replica,
+    ReplicaIndex, StreamId, SwapOutcome, Token,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -142,6 +142,7 @@ impl Driver {
                 self.state.fault = None;
                 self.handle(Event::EntriesPersisted { token });
             }
+            StoreAnswer::Remembered { token } => self.handle(Event::Remembered { token }),
             StoreAnswer::SwappedIn { token, database, position } => {
                 info!(%position, "has taken a snapshot");
                 self.state.fault = None;
@@ -179,17 +180,18 @@ impl Driver {
             }
             Effect::Disconnect { peer, stream } => self.close_link(peer, stream),
             Effect::ReadRegister { token } => self.read_register(token),
-            Effect::Swap { token, view } => self.swap(token, view),
+            Effect::Swap { token, register, view } => self.swap(token, register, view),
             Effect::ProveDeath { token, peer, incarnation } => {
                 let proven = self.proves_death(peer, incarnation);
                 self.state.backlog.push_back(Event::DeathAnswered { token, proven });
             }
             Effect::Execute { token, copies } => self.execute(token, copies),
-            Effect::Commit { token } => self.command(Command::Commit { token }),
+            Effect::Commit { token, memory } => self.command(Command::Commit { token, memory }),
             Effect::RollBack { token } => self.command(Command::RollBack { token }),
             Effect::Persist { token, entries } => self.command(Command::Persist { token, entries }),
+            Effect::Remember { token, memory } => self.command(Command::Remember { token, memory }),
             Effect::ReadLog { token, after } => self.read_log(token, after),
-            Effect::InstallSnapshot { token, from } => self.fetch_snapshot(token, from),
+            Effect::InstallSnapshot { token, from, memory } => self.fetch_snapshot(token, from, memory),
             Effect::Answer { token, copies } => self.answer(token, copies),
             Effect::AnswerRead { read } => self.gateway.settle_read(read, true),
             Effect::RefuseRead { read } => self.gateway.settle_read(read, false),
@@ -307,7 +309,7 @@ impl Driver {
         let (register, answers) = (self.register.clone(), self.answers.clone());
         tokio::spawn(async move {
             let outcome = match register.read().await {
-                Ok(Some(view)) => RegisterRead::Current(view),
+                Ok(Some((register, view))) => RegisterRead::Current { register, view },
                 Ok(None) => RegisterRead::Empty,
                 Err(error) => {
                     warn!(%error, "the view register could not be read");
@@ -318,10 +320,10 @@ impl Driver {
         });
     }
 
-    fn swap(&self, token: Token, view: protocol::View) {
+    fn swap(&self, token: Token, id: RegisterId, view: protocol::View) {
         let (register, answers) = (self.register.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let outcome = match register.compare_and_swap(view).await {
+            let outcome = match register.compare_and_swap(id, view).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     warn!(%error, "the view register did not say what became of a view");
@@ -349,12 +351,12 @@ impl Driver {
         });
     }
 
-    fn fetch_snapshot(&self, token: Token, from: ReplicaIndex) {
+    fn fetch_snapshot(&self, token: Token, from: ReplicaIndex, memory: Option<Memory>) {
         let (source, answers) = (self.snapshots.clone(), self.answers.clone());
         let address = self.settings.addresses[usize::from(from.0)].clone();
         let database = self.settings.database(usize::from(self.index.0));
         tokio::spawn(async move {
-            let fetched = source.fetch(&address, &database).await;
+            let fetched = source.fetch(&address, &database, memory).await;
             if let Err(error) = &fetched {
                 warn!(%error, "no snapshot was taken from replica {from}");
             }

@@ -2,15 +2,16 @@
 //! configuration manager).
 //!
 //! A register promises: `read` is linearizable; of all proposals for one view number at most one is ever installed; a
-//! proposal for a number that is not the next after the installed one is answered with the view that is there. An
-//! error means that nobody knows; the proposer asks again with the very same proposal.
+//! proposal for a number that is not the next after the installed one is answered with the view that is there. A register has
+//! an identity, which comes with its first view (number 1 and nothing else) and which no copy of it has too; a later view that
+//! names another identity is refused. An error means that nobody knows; the proposer asks again with the very same proposal.
 
 mod file;
 
 pub use file::FileRegister;
 
 use futures_util::future::BoxFuture;
-use protocol::{SwapOutcome, View};
+use protocol::{RegisterId, SwapOutcome, View, ViewNumber};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
@@ -40,38 +41,60 @@ pub enum RegisterError {
 
 /// Holds the current view.
 pub trait ViewRegister: Send + Sync + std::fmt::Debug {
-    /// The installed view; `None` if none ever was.
-    fn read(&self) -> BoxFuture<'_, Result<Option<View>, RegisterError>>;
+    /// The register's identity and the installed view; `None` if none ever was.
+    fn read(&self) -> BoxFuture<'_, Result<Option<(RegisterId, View)>, RegisterError>>;
 
-    /// Installs a view if the installed one has the number before it (or none is, for view 1).
-    fn compare_and_swap(&self, view: View) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>>;
+    /// Installs a view if this is that register and the installed view has the number before it. View 1 is installed if there
+    /// is none, and the register is that one from then on.
+    fn compare_and_swap(
+        &self,
+        register: RegisterId,
+        view: View,
+    ) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>>;
 }
 
 /// A register in memory, for tests: it is what the others are compared with.
 #[derive(Debug, Default)]
 pub struct MemoryRegister {
-    current: Mutex<Option<View>>,
+    current: Mutex<Option<(RegisterId, View)>>,
 }
 
 impl ViewRegister for MemoryRegister {
-    fn read(&self) -> BoxFuture<'_, Result<Option<View>, RegisterError>> {
+    fn read(&self) -> BoxFuture<'_, Result<Option<(RegisterId, View)>, RegisterError>> {
         Box::pin(async { Ok(self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()) })
     }
 
-    fn compare_and_swap(&self, view: View) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>> {
+    fn compare_and_swap(
+        &self,
+        register: RegisterId,
+        view: View,
+    ) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>> {
         Box::pin(async move {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(match &*current {
-                Some(installed) if *installed == view => SwapOutcome::Installed,
-                Some(installed) if installed.number.next() != view.number => {
-                    SwapOutcome::Superseded(installed.clone())
-                }
-                _ => {
-                    *current = Some(view);
-                    SwapOutcome::Installed
-                }
-            })
+            let decided = decide(current.as_ref(), register, &view);
+            if decided.is_none() {
+                *current = Some((register, view));
+            }
+            Ok(decided.unwrap_or(SwapOutcome::Installed))
         })
+    }
+}
+
+/// What becomes of a proposal beside what is installed; `None` if it is to be installed.
+fn decide(
+    installed: Option<&(RegisterId, View)>,
+    register: RegisterId,
+    proposal: &View,
+) -> Option<SwapOutcome> {
+    let first = proposal.number == ViewNumber(1);
+    match installed {
+        None => (!first).then_some(SwapOutcome::Foreign),
+        Some((id, _)) if *id != register && !first => Some(SwapOutcome::Foreign),
+        Some((_, installed)) if installed == proposal => Some(SwapOutcome::Installed),
+        Some((_, installed)) if installed.number.next() != proposal.number => {
+            Some(SwapOutcome::Superseded(installed.clone()))
+        }
+        Some(_) => None,
     }
 }
 
@@ -80,7 +103,7 @@ pub(crate) mod conformance {
     //! What every register must do. A new kind of register runs this suite.
 
     use super::*;
-    use protocol::{DatabaseId, Incarnation, Member, Op, Proposer, ReplicaIndex, ReplicaSet, ViewNumber};
+    use protocol::{DatabaseId, Incarnation, Member, Op, Proposer, ReplicaIndex, ReplicaSet};
     use std::sync::Arc;
 
     pub(crate) fn proposal(number: u64, proposer: u8, attempt: u64) -> View {
@@ -94,15 +117,24 @@ pub(crate) mod conformance {
         }
     }
 
+    pub(crate) const MINE: RegisterId = RegisterId([7; 16]);
+
     pub(crate) async fn suite(register: Arc<dyn ViewRegister>) {
         let swap = |view: View| {
             let register = register.clone();
-            async move { register.compare_and_swap(view).await.unwrap() }
+            async move { register.compare_and_swap(MINE, view).await.unwrap() }
         };
         assert_eq!(register.read().await.unwrap(), None, "a new register is empty");
         let first = proposal(1, 0, 1);
+        for number in [2, 7] {
+            assert_eq!(
+                swap(proposal(number, 0, 1)).await,
+                SwapOutcome::Foreign,
+                "a first view is number 1 and nothing else"
+            );
+        }
         assert_eq!(swap(first.clone()).await, SwapOutcome::Installed);
-        assert_eq!(register.read().await.unwrap(), Some(first.clone()));
+        assert_eq!(register.read().await.unwrap(), Some((MINE, first.clone())));
         // The same proposal again, because its answer was lost: it is installed, whoever asks.
         assert_eq!(swap(first.clone()).await, SwapOutcome::Installed);
         // The same number with another nonce is another proposal.
@@ -113,6 +145,8 @@ pub(crate) mod conformance {
             "a number must not be left out"
         );
         let second = proposal(2, 1, 1);
+        let elsewhere = register.compare_and_swap(RegisterId([8; 16]), second.clone()).await.unwrap();
+        assert_eq!(elsewhere, SwapOutcome::Foreign, "a view that is meant for another register");
         assert_eq!(swap(second.clone()).await, SwapOutcome::Installed);
         // Of many proposers for one number exactly one wins, and the others learn of it.
         let racers = (0..8).map(|proposer| tokio::spawn(swap(proposal(3, proposer, 1))));
@@ -120,8 +154,10 @@ pub(crate) mod conformance {
         for racer in racers.collect::<Vec<_>>() {
             match racer.await.unwrap() {
                 SwapOutcome::Installed => winners += 1,
-                SwapOutcome::Superseded(view) => assert_eq!(Some(view), register.read().await.unwrap()),
-                SwapOutcome::Unknown => panic!("a register that works knows"),
+                SwapOutcome::Superseded(view) => {
+                    assert_eq!(Some((MINE, view)), register.read().await.unwrap());
+                }
+                other => panic!("a register that works knows: {other:?}"),
             }
         }
         assert_eq!(winners, 1);
@@ -137,7 +173,7 @@ pub(crate) mod conformance {
                 "view {slept}"
             );
         }
-        assert_eq!(register.read().await.unwrap(), Some(newest));
+        assert_eq!(register.read().await.unwrap(), Some((MINE, newest)));
     }
 
     #[tokio::test]

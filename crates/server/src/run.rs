@@ -113,7 +113,13 @@ pub async fn run(
     let lock_record = lock.enter(incarnation)?;
     tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
-    let register: Arc<dyn ViewRegister> = Arc::new(FileRegister::open(&settings.register_folder())?);
+    let incarnation = Incarnation(rand::random());
+    let register = FileRegister::open(&settings.register_folder())?;
+    if let Err(error) = register.give_identity(me, incarnation) {
+        // What is wrong with it is said again with each attempt to read it.
+        warn!(%error, "the view register could not be looked at");
+    }
+    let register: Arc<dyn ViewRegister> = Arc::new(register);
     let retention = LogRetention::keep(settings.log_entries_max);
     let writer = open_store(&settings, index, &retention)?;
     let address = settings.addresses[index].clone();
@@ -124,6 +130,7 @@ pub async fn run(
     let path = settings.database(index);
     let readers = Arc::new(Readers::new(&path));
     let stored = writer.identity();
+    let remembered = writer.memory()?;
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
     let (boot, after_power_failure) = open_boot_record(&settings, &folder, stored.position)?;
     let (store, storing) =
@@ -136,6 +143,7 @@ pub async fn run(
         database: stored.database,
         position: stored.position,
         after_power_failure,
+        remembered,
     };
     let core = Replica::new(identity, Timing::DEFAULT, clock::now());
     let status = core.status(clock::now());

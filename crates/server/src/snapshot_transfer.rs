@@ -6,7 +6,7 @@ use api::REPLICA_MESSAGE_BYTES_MAX;
 use api::v1::replica_client::ReplicaClient;
 use api::v1::{FetchSnapshotRequest, SnapshotChunk};
 use chat::Address;
-use protocol::ReplicaIndex;
+use protocol::{Memory, ReplicaIndex};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,8 +84,13 @@ impl SnapshotSource {
         Ok(ReceiverStream::new(stream))
     }
 
-    /// Fetches a snapshot, puts it beside the database and checks it.
-    pub(crate) async fn fetch(&self, address: &Address, database: &Path) -> Result<(), TransferError> {
+    /// Fetches a snapshot, puts it beside the database, gives it what it is to remember of views, and checks it.
+    pub(crate) async fn fetch(
+        &self,
+        address: &Address,
+        database: &Path,
+        memory: Option<Memory>,
+    ) -> Result<(), TransferError> {
         let mut target = database.as_os_str().to_owned();
         target.push(INCOMING_SUFFIX);
         let target = PathBuf::from(target);
@@ -120,7 +125,7 @@ impl SnapshotSource {
         file.sync_all().await.map_err(fault)?;
         drop(file);
         let checked = target.clone();
-        let check = tokio::task::spawn_blocking(move || check_snapshot(&checked));
+        let check = tokio::task::spawn_blocking(move || check_snapshot(&checked, memory.as_ref()));
         check.await.map_err(|error| Status::internal(error.to_string()))??;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::driver::Incoming;
 use chat::{Record, Request};
-use protocol::{DatabaseId, Entry, Position, Token};
+use protocol::{DatabaseId, Entry, Memory, Position, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,6 +21,7 @@ pub(crate) enum Command {
     },
     Commit {
         token: Token,
+        memory: Option<Memory>,
     },
     RollBack {
         token: Token,
@@ -28,6 +29,10 @@ pub(crate) enum Command {
     Persist {
         token: Token,
         entries: Vec<Entry<Record>>,
+    },
+    Remember {
+        token: Token,
+        memory: Memory,
     },
     /// Replace the database by a snapshot that has arrived and was checked.
     SwapIn {
@@ -49,6 +54,9 @@ pub(crate) enum StoreAnswer {
         token: Token,
     },
     Persisted {
+        token: Token,
+    },
+    Remembered {
         token: Token,
     },
     SwappedIn {
@@ -108,8 +116,15 @@ impl StoreThread {
                 Ok(executed) => StoreAnswer::Executed { token, executed },
                 Err(error) => self.after_fault(token, error),
             },
-            Command::Commit { token } => match self.writer.commit() {
-                Ok(_) => StoreAnswer::Committed { token },
+            Command::Commit { token, memory } => {
+                let remembered = memory.map_or(Ok(()), |memory| self.writer.remember(&memory));
+                match remembered.and_then(|()| self.writer.commit()) {
+                    Ok(_) => StoreAnswer::Committed { token },
+                    Err(error) => self.after_fault(token, error),
+                }
+            }
+            Command::Remember { token, memory } => match self.writer.remember(&memory) {
+                Ok(()) => StoreAnswer::Remembered { token },
                 Err(error) => self.after_fault(token, error),
             },
             Command::RollBack { token } => match self.writer.roll_back() {

@@ -6,7 +6,9 @@ use crate::fact::{Fact, RequestId};
 use crate::looks::Seen;
 use crate::node::Read;
 use crate::sender::Step;
-use protocol::{Effect, Event, Incarnation, Message, Op, ReplicaIndex, StreamId, Token, View};
+use protocol::{
+    Effect, Event, Incarnation, Memory, Message, Op, RegisterId, ReplicaIndex, StreamId, Token, View,
+};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -30,13 +32,19 @@ pub(crate) enum Happening {
     /// A store effect is carried out; its answer follows.
     Store { at: usize, incarnation: u64, effect: Box<Effect<Fact>> },
     /// The source of a snapshot is read.
-    CopySnapshot { to: usize, incarnation: u64, token: Token, from: ReplicaIndex },
+    CopySnapshot {
+        to: usize,
+        incarnation: u64,
+        token: Token,
+        from: ReplicaIndex,
+        memory: Option<Box<Memory>>,
+    },
     /// A snapshot takes a database's place.
     SwapSnapshot { to: usize, incarnation: u64, token: Token, copy: Box<Disk> },
     /// The register is read on behalf of a node.
     ReadRegister { by: usize, incarnation: u64, token: Token },
     /// A swap takes effect, or not.
-    Swap { by: usize, incarnation: u64, token: Token, view: View, answered: bool },
+    Swap { by: usize, incarnation: u64, token: Token, register: RegisterId, view: View, answered: bool },
     /// A node looks whether another one lives.
     ProveDeath { by: usize, incarnation: u64, token: Token, peer: usize, process: Incarnation },
     /// A client begins its next operation.

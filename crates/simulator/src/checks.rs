@@ -25,6 +25,9 @@ pub(crate) fn who_is_level_again(world: &mut World) {
 /// Invariant 2: everything acknowledged is in the log of every replica that is in sync. One position stands for all
 /// entries up to it, because its chain does.
 pub(crate) fn acknowledged_is_everywhere(world: &World) {
+    if world.register.hurt {
+        return;
+    }
     let Some(view) = world.register.newest() else { return };
     let Position { op, chain } = world.ledger.acknowledged;
     for index in view.in_sync.iter() {
@@ -44,8 +47,22 @@ pub(crate) fn acknowledged_is_everywhere(world: &World) {
     }
 }
 
+/// Invariant 2, at the moment when a replica begins to serve, whatever the register says: it has what was acknowledged.
+pub(crate) fn serves_what_was_acknowledged(world: &World, i: usize) {
+    let Position { op, chain } = world.ledger.acknowledged;
+    let disk = &world.disks[i];
+    assert!(
+        disk.chain_at(op) == Some(chain) || op < disk.pruned.op || world.lied[i],
+        "invariant 2: replica {i} serves, ends at {}, and lacks op {op}, which was acknowledged",
+        disk.position()
+    );
+}
+
 /// Invariant 3: equal ops mean equal chains among the replicas that are in sync.
 pub(crate) fn no_fork_in_sync(world: &World) {
+    if world.register.hurt {
+        return;
+    }
     let Some(view) = world.register.newest() else { return };
     // Until its primary serves, a new view may still hold a replica that is found to be forked while it is levelled.
     let primary = &world.nodes[usize::from(view.primary().0)];

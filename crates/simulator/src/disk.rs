@@ -1,7 +1,7 @@
 //! What survives a crash: a database with its identity, its log and its state, and nothing of an open transaction.
 
 use crate::fact::{Action, Fact, KEYS, Request, RequestId};
-use protocol::{Chain, DatabaseId, Entry, Op, Position};
+use protocol::{Chain, DatabaseId, Entry, Memory, Op, Position};
 
 /// A message in the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +63,8 @@ pub struct Disk {
     pub log: Vec<Entry<Fact>>,
     /// What the whole log adds up to.
     pub state: State,
+    /// What it remembers of views; not part of the log.
+    pub memory: Option<Memory>,
     /// Executed and neither committed nor rolled back; gone with a crash.
     pub open: Option<Vec<Entry<Fact>>>,
 }
@@ -77,6 +79,7 @@ impl Disk {
             pruned: Position::ORIGIN,
             log: Vec::new(),
             state: State::default(),
+            memory: None,
             open: None,
         }
     }
@@ -130,6 +133,13 @@ impl Disk {
             self.state.apply(entry);
         }
         self.log.extend(entries);
+    }
+
+    /// Remembers something new, if there is something.
+    pub fn remember(&mut self, memory: Option<Memory>) {
+        if memory.is_some() {
+            self.memory = memory;
+        }
     }
 
     /// Loses its newest entries: a disk that lied gives back an older state than it had confirmed.

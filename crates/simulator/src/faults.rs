@@ -51,6 +51,18 @@ pub enum Kind {
     PowerFailure,
     /// The folder of a replica is removed and made again, whether or not its process runs.
     RemakeFolder,
+    /// The view register is emptied.
+    RegisterEmptied,
+    /// Somebody copies the view register.
+    RegisterCopied,
+    /// Somebody puts the copy in its place.
+    RegisterPutBack,
+    /// Somebody removes the newest views.
+    RegisterShortened,
+    /// The newest view can't be read any more.
+    RegisterDamaged,
+    /// An operator looks at the view register, and if it is not what it was, decides what to go on with.
+    Recover,
 }
 
 /// All of them, in the order of a profile's weights.
@@ -74,6 +86,16 @@ pub const KINDS: [Kind; 19] = [
     Kind::Restore,
     Kind::PowerFailure,
     Kind::RemakeFolder,
+];
+
+/// What people do to the view register, in the order of a profile's weights, after those of [`KINDS`].
+pub const REGISTER_KINDS: [Kind; 6] = [
+    Kind::RegisterEmptied,
+    Kind::RegisterCopied,
+    Kind::RegisterPutBack,
+    Kind::RegisterShortened,
+    Kind::RegisterDamaged,
+    Kind::Recover,
 ];
 
 impl World {
@@ -102,7 +124,7 @@ impl World {
             return Kind::Crash;
         }
         let mut place = self.random.below(total);
-        for (kind, weight) in KINDS.iter().zip(&self.profile.weights) {
+        for (kind, weight) in KINDS.iter().chain(&REGISTER_KINDS).zip(&self.profile.weights) {
             if place < *weight {
                 return *kind;
             }
@@ -166,6 +188,15 @@ impl World {
                 let (copied, tried) = (self.random.percent(50), self.random.percent(50));
                 self.remake_folder(i, copied, tried);
             }
+            Kind::RegisterEmptied => self.empty_register(),
+            Kind::RegisterCopied => self.copy_register(),
+            Kind::RegisterPutBack => self.put_register_back(),
+            Kind::RegisterShortened => {
+                let views = self.random.index(3) + 1;
+                self.shorten_register(views);
+            }
+            Kind::RegisterDamaged => self.damage_register(),
+            Kind::Recover => self.look_after_the_register(),
         }
     }
 
@@ -255,6 +286,10 @@ impl World {
 
     /// Whether by every view that is or may yet be installed, somebody else holds everything.
     fn another_holds(&self, i: usize) -> bool {
+        // What the register says is not what is so: nobody could tell whether it is harmless.
+        if self.register.hurt {
+            return false;
+        }
         let views = self.views_to_come();
         !views.is_empty()
             && views.iter().all(|view| {
@@ -287,6 +322,7 @@ impl World {
             ..calm
         };
         self.heal();
+        self.look_after_the_register();
         for i in 0..self.nodes.len() {
             self.health[i] = crate::storage::Health::default();
             self.register.isolated[i] = false;

@@ -15,6 +15,8 @@ pub struct Ledger {
     /// The history of each register.
     pub history: [Vec<Operation>; KEYS],
     pub(crate) primaries: BTreeMap<ViewNumber, ReplicaIndex>,
+    /// The newest view in which anything was acknowledged.
+    pub(crate) acted_in: ViewNumber,
     moments: u64,
     /// How many reads were answered.
     pub reads: u64,
@@ -27,6 +29,7 @@ impl Ledger {
             answers: BTreeMap::new(),
             history: [const { Vec::new() }; KEYS],
             primaries: BTreeMap::new(),
+            acted_in: ViewNumber(0),
             moments: 0,
             reads: 0,
         }

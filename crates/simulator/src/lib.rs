@@ -31,6 +31,7 @@ mod lock;
 mod looks;
 mod network;
 mod node;
+mod operator;
 pub mod profile;
 pub mod random;
 mod register;

@@ -126,7 +126,7 @@ impl Profile {
         };
         let many = random.percent(4);
         let replicas = if many { random.pick(&[6, 7]) } else { random.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 4, 5]) };
-        Self {
+        let mut drawn = Self {
             replicas,
             jitter: true,
             wire,
@@ -155,6 +155,11 @@ impl Profile {
             min_in_sync: random.pick(&[1, 1, 1, 2]).min(replicas),
             asks_for_copies: random.pick(&[0, 0, 20, 80]),
             senders: random.pick(&[0, 0, 1, 2]),
-        }
+        };
+        // A register that is hurt stops most of what the other faults are there for: so it is, in a few runs.
+        let hurts = random.percent(15);
+        let register = |_| if hurts { random.pick(&[0, 1, 1, 4]) } else { 0 };
+        drawn.weights.extend(crate::faults::REGISTER_KINDS.iter().map(register));
+        drawn
     }
 }

@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::fact::{Action, Fact};
 use crate::node::{Asker, Batch, Decided, Waiter};
 use crate::world::World;
-use protocol::{Effect, Event, ReplicaIndex, Token};
+use protocol::{Effect, Event, Memory, ReplicaIndex, Token};
 
 /// A batch takes at most so many requests.
 const BATCH_MAX: usize = 4;
@@ -23,9 +23,12 @@ pub struct Health {
 impl World {
     pub(crate) fn store_later(&mut self, at: usize, effect: Effect<Fact>) {
         let incarnation = self.incarnation(at);
-        if let Effect::InstallSnapshot { token, from } = effect {
+        if let Effect::InstallSnapshot { token, from, memory } = effect {
             let delay = self.micros(300, 100_000);
-            self.later(delay, Happening::CopySnapshot { to: at, incarnation, token, from });
+            self.later(
+                delay,
+                Happening::CopySnapshot { to: at, incarnation, token, from, memory: memory.map(Box::new) },
+            );
             return;
         }
         let slow = self.random.in_ten_thousand(self.profile.store_slow);
@@ -51,9 +54,10 @@ impl World {
         let full = self.health[i].full && !matches!(effect, Effect::RollBack { .. });
         let disk = &mut self.disks[i];
         let (Effect::Execute { token, .. }
-        | Effect::Commit { token }
+        | Effect::Commit { token, .. }
         | Effect::RollBack { token }
-        | Effect::Persist { token, .. }) = effect
+        | Effect::Persist { token, .. }
+        | Effect::Remember { token, .. }) = effect
         else {
             panic!("not a store effect: {effect:?}")
         };
@@ -62,24 +66,33 @@ impl World {
             let written = fails && self.random.percent(40);
             let open = disk.open.take();
             match (effect, open) {
-                (Effect::Commit { .. }, Some(entries)) | (Effect::Persist { entries, .. }, _) if written => {
+                (Effect::Commit { memory, .. }, Some(entries)) if written => {
                     disk.append(entries);
+                    disk.remember(memory);
                 }
+                (Effect::Persist { entries, .. }, _) if written => disk.append(entries),
+                (Effect::Remember { memory, .. }, _) if written => disk.remember(Some(memory)),
                 _ => {}
             }
             return Event::StoreFailed { token, position: disk.position() };
         }
         let event = match effect {
             Effect::Execute { copies, .. } => return self.execute(i, token, copies),
-            Effect::Commit { .. } => {
+            Effect::Commit { memory, .. } => {
                 let entries = disk.open.take().expect("a commit needs an open transaction");
                 disk.append(entries);
+                disk.remember(memory);
                 Event::BatchCommitted { token }
             }
             Effect::Persist { entries, .. } => {
                 assert!(disk.open.is_none(), "a secondary persists while a transaction is open");
                 disk.append(entries);
                 Event::EntriesPersisted { token }
+            }
+            Effect::Remember { memory, .. } => {
+                assert!(disk.open.is_none(), "a view is to be remembered while a transaction is open");
+                disk.remember(Some(memory));
+                Event::Remembered { token }
             }
             _ => {
                 disk.open.take().expect("a roll-back needs an open transaction");
@@ -142,7 +155,14 @@ impl World {
     }
 
     /// A snapshot is copied as its source is at this moment.
-    pub(crate) fn copy_snapshot(&mut self, to: usize, incarnation: u64, token: Token, from: ReplicaIndex) {
+    pub(crate) fn copy_snapshot(
+        &mut self,
+        to: usize,
+        incarnation: u64,
+        token: Token,
+        from: ReplicaIndex,
+        memory: Option<Box<Memory>>,
+    ) {
         let source = usize::from(from.0);
         let reachable = self.nodes[source].as_ref().is_some_and(|node| !node.paused)
             && !self.network.cut.contains(&(source, to))
@@ -152,6 +172,7 @@ impl World {
         if reachable && !breaks {
             let mut copy = Box::new(self.disks[source].clone());
             copy.open = None;
+            copy.memory = memory.map(|memory| *memory);
             self.later(delay, Happening::SwapSnapshot { to, incarnation, token, copy });
         } else {
             let event = Box::new(Event::SnapshotFailed { token });

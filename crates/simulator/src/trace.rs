@@ -106,6 +106,7 @@ fn brief(event: &Event<Fact>) -> String {
         Event::SwapAnswered { outcome, .. } => match outcome {
             protocol::SwapOutcome::Installed => "swap: installed".into(),
             protocol::SwapOutcome::Superseded(view) => format!("swap: superseded by {view}"),
+            protocol::SwapOutcome::Foreign => "swap: another register".into(),
             protocol::SwapOutcome::Unknown => "swap: unknown".into(),
         },
         other => {

@@ -172,6 +172,7 @@ impl World {
             database: disk.database,
             position: disk.position(),
             after_power_failure: self.whole_in[i].is_some_and(|boot| boot != self.boot),
+            remembered: disk.memory.clone(),
         };
         self.whole_in[i] = self.whole_in[i].or(Some(self.boot));
         self.locks[i].take(identity.incarnation);
@@ -263,15 +264,15 @@ impl World {
             Happening::Start { node } => self.start(node),
             Happening::Resume { node } => self.resume(node),
             Happening::Store { at, incarnation, effect } => self.store(at, incarnation, effect),
-            Happening::CopySnapshot { to, incarnation, token, from } => {
-                self.copy_snapshot(to, incarnation, token, from);
+            Happening::CopySnapshot { to, incarnation, token, from, memory } => {
+                self.copy_snapshot(to, incarnation, token, from, memory);
             }
             Happening::SwapSnapshot { to, incarnation, token, copy } => {
                 self.swap_snapshot(to, incarnation, token, *copy);
             }
             Happening::ReadRegister { by, incarnation, token } => self.read_register(by, incarnation, token),
-            Happening::Swap { by, incarnation, token, view, answered } => {
-                self.swap(by, incarnation, token, view, answered);
+            Happening::Swap { by, incarnation, token, register, view, answered } => {
+                self.swap(by, incarnation, token, (register, view), answered);
             }
             Happening::ProveDeath { by, incarnation, token, peer, process } => {
                 self.prove_death(by, incarnation, token, peer, process);
@@ -394,7 +395,7 @@ impl World {
             Effect::Send { stream, message, .. } => self.send(i, stream, message),
             Effect::Disconnect { stream, .. } => self.close(stream),
             Effect::ReadRegister { token } => self.ask_register(i, token),
-            Effect::Swap { token, view } => self.ask_swap(i, token, view),
+            Effect::Swap { token, register, view } => self.ask_swap(i, token, register, view),
             Effect::ProveDeath { token, peer, incarnation: process } => {
                 let incarnation = self.incarnation(i);
                 let delay = self.micros(50, 300);
@@ -424,6 +425,7 @@ impl World {
                 let node = self.node(i);
                 node.serving = true;
                 node.primacy += 1;
+                checks::serves_what_was_acknowledged(self, i);
                 self.trace.say(self.now, i, &format!("serves view {view}"));
             }
             Effect::StopServing => {
@@ -445,6 +447,7 @@ impl World {
             | Effect::Commit { .. }
             | Effect::RollBack { .. }
             | Effect::Persist { .. }
+            | Effect::Remember { .. }
             | Effect::InstallSnapshot { .. }) => self.store_later(i, store),
         }
     }
@@ -470,6 +473,8 @@ impl World {
         );
         if batch.end.op > self.ledger.acknowledged.op {
             self.ledger.acknowledged = batch.end;
+            let led = self.node(i).replica.leads().map(|view| view.number);
+            self.ledger.acted_in = self.ledger.acted_in.max(led.unwrap_or_default());
         }
         for (waiter, decided) in &batch.waiters {
             match decided {

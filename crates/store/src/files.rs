@@ -7,10 +7,42 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+/// Which file it is, as the file system tells: a copy of it has another one, wherever it lies and whatever it is called.
+///
+/// An inode's number is used again, so that what is removed and copied back at once may get the same; its time of birth, in
+/// nanoseconds, is not, and nobody can set it. The device is a property of the mount, which another one may get after a restart
+/// of the machine: it counts only where the file system keeps no times of birth.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stamp {
+    /// The device's number.
+    pub device: u64,
+    /// The inode's number.
+    pub inode: u64,
+    /// When the file was made, in nanoseconds since 1970; 0 if the file system does not tell.
+    pub born: u64,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok()).unwrap_or(0);
+        Ok(Self { device: metadata.dev(), inode: metadata.ino(), born })
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        let made = |stamp: &Self| (stamp.inode, stamp.born);
+        made(self) == made(other) && (self.born > 0 || self.device == other.device)
+    }
+}
 
 /// What is done with files.
 pub trait Files: Debug + Send + Sync {
@@ -20,8 +52,15 @@ pub trait Files: Debug + Send + Sync {
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Whether there is a file of that name.
     fn exists(&self, path: &Path) -> bool;
+    /// The content of a file, and which file it is.
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Stamp)>;
+    /// Writes a new file (0600) whose content may tell which file it is. Not durable.
+    fn write_stamped(&self, path: &Path, content: &dyn Fn(Stamp) -> Vec<u8>) -> io::Result<()>;
+
     /// Writes a new file (0600). Not durable.
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.write_stamped(path, &|_| content.to_vec())
+    }
     /// Makes a file's content durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
@@ -36,7 +75,17 @@ pub trait Files: Debug + Send + Sync {
     /// Writes a new file under its real name, durably and all at once. False if there is one of that name already, which is
     /// then durable too.
     fn publish(&self, path: &Path, draft: &Path, content: &[u8]) -> io::Result<bool> {
-        let written = self.write_new(draft, content).and_then(|()| self.sync(draft));
+        self.publish_stamped(path, draft, &|_| content.to_vec())
+    }
+
+    /// Publishes a file whose content may tell which file it is.
+    fn publish_stamped(
+        &self,
+        path: &Path,
+        draft: &Path,
+        content: &dyn Fn(Stamp) -> Vec<u8>,
+    ) -> io::Result<bool> {
+        let written = self.write_stamped(draft, content).and_then(|()| self.sync(draft));
         let linked = written.and_then(|()| match self.link(draft, path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -69,8 +118,17 @@ impl Files for RealFiles {
         path.exists()
     }
 
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        File::options().create_new(true).write(true).mode(0o600).open(path)?.write_all(content)
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+        let mut file = File::open(path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok((content, Stamp::of(&file)?))
+    }
+
+    fn write_stamped(&self, path: &Path, content: &dyn Fn(Stamp) -> Vec<u8>) -> io::Result<()> {
+        let mut file = File::options().create_new(true).write(true).mode(0o600).open(path)?;
+        let stamp = Stamp::of(&file)?;
+        file.write_all(&content(stamp))
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -181,6 +239,12 @@ impl ForgetfulFiles {
     }
 }
 
+/// Contents are never removed, so the place of one says which it is.
+fn stamp_of(content: usize) -> Stamp {
+    let number = content as u64 + 1;
+    Stamp { device: 1, inode: number, born: number }
+}
+
 impl Disk {
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::Error::from(ErrorKind::NotFound))
@@ -211,12 +275,19 @@ impl Files for ForgetfulFiles {
         self.lock().names.contains_key(path)
     }
 
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+    fn read_stamped(&self, path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+        let disk = self.lock();
+        let content = disk.find(path)?;
+        Ok((disk.contents[content].now.clone(), stamp_of(content)))
+    }
+
+    fn write_stamped(&self, path: &Path, content: &dyn Fn(Stamp) -> Vec<u8>) -> io::Result<()> {
         self.change(|disk| {
             if disk.names.contains_key(path) {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            disk.contents.push(Content { now: content.to_vec(), durable: Vec::new() });
+            let now = content(stamp_of(disk.contents.len()));
+            disk.contents.push(Content { now, durable: Vec::new() });
             let content = disk.contents.len() - 1;
             disk.name(path, Some(content));
             Ok(())
@@ -291,6 +362,26 @@ mod tests {
         assert!(found.iter().any(|disk| disk.read(lost).is_ok_and(|content| content == b"lo")));
         files.fail_after(0);
         assert!(files.remove(kept).is_err() && files.is_dead());
+    }
+
+    #[test]
+    fn a_copy_is_another_file_even_in_the_place_of_the_first_and_a_moved_file_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy, moved) =
+            (folder.path().join("file"), folder.path().join("copy"), folder.path().join("moved"));
+        RealFiles.write_stamped(&path, &|_| b"content".to_vec()).unwrap();
+        let (_, first) = RealFiles.read_stamped(&path).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        assert_eq!(RealFiles.read_stamped(&moved).unwrap().1, first, "moved");
+        std::fs::copy(&moved, &copy).unwrap();
+        assert_ne!(RealFiles.read_stamped(&copy).unwrap().1, first, "copied");
+        // Removed and copied back: on many file systems the inode's number is given again.
+        std::fs::remove_file(&moved).unwrap();
+        std::fs::copy(&copy, &path).unwrap();
+        assert_ne!(RealFiles.read_stamped(&path).unwrap().1, first, "copied back");
+        let other_mount = |born| Stamp { device: first.device + 1, born, ..first };
+        assert_eq!(other_mount(first.born) == first, first.born > 0, "a device is a property of the mount");
+        assert_ne!(other_mount(0), Stamp { born: 0, ..first }, "it counts where nothing better is known");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod error;
 mod execute;
 mod file;
 pub mod files;
+mod memory;
 mod reader;
 mod retention;
 mod snapshot;

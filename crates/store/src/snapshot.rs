@@ -4,7 +4,9 @@
 use crate::error::StoreError;
 use crate::file::{self, Identity, with_suffix};
 use crate::files::Files;
+use crate::memory;
 use crate::reader::Reader;
+use protocol::Memory;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use std::fs::File;
@@ -27,8 +29,8 @@ impl Reader<'_> {
 }
 
 /// Checks a snapshot that has arrived at `incoming` completely, draws it a new identity, and makes it durable. It is
-/// then ready for [`swap_in`].
-pub fn check_snapshot(incoming: &Path) -> Result<Identity, StoreError> {
+/// then ready for [`swap_in`]. It remembers `memory` of views, and nothing of what the database remembers that it is a copy of.
+pub fn check_snapshot(incoming: &Path, memory: Option<&Memory>) -> Result<Identity, StoreError> {
     let (connection, _) = file::open(incoming)?;
     let sql = StoreError::sqlite(incoming);
     let full: String =
@@ -38,6 +40,10 @@ pub fn check_snapshot(incoming: &Path) -> Result<Identity, StoreError> {
     }
     // The copy is another database: a replica is its database, and the view names it by this identity.
     connection.execute("UPDATE database SET id = ?1", [uuid::Uuid::new_v4().as_bytes()]).map_err(&sql)?;
+    connection.execute_batch("DELETE FROM remembered; DELETE FROM remembered_members").map_err(&sql)?;
+    if let Some(memory) = memory {
+        memory::write(&connection, memory).map_err(&sql)?;
+    }
     let identity = file::identity(&connection, incoming)?;
     // One self-contained file, without companions, so that one rename swaps in all of it.
     connection.pragma_update(None, "journal_mode", "DELETE").map_err(&sql)?;

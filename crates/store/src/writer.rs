@@ -4,9 +4,10 @@ use crate::apply::apply;
 use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
 use crate::file::{self, Identity};
+use crate::memory;
 use crate::retention::LogRetention;
 use chat::{Fact, HistoryId, Millis, Record, Request};
-use protocol::{Entry, Position};
+use protocol::{Entry, Memory, Position};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,16 @@ impl Writer {
     /// Who the database is and where its durable log ends.
     pub const fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// What the database remembers of views.
+    pub fn memory(&self) -> Result<Option<Memory>, StoreError> {
+        memory::read(&self.connection).map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Remembers this from now on, durably; while a transaction is open, from its commit on.
+    pub fn remember(&mut self, memory: &Memory) -> Result<(), StoreError> {
+        memory::write(&self.connection, memory).map_err(StoreError::sqlite(&self.path))
     }
 
     /// Executes requests and leaves the transaction open.

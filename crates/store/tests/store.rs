@@ -378,7 +378,7 @@ fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
     drop(Writer::open(&target, LogRetention::keep(1000)).unwrap());
     let incoming = pair.folder.path().join(format!("c/chat.db{INCOMING_SUFFIX}"));
     Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
-    let checked = check_snapshot(&incoming).unwrap();
+    let checked = check_snapshot(&incoming, None).unwrap();
     assert_eq!(checked.position, pair.primary.identity().position);
     assert_ne!(checked.database, pair.primary.identity().database);
     swap_in(&RealFiles, &target).unwrap();
@@ -410,13 +410,13 @@ fn a_damaged_snapshot_or_database_is_refused() {
     let middle = bytes.len() / 2;
     bytes[middle - 2048..middle + 2048].fill(0x5a);
     std::fs::write(&incoming, &bytes).unwrap();
-    assert!(matches!(check_snapshot(&incoming), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(check_snapshot(&incoming, None), Err(StoreError::Corrupt { .. })));
     std::fs::write(
         &incoming,
         b"this is no database, but it is long enough to be read as a header".repeat(10),
     )
     .unwrap();
-    assert!(matches!(check_snapshot(&incoming), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(check_snapshot(&incoming, None), Err(StoreError::Corrupt { .. })));
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! `recover`: when the replicas that were in sync are gone for good, a person decides what to go on with.
+//! `recover`: when the replicas that were in sync are gone for good, or the view register can't be believed, a person decides
+//! what to go on with. What that is and what it costs is decided in [`protocol::recover`].
 
 use crate::arguments::Recover;
 use crate::failure::{Failure, complain};
 use crate::output;
 use chat::{HistoryId, Millis};
-use protocol::{Incarnation, Member, Proposer, ReplicaIndex, ReplicaSet, SwapOutcome, View, ViewNumber};
-use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE, RegisterError};
+use protocol::recover::{Candidate, decide};
+use protocol::{Incarnation, Proposer, RegisterId, ReplicaIndex};
+use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use store::{LogRetention, Writer};
@@ -18,82 +20,52 @@ pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
     let locks = folders.iter().map(|(_, folder)| FolderLock::acquire(folder, LOCK_FILE));
     let _locks = locks.collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
     let mut writers = Vec::new();
+    let mut candidates = Vec::new();
     for (index, folder) in &folders {
         let path = folder.join(DATABASE_FILE);
         if path.exists() {
-            writers.push((*index, Writer::open(&path, LogRetention::keep(u64::MAX)).map_err(Failure::of)?));
+            let writer = Writer::open(&path, LogRetention::keep(u64::MAX)).map_err(Failure::of)?;
+            candidates.push(candidate(*index, &writer)?);
+            writers.push(writer);
         }
     }
-    let chosen = match recover.replica {
-        Some(wanted) => writers.into_iter().find(|(index, _)| usize::from(index.0) == wanted),
-        None => writers
-            .into_iter()
-            .max_by_key(|(index, writer)| (writer.identity().position.op, std::cmp::Reverse(*index))),
-    };
-    let Some((index, mut writer)) = chosen else {
+    let register = FileRegister::open(&data.join("register")).map_err(Failure::of)?;
+    let (remains, damaged) = register.remains().map_err(Failure::of)?;
+    let wanted = recover.replica.map(|wanted| ReplicaIndex(u8::try_from(wanted).unwrap_or(u8::MAX)));
+    let Some(recovery) = decide(&candidates, &remains, wanted) else {
         return Err(Failure::Failed(format!("{} holds no database to recover from", data.display())));
     };
-    let register = FileRegister::open(&data.join("register")).map_err(Failure::of)?;
-    let current = match register.read_now() {
-        Err(RegisterError::Damaged { path, what }) if recover.accept_data_loss => {
-            complain(&format!("{} is damaged ({what}); it is set aside", path.display()));
-            register.set_aside(&path).map_err(Failure::of)?;
-            register.read_now()
-        }
-        read => read,
-    };
-    let current = current.map_err(Failure::of)?;
-    let identity = writer.identity();
-    let cost = cost(index, identity, current.as_ref());
+    let index = recovery.chosen;
+    let chosen = candidates.iter().position(|candidate| candidate.index == index);
+    let chosen = chosen.expect("what was chosen is one of the candidates");
+    let cost = format!("replica {index} ({}) {}", candidates[chosen].position, recovery.cost);
     if !recover.accept_data_loss {
         return Err(Failure::Failed(format!(
             "{cost}; if that is acceptable, run this again with --accept-data-loss"
         )));
     }
-    let position = writer
+    for path in damaged {
+        complain(&format!("{} is damaged; it is set aside", path.display()));
+        register.set_aside(&path).map_err(Failure::of)?;
+    }
+    let position = writers[chosen]
         .begin_new_history(HistoryId(Uuid::new_v4()), Millis::of(SystemTime::now()))
         .map_err(Failure::of)?;
-    let mut members = current.as_ref().map(|view| view.members.clone()).unwrap_or_default();
-    members.retain(|member| member.index != index);
-    members.push(Member { index, database: identity.database });
-    members.sort_by_key(|member| member.index);
-    let view = View {
-        number: current.as_ref().map_or(ViewNumber(1), |view| view.number.next()),
-        members,
-        in_sync: ReplicaSet::EMPTY.with(index),
-        op: position.op,
-        proposed_by: Proposer { index, incarnation: Incarnation(Uuid::new_v4().as_u64_pair().0), attempt: 0 },
-    };
-    match register.swap_now(&view).map_err(Failure::of)? {
-        SwapOutcome::Installed => {}
-        SwapOutcome::Superseded(other) => {
-            return Err(Failure::Failed(format!("someone else has installed {other}")));
-        }
-        SwapOutcome::Unknown => {
-            return Err(Failure::Failed("the view register did not keep the view; try again".into()));
-        }
+    let incarnation = Incarnation(Uuid::new_v4().as_u64_pair().0);
+    let view = recovery.view(position, Proposer { index, incarnation, attempt: 0 });
+    let id = RegisterId(Uuid::new_v4().into_bytes());
+    // If this ends early, the databases and the register do not agree: no replica serves, and this can be done again.
+    register.begin_again(id, &view).map_err(Failure::of)?;
+    for (writer, candidate) in writers.iter_mut().zip(&candidates) {
+        writer.remember(&recovery.memory(candidate, id, &view)).map_err(Failure::of)?;
     }
     Ok(output::line(&format!("recovered: replica {index} leads from {position} in a new history; {cost}"))?)
 }
 
-/// What it costs to go on with this replica.
-fn cost(index: ReplicaIndex, identity: store::Identity, current: Option<&View>) -> String {
-    match current {
-        Some(view) if view.holds(index, identity.database, identity.position) => {
-            format!(
-                "replica {index} ({}) was in sync by {view}: no acknowledged message is lost",
-                identity.position
-            )
-        }
-        Some(view) => format!(
-            "replica {index} ({}) was not in sync by {view}: messages acknowledged after it fell out are lost",
-            identity.position
-        ),
-        None => format!(
-            "the view register is empty, so nobody knows whether replica {index} ({}) holds every acknowledged message",
-            identity.position
-        ),
-    }
+fn candidate(index: ReplicaIndex, writer: &Writer) -> Result<Candidate, Failure> {
+    let identity = writer.identity();
+    let memory = writer.memory().map_err(Failure::of)?;
+    Ok(Candidate { index, database: identity.database, position: identity.position, memory })
 }
 
 fn replica_folders(data: &Path) -> Result<Vec<(ReplicaIndex, PathBuf)>, Failure> {

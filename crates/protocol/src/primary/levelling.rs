@@ -63,10 +63,14 @@ impl Primary {
         chain: Option<Chain>,
         entries: Vec<Entry<F>>,
     ) {
-        if self.tail.as_ref().is_none_or(|tail| tail.from != peer) || !common.writer.is_idle() {
+        if self.tail.as_ref().is_none_or(|tail| tail.from != peer) {
             return;
         }
         self.tail = None;
+        if !common.writer.is_idle() {
+            // A newer view is being remembered: the tail is fetched again after that.
+            return;
+        }
         match common.position.extend(&entries) {
             Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
                 // Whoever was level with me until now is behind from here on (story level_before_the_tail).
@@ -82,7 +86,7 @@ impl Primary {
 
     /// Takes over the longest tail among the in-sync replicas, before anyone is brought level with anything.
     pub(super) fn take_tail<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if self.serving || !common.writer.is_idle() {
+        if self.serving || !common.writer.is_idle() || !common.remembers() {
             return;
         }
         if let Some(tail) = &self.tail {
@@ -180,6 +184,7 @@ impl Primary {
             && self.swap.is_none()
             && self.removing.is_empty()
             && common.writer.is_idle()
+            && common.remembers()
         {
             for peer in self.required(common.me).iter() {
                 let persisted = self.followers.get(&peer).map(|follower| follower.persisted);

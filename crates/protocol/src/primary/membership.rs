@@ -10,7 +10,7 @@ use crate::common::Common;
 use crate::event::{Effect, Message, SwapOutcome};
 use crate::identity::{ReplicaIndex, Token};
 use crate::log::Fact;
-use crate::note::{Note, StepDownReason};
+use crate::note::{HaltReason, Note, StepDownReason};
 use crate::replica::Next;
 use crate::time::Time;
 use crate::view::View;
@@ -27,6 +27,10 @@ impl Primary {
             return Next::Stay;
         }
         match (outcome, self.swap.take()) {
+            (SwapOutcome::Foreign, _) => Next::Halt(HaltReason::RegisterReplaced),
+            (SwapOutcome::Superseded(view), _) if view.number < self.view.number => {
+                Next::Halt(HaltReason::RegisterOlder)
+            }
             (SwapOutcome::Superseded(view), _) => {
                 self.step_down(common, now, StepDownReason::Superseded);
                 common.adopt(&view);
@@ -103,7 +107,7 @@ impl Primary {
             let token = common.token();
             swap.asked = Some(token);
             let view = swap.proposal.clone();
-            common.emit(Effect::Swap { token, view });
+            common.emit(Effect::Swap { token, register: common.register(), view });
         }
     }
 

@@ -9,11 +9,14 @@ use beats::Beats;
 use history::{Word, database, position};
 use parse::Words;
 use protocol::{
-    Effect, Event, Identity, Incarnation, ReadId, Replica, ReplicaIndex, ReplicaSet, StreamId, Time, Timing,
-    Token, View,
+    Effect, Event, Identity, Incarnation, Memory, ReadId, RegisterId, Replica, ReplicaIndex, ReplicaSet,
+    StreamId, Time, Timing, Token, View, ViewNumber,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// The register of the dialogues.
+const REGISTER: RegisterId = RegisterId([1; 16]);
 
 /// The clock shows this when a dialogue begins, so that "long ago" exists.
 const BEGINNING: u64 = 10_000_000;
@@ -42,7 +45,7 @@ impl Script {
         }
         let _ = writeln!(told, "> {line}");
         if let Some(rest) = line.strip_prefix("replica ") {
-            self.dialogue = Some(Dialogue::start(rest, told));
+            self.dialogue = Some(Dialogue::start(rest, &self.views, told));
             return;
         }
         if let Some(name) = line.strip_prefix("back to ") {
@@ -79,13 +82,18 @@ struct Dialogue {
     me: ReplicaIndex,
     /// Its earlier runs had the lock that it holds now: it has proof of their end as soon as it asks.
     holds_its_lock: bool,
+    /// The identity of the register: this one, or that of the register that the replica has founded.
+    register: RegisterId,
+    /// The script answers for the store what is to be remembered; else it is kept at once, and nothing is said of it.
+    memory_by_hand: bool,
     /// The newest token of each kind of effect.
     tokens: BTreeMap<&'static str, Token>,
 }
 
 impl Dialogue {
-    /// `I of N [at POSITION] [after power-failure] [new-lock]`: a process that has just started, and was told so.
-    fn start(text: &str, told: &mut String) -> Self {
+    /// `I of N [at POSITION] [after power-failure] [new-lock] [remembers VIEW]`: a process that has just started, and was
+    /// told so.
+    fn start(text: &str, views: &Views, told: &mut String) -> Self {
         let mut words = Words::new(text);
         let index = words.number();
         words.expect("of");
@@ -96,6 +104,8 @@ impl Dialogue {
             words.expect("power-failure");
         }
         let holds_its_lock = !words.is("new-lock");
+        let remembered = words.is("remembers").then(|| views[words.next()].clone());
+        let remembered = remembered.map(|view| Memory { register: REGISTER, complete: view.number, view });
         words.end();
         let index = ReplicaIndex(u8::try_from(index).unwrap());
         let identity = Identity {
@@ -105,6 +115,7 @@ impl Dialogue {
             database: database(index.0),
             position,
             after_power_failure,
+            remembered,
         };
         let now = Time::from_micros(BEGINNING);
         let mut dialogue = Self {
@@ -115,6 +126,8 @@ impl Dialogue {
             streams: BTreeMap::new(),
             me: index,
             holds_its_lock,
+            register: REGISTER,
+            memory_by_hand: false,
             tokens: BTreeMap::new(),
         };
         dialogue.tell(Event::Tick, told);
@@ -125,12 +138,13 @@ impl Dialogue {
         let mut words = Words::new(line);
         match words.peek() {
             "status" => self.status(told),
+            "memory-by-hand" => self.memory_by_hand = true,
             "reads" => {
                 words.next();
                 let first = words.number();
                 words.expect("to");
                 let effects: Vec<_> = (first..=words.number())
-                    .flat_map(|read| self.replica.handle(self.now, Event::ReadWaiting { read: ReadId(read) }))
+                    .flat_map(|read| self.handle(Event::ReadWaiting { read: ReadId(read) }))
                     .collect();
                 self.tell_effects(&effects, told);
             }
@@ -164,7 +178,7 @@ impl Dialogue {
             assert!(due > self.now, "what is due now was to be done now");
             self.early(due);
             self.now = due;
-            let effects = self.replica.handle(self.now, Event::Tick);
+            let effects = self.handle(Event::Tick);
             if beats.take(&effects, self.now) {
                 continue;
             }
@@ -187,8 +201,20 @@ impl Dialogue {
     }
 
     fn tell(&mut self, event: Event<Word>, told: &mut String) {
-        let effects = self.replica.handle(self.now, event);
+        let effects = self.handle(event);
         self.tell_effects(&effects, told);
+    }
+
+    /// Lets the replica handle an event; what it wants to remember is kept at once, unless the script answers that by hand.
+    fn handle(&mut self, event: Event<Word>) -> Vec<Effect<Word>> {
+        let mut effects = self.replica.handle(self.now, event);
+        while let (false, Some(place)) =
+            (self.memory_by_hand, effects.iter().position(|effect| matches!(effect, Effect::Remember { .. })))
+        {
+            let Effect::Remember { token, .. } = effects.remove(place) else { unreachable!("it was found") };
+            effects.extend(self.replica.handle(self.now, Event::Remembered { token }));
+        }
+        effects
     }
 
     fn tell_effects(&mut self, effects: &[Effect<Word>], told: &mut String) {
@@ -209,7 +235,11 @@ impl Dialogue {
     fn remember(&mut self, effect: &Effect<Word>) {
         let (kind, token) = match effect {
             Effect::ReadRegister { token } => ("register", token),
-            Effect::Swap { token, view } => {
+            Effect::Swap { token, register, view } => {
+                if view.number == ViewNumber(1) {
+                    self.register = *register;
+                }
+                assert_eq!(*register, self.register, "a swap to another register");
                 self.proposed.insert(view.number.to_string(), view.clone());
                 ("swap", token)
             }
@@ -221,6 +251,7 @@ impl Dialogue {
                 ("execute", token)
             }
             Effect::Persist { token, .. } => ("persist", token),
+            Effect::Remember { token, .. } => ("remember", token),
             Effect::ReadLog { token, .. } => ("log", token),
             Effect::InstallSnapshot { token, .. } => ("snapshot", token),
             Effect::Commit { .. }

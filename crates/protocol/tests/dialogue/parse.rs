@@ -3,8 +3,8 @@
 use super::history::{Word, after, chain_at, database, position};
 use super::{Dialogue, LEADERS_RUN};
 use protocol::{
-    DatabaseId, Entry, Event, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterRead, ReplicaIndex,
-    ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
+    DatabaseId, Entry, Event, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId, RegisterRead,
+    ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
 };
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -156,7 +156,10 @@ impl Dialogue {
                 let outcome = match words.next() {
                     "empty" => RegisterRead::Empty,
                     "failed" => RegisterRead::Failed,
-                    "view" => RegisterRead::Current(self.view(words)),
+                    "view" => RegisterRead::Current { register: self.register, view: self.view(words) },
+                    "other" => {
+                        RegisterRead::Current { register: RegisterId([2; 16]), view: self.view(words) }
+                    }
                     other => panic!("not what a register says: {other}"),
                 };
                 Event::RegisterRead { token, outcome }
@@ -166,6 +169,7 @@ impl Dialogue {
                 let outcome = match words.next() {
                     "installed" => SwapOutcome::Installed,
                     "unknown" => SwapOutcome::Unknown,
+                    "foreign" => SwapOutcome::Foreign,
                     "superseded" => SwapOutcome::Superseded(self.view(words)),
                     other => panic!("not what becomes of a swap: {other}"),
                 };
@@ -194,6 +198,7 @@ impl Dialogue {
             }
             "committed" => Event::BatchCommitted { token: self.token("commit", words) },
             "rolled-back" => Event::BatchRolledBack { token: self.token("roll-back", words) },
+            "remembered" => Event::Remembered { token: self.token("remember", words) },
             "persisted" => Event::EntriesPersisted { token: self.token("persist", words) },
             "store-failed" => {
                 let effect = words.next();

@@ -2,7 +2,7 @@
 
 use super::history::{Word, name};
 use super::{BEGINNING, Dialogue, LEADERS_RUN};
-use protocol::{Effect, Message, Time, View};
+use protocol::{Effect, Memory, Message, Time, View};
 use std::time::Duration;
 
 /// Milliseconds since the beginning of the dialogue.
@@ -30,7 +30,7 @@ impl Dialogue {
     pub(super) fn effect(&self, effect: &Effect<Word>) -> String {
         match effect {
             Effect::ReadRegister { token } => format!("reads the register #{}", token.0),
-            Effect::Swap { token, view } => {
+            Effect::Swap { token, view, .. } => {
                 format!("swaps #{}: {view}, proposal {}", token.0, view.proposed_by.attempt)
             }
             Effect::Send { peer, stream, message } => {
@@ -46,7 +46,13 @@ impl Dialogue {
                 format!("asks for proof of the death of {peer}{run} #{}", token.0)
             }
             Effect::Execute { token, copies } => format!("executes #{} for {copies} copies", token.0),
-            Effect::Commit { token } => format!("commits #{}", token.0),
+            Effect::Commit { token, memory } => {
+                let memory = memory.as_ref().map(|memory| format!(" and remembers {}", self.memory(memory)));
+                format!("commits #{}{}", token.0, memory.unwrap_or_default())
+            }
+            Effect::Remember { token, memory } => {
+                format!("remembers #{}: {}", token.0, self.memory(memory))
+            }
             Effect::RollBack { token } => format!("rolls back #{}", token.0),
             Effect::Persist { token, entries } => {
                 let end = entries.last().map(protocol::Entry::position);
@@ -58,7 +64,9 @@ impl Dialogue {
                 )
             }
             Effect::ReadLog { token, after } => format!("reads its log after {after} #{}", token.0),
-            Effect::InstallSnapshot { token, from } => format!("installs a snapshot of {from} #{}", token.0),
+            Effect::InstallSnapshot { token, from, .. } => {
+                format!("installs a snapshot of {from} #{}", token.0)
+            }
             Effect::Answer { token, copies } => format!("answers #{} on {copies} copies", token.0),
             Effect::AnswerRead { read } => format!("answers read {}", read.0),
             Effect::RefuseRead { read } => format!("refuses read {}", read.0),
@@ -69,6 +77,10 @@ impl Dialogue {
             Effect::Note(note) => format!("\"{note}\""),
             Effect::Halt { reason } => format!("halts: {reason}"),
         }
+    }
+
+    fn memory(&self, memory: &Memory) -> String {
+        format!("view {}, complete by {}", self.view_name(&memory.view), memory.complete)
     }
 
     fn sent(&self, message: &Message<Word>) -> String {

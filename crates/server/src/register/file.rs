@@ -3,23 +3,32 @@
 //! Each view is an immutable file named by its number. A proposer writes a temporary file, makes it durable, and
 //! `link()`s it to the next number: the kernel lets exactly one proposer do that. There is no lock that a stopped
 //! process could hold.
+//!
+//! Each file also holds the identity of the register, and says which file it is itself (`store::files::Stamp`). In a copy that
+//! is no longer true: so a copy of the register, or of the whole data folder, is another register, with an identity that
+//! follows from what the copy is. `mv` on one file system keeps the files, and so the identity.
 
-use super::{RegisterError, ViewRegister};
+use super::{RegisterError, ViewRegister, decide};
 use crate::blocking::blocking;
 use api::{replica, v1};
 use futures_util::future::BoxFuture;
-use protocol::{SwapOutcome, View, ViewNumber};
+use protocol::recover::Remains;
+use protocol::{Incarnation, Proposer, RegisterId, ReplicaIndex, SwapOutcome, View, ViewNumber};
 use sha2::{Digest, Sha256};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::files::{Files, RealFiles};
+use store::files::{Files, RealFiles, Stamp};
 use tonic_prost::prost::Message as _;
 
 /// How many of the newest views are kept.
 const VIEWS_KEPT: u64 = 16;
 const PREFIX: &str = "view-";
+/// A view that could not be read and no longer counts has its name behind this.
+const ASIDE: &str = "damaged-";
+/// The identity of a register that was made by a version without identities, until it is given one.
+const UNNAMED: RegisterId = RegisterId([0; 16]);
 
 /// A view register in a folder that all replicas see.
 #[derive(Clone, Debug)]
@@ -53,21 +62,63 @@ impl FileRegister {
     }
 
     /// Gives a view that can't be read another name, so that it no longer counts: for an operator who has accepted that
-    /// nobody knows what it said. Its number is not used again before a newer view is installed.
+    /// nobody knows what it said. Its number is not used again.
     pub fn set_aside(&self, damaged: &Path) -> Result<(), RegisterError> {
         let name = damaged.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let aside = self.folder.join(format!("damaged-{name}"));
+        let aside = self.folder.join(format!("{ASIDE}{name}"));
         self.files.rename(damaged, &aside).map_err(fault(damaged))?;
         self.files.sync_folder(&self.folder).map_err(fault(&self.folder))
     }
 
-    /// The installed view.
-    pub fn read_now(&self) -> Result<Option<View>, RegisterError> {
+    /// Gives a register that was made by a version without identities one, by a view that is otherwise the same. Of several
+    /// replicas that start at once, one does. Nothing happens to a register that has an identity, or none to be read.
+    pub fn give_identity(&self, by: ReplicaIndex, incarnation: Incarnation) -> Result<(), RegisterError> {
+        let Some((UNNAMED, mut view)) = self.read_now()? else { return Ok(()) };
+        view.number = view.number.next();
+        view.proposed_by = Proposer { index: by, incarnation, attempt: 0 };
+        self.install(RegisterId(uuid::Uuid::new_v4().into_bytes()), &view)
+    }
+
+    /// What is left of the register, and the files of newest views that can't be read.
+    pub fn remains(&self) -> Result<(Remains, Vec<PathBuf>), RegisterError> {
+        let mut remains = Remains::default();
+        let mut damaged = Vec::new();
+        let names = self.files.names(&self.folder).map_err(fault(&self.folder))?;
+        let numbered = names.iter().filter_map(|name| {
+            let name = name.strip_prefix(ASIDE).unwrap_or(name);
+            name.strip_prefix(PREFIX)?.parse().ok()
+        });
+        remains.highest = ViewNumber(numbered.max().unwrap_or(0));
+        for number in self.numbers()?.into_iter().rev() {
+            let path = self.path(ViewNumber(number));
+            let read = self.files.read_stamped(&path).map_err(fault(&path))?;
+            match decode(&path, &read) {
+                Ok(newest) => {
+                    remains.newest = Some(newest);
+                    break;
+                }
+                Err(RegisterError::Damaged { path, .. }) => damaged.push(path),
+                Err(error) => return Err(error),
+            }
+        }
+        remains.damaged = !damaged.is_empty();
+        Ok((remains, damaged))
+    }
+
+    /// Begins again with this view, whatever the register holds, under a new identity: for an operator who has accepted what
+    /// that costs. The view's number is above every number that was found anywhere; no replica runs.
+    pub fn begin_again(&self, register: RegisterId, view: &View) -> Result<(), RegisterError> {
+        self.install(register, view)?;
+        self.prune(view.number)
+    }
+
+    /// The register's identity and the installed view.
+    pub fn read_now(&self) -> Result<Option<(RegisterId, View)>, RegisterError> {
         loop {
             let Some(newest) = self.numbers()?.last().copied() else { return Ok(None) };
             let path = self.path(ViewNumber(newest));
-            match self.files.read(&path) {
-                Ok(bytes) => return decode(&path, &bytes).map(Some),
+            match self.files.read_stamped(&path) {
+                Ok(read) => return decode(&path, &read).map(Some),
                 // Pruned between the two looks: newer ones exist.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(source) => return Err(RegisterError::File { path, source }),
@@ -75,20 +126,32 @@ impl FileRegister {
         }
     }
 
-    /// Installs a view if the installed one has the number before it.
-    pub fn swap_now(&self, view: &View) -> Result<SwapOutcome, RegisterError> {
-        let current = self.read_now()?;
-        let next = current.as_ref().map_or(ViewNumber(1), |current| current.number.next());
-        if let Some(current) = current
-            && (view.number != next || current == *view)
-        {
-            if current != *view {
-                return Ok(SwapOutcome::Superseded(current));
+    /// Installs a view if this is that register and the installed view has the number before it.
+    pub fn swap_now(&self, register: RegisterId, view: &View) -> Result<SwapOutcome, RegisterError> {
+        match decide(self.read_now()?.as_ref(), register, view) {
+            Some(SwapOutcome::Installed) => {
+                // An earlier try may have failed just before its name was durable.
+                self.files.sync_folder(&self.folder).map_err(fault(&self.folder))?;
+                return Ok(SwapOutcome::Installed);
             }
-            // An earlier try may have failed just before its name was durable.
-            self.files.sync_folder(&self.folder).map_err(fault(&self.folder))?;
-            return Ok(SwapOutcome::Installed);
+            Some(decided) => return Ok(decided),
+            None => {}
         }
+        self.install(register, view)?;
+        // Only now is it decided: a proposer that slept between its look and its link may have linked a number that
+        // had been pruned, which nobody will ever read. What the register says now is the truth.
+        match self.read_now()? {
+            Some((id, installed)) if installed == *view && id == register => {
+                self.prune(view.number)?;
+                Ok(SwapOutcome::Installed)
+            }
+            Some((_, other)) => Ok(SwapOutcome::Superseded(other)),
+            None => Ok(SwapOutcome::Unknown),
+        }
+    }
+
+    /// Writes a view under its number, if that is free.
+    fn install(&self, register: RegisterId, view: &View) -> Result<(), RegisterError> {
         let draft = self.folder.join(format!(
             "draft-{}-{}-{}-{}",
             view.number.0,
@@ -97,17 +160,8 @@ impl FileRegister {
             uuid::Uuid::new_v4().simple()
         ));
         let target = self.path(view.number);
-        self.files.publish(&target, &draft, &encode(view)).map_err(fault(&target))?;
-        // Only now is it decided: a proposer that slept between its look and its link may have linked a number that
-        // had been pruned, which nobody will ever read. What the register says now is the truth.
-        match self.read_now()? {
-            Some(installed) if installed == *view => {
-                self.prune(view.number)?;
-                Ok(SwapOutcome::Installed)
-            }
-            Some(other) => Ok(SwapOutcome::Superseded(other)),
-            None => Ok(SwapOutcome::Unknown),
-        }
+        let content = |stamp| encode(register, view, stamp);
+        self.files.publish_stamped(&target, &draft, &content).map(drop).map_err(fault(&target))
     }
 
     fn prune(&self, newest: ViewNumber) -> Result<(), RegisterError> {
@@ -122,32 +176,59 @@ impl FileRegister {
 }
 
 impl ViewRegister for FileRegister {
-    fn read(&self) -> BoxFuture<'_, Result<Option<View>, RegisterError>> {
+    fn read(&self) -> BoxFuture<'_, Result<Option<(RegisterId, View)>, RegisterError>> {
         let register = self.clone();
         Box::pin(async move { blocking(move || register.read_now()).await })
     }
 
-    fn compare_and_swap(&self, view: View) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>> {
-        let register = self.clone();
-        Box::pin(async move { blocking(move || register.swap_now(&view)).await })
+    fn compare_and_swap(
+        &self,
+        register: RegisterId,
+        view: View,
+    ) -> BoxFuture<'_, Result<SwapOutcome, RegisterError>> {
+        let files = self.clone();
+        Box::pin(async move { blocking(move || files.swap_now(register, &view)).await })
     }
 }
 
-fn encode(view: &View) -> Vec<u8> {
-    let body = replica::view(view).encode_to_vec();
+fn encode(register: RegisterId, view: &View, stamp: Stamp) -> Vec<u8> {
+    let Stamp { device, inode, born } = stamp;
+    let mark = v1::RegisterMark { register: register.0.to_vec(), device, inode, born };
+    // Two messages, one behind the other, are one message with the fields of both.
+    let mut body = replica::view(view).encode_to_vec();
+    body.extend(v1::ViewMark { mark: Some(mark) }.encode_to_vec());
     let mut bytes = Sha256::digest(&body).to_vec();
     bytes.extend(body);
     bytes
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<View, RegisterError> {
+fn decode(path: &Path, (bytes, stamp): &(Vec<u8>, Stamp)) -> Result<(RegisterId, View), RegisterError> {
     let damaged = |what: String| RegisterError::Damaged { path: path.to_owned(), what };
     let (sum, body) = bytes.split_at_checked(32).ok_or_else(|| damaged("it is too short".into()))?;
     if Sha256::digest(body).as_slice() != sum {
         return Err(damaged("its checksum is wrong".into()));
     }
     let wire = v1::View::decode(body).map_err(|error| damaged(error.to_string()))?;
-    replica::read_view(wire).map_err(|error| damaged(error.to_string()))
+    let view = replica::read_view(wire).map_err(|error| damaged(error.to_string()))?;
+    let mark = v1::ViewMark::decode(body).map_err(|error| damaged(error.to_string()))?.mark;
+    let Some(v1::RegisterMark { register, device, inode, born }) = mark else { return Ok((UNNAMED, view)) };
+    let register =
+        register.try_into().map_err(|_| damaged("the identity of its register is no identity".into()))?;
+    let written = Stamp { device, inode, born };
+    Ok((if written == *stamp { RegisterId(register) } else { copied(register, *stamp) }, view))
+}
+
+/// The identity of a copy: it follows from the register that it is a copy of and from the file that it is.
+fn copied(register: [u8; 16], stamp: Stamp) -> RegisterId {
+    let mut hash = Sha256::new();
+    hash.update(b"a copy of the view register");
+    hash.update(register);
+    for number in [stamp.inode, stamp.born] {
+        hash.update(number.to_be_bytes());
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.finalize()[..16]);
+    RegisterId(id)
 }
 
 fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RegisterError {
@@ -157,7 +238,7 @@ fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RegisterError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conformance::{proposal, suite};
+    use super::super::conformance::{MINE, proposal, suite};
     use super::*;
     use store::files::ForgetfulFiles;
 
@@ -172,10 +253,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let register = FileRegister::open(folder.path()).unwrap();
         for number in 1..=40 {
-            assert_eq!(register.swap_now(&proposal(number, 0, number)).unwrap(), SwapOutcome::Installed);
+            assert_eq!(
+                register.swap_now(MINE, &proposal(number, 0, number)).unwrap(),
+                SwapOutcome::Installed
+            );
         }
         let again = FileRegister::open(folder.path()).unwrap();
-        assert_eq!(again.read_now().unwrap(), Some(proposal(40, 0, 40)));
+        assert_eq!(again.read_now().unwrap(), Some((MINE, proposal(40, 0, 40))));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count() as u64, VIEWS_KEPT);
     }
 
@@ -185,20 +269,22 @@ mod tests {
         for changes in 0..40 {
             let files = ForgetfulFiles::default();
             let register = FileRegister::on(Arc::new(files.clone()), folder);
-            assert_eq!(register.swap_now(&proposal(1, 0, 1)).unwrap(), SwapOutcome::Installed);
+            assert_eq!(register.swap_now(MINE, &proposal(1, 0, 1)).unwrap(), SwapOutcome::Installed);
             files.fail_after(changes);
             let mut installed = 1;
             for number in 2..6 {
                 // Twice, as a proposer does that was told nothing.
                 for _ in 0..2 {
-                    if let Ok(SwapOutcome::Installed) = register.swap_now(&proposal(number, 0, number)) {
+                    if let Ok(SwapOutcome::Installed) = register.swap_now(MINE, &proposal(number, 0, number))
+                    {
                         installed = number;
                     }
                 }
             }
             for found in files.after_power_loss() {
                 let register = FileRegister::on(Arc::new(found), folder);
-                let view = register.read_now().unwrap().expect("view 1 at least");
+                let (id, view) = register.read_now().unwrap().expect("view 1 at least");
+                assert_eq!(id, MINE);
                 assert!(
                     view.number.0 >= installed,
                     "after {changes} changes: {view}, and {installed} was installed"
@@ -212,7 +298,7 @@ mod tests {
     fn a_damaged_view_is_noticed_wherever_it_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let register = FileRegister::open(folder.path()).unwrap();
-        register.swap_now(&proposal(1, 0, 1)).unwrap();
+        register.swap_now(MINE, &proposal(1, 0, 1)).unwrap();
         let path = register.path(ViewNumber(1));
         let good = std::fs::read(&path).unwrap();
         for place in 0..good.len() {
@@ -223,5 +309,77 @@ mod tests {
             std::fs::write(&path, &good[..place]).unwrap();
             assert!(matches!(register.read_now(), Err(RegisterError::Damaged { .. })), "cut at {place}");
         }
+    }
+
+    #[test]
+    fn a_copy_is_another_register_and_a_moved_one_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let register = FileRegister::open(&path("register")).unwrap();
+        for number in 1..=3 {
+            register.swap_now(MINE, &proposal(number, 0, number)).unwrap();
+        }
+        let id = |name: &str| FileRegister::open(&path(name)).unwrap().read_now().unwrap().unwrap().0;
+        let copy = |from: &str, to: &str| {
+            std::fs::create_dir(path(to)).unwrap();
+            for entry in std::fs::read_dir(path(from)).unwrap() {
+                let from = entry.unwrap().path();
+                std::fs::copy(&from, path(to).join(from.file_name().unwrap())).unwrap();
+            }
+        };
+        std::fs::rename(path("register"), path("moved")).unwrap();
+        assert_eq!(id("moved"), MINE, "moved on one file system");
+        copy("moved", "copy");
+        assert_ne!(id("copy"), MINE);
+        assert_eq!(id("copy"), id("copy"), "a copy has an identity of its own");
+        let outcome = FileRegister::open(&path("copy")).unwrap().swap_now(MINE, &proposal(4, 0, 4)).unwrap();
+        assert_eq!(outcome, SwapOutcome::Foreign);
+        // Removed and copied back at once, under the old name.
+        std::fs::remove_dir_all(path("moved")).unwrap();
+        copy("copy", "moved");
+        assert_ne!(id("moved"), MINE);
+        assert_ne!(id("moved"), id("copy"));
+    }
+
+    /// What the version before has written: a checksum and the view.
+    #[test]
+    fn a_register_of_the_version_before_gets_its_identity_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let register = FileRegister::open(folder.path()).unwrap();
+        let old = proposal(5, 1, 1);
+        let body = replica::view(&old).encode_to_vec();
+        let mut bytes = Sha256::digest(&body).to_vec();
+        bytes.extend(&body);
+        std::fs::write(register.path(old.number), bytes).unwrap();
+        assert_eq!(register.read_now().unwrap(), Some((UNNAMED, old.clone())));
+        register.give_identity(ReplicaIndex(0), Incarnation(1)).unwrap();
+        let (id, view) = register.read_now().unwrap().unwrap();
+        assert_ne!(id, UNNAMED);
+        assert_eq!((view.number, view.in_sync, view.op), (ViewNumber(6), old.in_sync, old.op));
+        register.give_identity(ReplicaIndex(1), Incarnation(2)).unwrap();
+        assert_eq!(register.read_now().unwrap(), Some((id, view)), "it has one");
+    }
+
+    #[test]
+    fn what_is_left_of_a_register_is_told_with_every_number_that_it_ever_gave() {
+        let folder = tempfile::tempdir().unwrap();
+        let register = FileRegister::open(folder.path()).unwrap();
+        for number in 1..=4 {
+            register.swap_now(MINE, &proposal(number, 0, number)).unwrap();
+        }
+        for number in [3, 4] {
+            std::fs::write(register.path(ViewNumber(number)), "damaged").unwrap();
+        }
+        let (remains, damaged) = register.remains().unwrap();
+        assert_eq!(remains.newest, Some((MINE, proposal(2, 0, 2))));
+        assert_eq!((remains.highest, remains.damaged, damaged.len()), (ViewNumber(4), true, 2));
+        for path in damaged {
+            register.set_aside(&path).unwrap();
+        }
+        let (remains, _) = register.remains().unwrap();
+        assert_eq!((remains.highest, remains.damaged), (ViewNumber(4), false), "what was set aside counts");
+        let anew = RegisterId([9; 16]);
+        register.begin_again(anew, &proposal(5, 1, 1)).unwrap();
+        assert_eq!(register.read_now().unwrap(), Some((anew, proposal(5, 1, 1))));
     }
 }
