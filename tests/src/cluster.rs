@@ -58,6 +58,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,
     children: Vec<Option<Child>>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Cluster {
@@ -87,7 +88,8 @@ impl Cluster {
             key.create_new(true).write(true).mode(0o600).open(folder.path().join("cluster.key")).unwrap();
         let secret = uuid::Uuid::new_v4().simple().to_string();
         writeln!(key, "{secret}{secret}").unwrap();
-        let cluster = Self { folder, port, children: (0..replicas).map(|_| None).collect() };
+        let cluster =
+            Self { folder, port, children: (0..replicas).map(|_| None).collect(), environment: Vec::new() };
         cluster.begin_boot();
         cluster
     }
@@ -115,6 +117,11 @@ impl Cluster {
         assert!(status.success(), "replica {i} ended with {status}");
     }
 
+    /// Sets a variable in the environment of every replica that is started from now on.
+    pub fn set_environment(&mut self, name: &'static str, value: &Path) {
+        self.environment.push((name, value.to_owned()));
+    }
+
     pub fn start(&mut self, i: usize) {
         let log = File::options().create(true).append(true).open(self.log(i)).unwrap();
         self.start_logging_to(i, log);
@@ -129,6 +136,7 @@ impl Cluster {
             .args(["--index", &i.to_string(), "--until-stdin-closes", "--config"])
             .arg(self.folder.path().join("trialogue.toml"))
             .env("TRIALOGUE_BOOT_ID_FILE", self.boot_id_file())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -179,6 +187,16 @@ impl Cluster {
         })
         .await;
         status.unwrap()
+    }
+
+    /// Ends whoever runs: some may have ended by themselves.
+    pub async fn end_all(&mut self) {
+        for i in 0..self.children.len() {
+            if let Some(mut child) = self.children[i].take() {
+                drop(child.stdin.take());
+                wait::until("the process ends", async || child.try_wait().unwrap().is_some()).await;
+            }
+        }
     }
 
     /// Closes a replica's standard input, as the end of its supervisor does.

@@ -177,6 +177,7 @@ fn message() -> impl Strategy<Value = Message<Record>> {
             entries
         }),
         view().prop_map(|view| Message::TakeSnapshot { view }),
+        at().prop_map(|number| Message::NeedsSnapshot { number }),
         at().prop_map(|number| Message::Leaving { number }),
         at().prop_map(|number| Message::Resigned { number }),
         view().prop_map(|view| Message::HandedOver { view }),

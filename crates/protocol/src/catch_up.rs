@@ -205,6 +205,20 @@ impl Follower {
         self.tell_to_take_snapshot(common, now, now, peer, view);
     }
 
+    /// A follower that can't persist what comes next gets a snapshot, as it asked.
+    pub(crate) fn on_needs_snapshot<F: Fact>(
+        &mut self,
+        common: &mut Common<F>,
+        now: Time,
+        peer: ReplicaIndex,
+        view: &View,
+    ) {
+        if matches!(self.stage, Stage::Called { .. }) {
+            common.note(Note::AsksForSnapshot { peer });
+            self.tell_to_take_snapshot(common, now, now, peer, view);
+        }
+    }
+
     /// Says it once more.
     pub(crate) fn tell_to_take_snapshot<F: Fact>(
         &mut self,

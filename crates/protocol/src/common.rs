@@ -11,16 +11,12 @@ use crate::note::Note;
 use crate::power_failure::PowerFailure;
 use crate::probation::Probation;
 use crate::replica::Identity;
+use crate::store_health::StoreHealth;
 use crate::time::Time;
 use crate::view::{Proposer, View};
 use crate::writer::Writer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::time::Duration;
-
-/// How long a store that failed keeps its replica from leading.
-const UNFIT_AT_FIRST: Duration = Duration::from_secs(1);
-const UNFIT_AT_MOST: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Common<F> {
@@ -30,7 +26,7 @@ pub(crate) struct Common<F> {
     pub(crate) incarnation: Incarnation,
     pub(crate) timing: Timing,
     pub(crate) database: DatabaseId,
-    /// Where the durable log ends. An open transaction does not count.
+    /// Where the durable log ends. Neither an open transaction counts, nor what a failed store effect may have left.
     pub(crate) position: Position,
     /// The newest view that this replica knows of, whether or not it has a part in it.
     pub(crate) view: Option<View>,
@@ -47,9 +43,7 @@ pub(crate) struct Common<F> {
     pub(crate) streams: BTreeMap<ReplicaIndex, StreamId>,
     pub(crate) writer: Writer,
     pub(crate) probation: Probation,
-    /// A store failed: until then this replica leads nobody.
-    pub(crate) unfit_until: Option<Time>,
-    unfit_for: Duration,
+    pub(crate) store: StoreHealth,
     /// The power has failed since this database was last known to be whole, and not all have shown what they have.
     pub(crate) power_failure: Option<PowerFailure>,
     effects: Vec<Effect<F>>,
@@ -75,8 +69,7 @@ impl<F: Fact> Common<F> {
             streams: BTreeMap::new(),
             writer: Writer::Idle,
             probation: Probation::default(),
-            unfit_until: None,
-            unfit_for: UNFIT_AT_FIRST,
+            store: StoreHealth::SOUND,
             power_failure: None,
             effects: Vec::new(),
             tokens: 0,
@@ -135,8 +128,7 @@ impl<F: Fact> Common<F> {
 
     /// Whether the store can be trusted to lead.
     pub(crate) fn fit(&self, now: Time) -> bool {
-        self.unfit_until.is_none_or(|until| now >= until)
-            && self.writer.busy_for(now) < self.timing.store_limit
+        self.store.is_fit(now) && self.writer.busy_for(now) < self.timing.store_limit
     }
 
     /// Takes note of a newer view. Returns whether it was newer.
@@ -194,15 +186,17 @@ impl<F: Fact> Common<F> {
         }
     }
 
-    /// The store failed: it is given a while, longer each time, to become well.
-    pub(crate) fn become_unfit(&mut self, now: Time) {
-        self.unfit_until = Some(now + self.unfit_for);
-        self.unfit_for = (self.unfit_for * 2).min(UNFIT_AT_MOST);
+    /// When the store is to be repaired, if it must be and is not at work.
+    pub(crate) fn repair_due(&self) -> Option<Time> {
+        self.store.repair_at().filter(|_| self.writer.is_idle())
     }
 
-    /// The store did its work.
-    pub(crate) fn become_fit(&mut self) {
-        self.unfit_until = None;
-        self.unfit_for = UNFIT_AT_FIRST;
+    /// Repairs the store where that is due.
+    pub(crate) fn repair_store(&mut self, now: Time) {
+        if self.repair_due().is_some_and(|due| now >= due) {
+            let token = self.token();
+            self.writer = Writer::Repairing { token };
+            self.emit(Effect::RepairStore { token });
+        }
     }
 }

@@ -86,13 +86,21 @@ pub enum Event<F> {
         /// The effect's token.
         token: Token,
     },
-    /// Answers any of the five store effects above when the disk failed. No transaction is open any more.
+    /// Answers any of the five store effects above, or [`Effect::RepairStore`], when it failed. No transaction is open any
+    /// more, and nobody can say what is on the disk of what was written last.
     StoreFailed {
         /// The effect's token.
         token: Token,
-        /// Where the log ends, as read back from the disk.
+    },
+    /// Answers [`Effect::RepairStore`]: everything that the store holds is durable.
+    StoreRepaired {
+        /// The effect's token.
+        token: Token,
+        /// Where the log ends.
         position: Position,
     },
+    /// No path leads to the files of the database any more: they were removed, or others have taken their place.
+    FilesLost,
     /// Answers [`Effect::ReadLog`].
     LogRead {
         /// The effect's token.
@@ -203,6 +211,12 @@ pub enum Effect<F> {
         /// What.
         memory: Memory,
     },
+    /// Write anew and sync whatever of the database may not be durable. Answered by [`Event::StoreRepaired`], or by
+    /// [`Event::StoreFailed`].
+    RepairStore {
+        /// For the answer.
+        token: Token,
+    },
     /// Read the committed log after an op. Answered by [`Event::LogRead`].
     ReadLog {
         /// For the answer.
@@ -250,6 +264,12 @@ pub enum Effect<F> {
     PowerFailureOver,
     /// For people to read. No behaviour hangs on it.
     Note(Note),
+    /// This database is lost to this replica, and those that are in sync go on without it: end the process, so that its next
+    /// run begins as a newcomer. Not answered: no event follows.
+    End {
+        /// Why.
+        reason: HaltReason,
+    },
     /// This replica can't go on; the process shows the reason and refuses everything until someone acts.
     Halt {
         /// Why.
@@ -391,6 +411,12 @@ pub enum Message<F> {
     TakeSnapshot {
         /// The view that the sender leads.
         view: View,
+    },
+    /// "I can't be brought level by entries: tell me to take a snapshot." Answers a `Call` of the primary, from a replica
+    /// that is not in sync and has failed to persist the same entry again and again.
+    NeedsSnapshot {
+        /// The call's number.
+        number: ViewNumber,
     },
     /// "I can't persist: go on without me." Answers `Append`, and `Call` while the store is not to be trusted.
     Leaving {

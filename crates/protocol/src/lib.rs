@@ -61,6 +61,7 @@ pub mod recover;
 mod replica;
 mod secondary;
 mod starting;
+mod store_health;
 mod takeover;
 mod time;
 mod view;

@@ -16,6 +16,8 @@ pub enum HaltReason {
     RegisterOlder,
     /// The disk gave back a shorter log than it had confirmed.
     DiskLied,
+    /// No path leads to the files of the database any more.
+    FilesLost,
 }
 
 /// Why a follower left the in-sync set.
@@ -42,6 +44,8 @@ pub enum StepDownReason {
     HandedOver,
     /// Its store failed.
     StoreFailed,
+    /// The files of its database were removed or replaced.
+    FilesLost,
     /// Its store has been busy with one thing for too long.
     StoreStuck,
     /// The view register is not what it was.
@@ -90,6 +94,11 @@ pub enum Note {
         /// Whether it is a fork, or only out of the log's reach.
         forked: bool,
     },
+    /// A peer fails to persist the same entry again and again; it was told to take a snapshot.
+    AsksForSnapshot {
+        /// Who.
+        peer: ReplicaIndex,
+    },
     /// This replica takes entries that only a secondary has.
     TakingTail {
         /// From whom.
@@ -125,6 +134,9 @@ impl fmt::Display for HaltReason {
                  all replicas and see `trialogue recover`"
             }
             Self::DiskLied => "the disk gave back a shorter log than it had confirmed; replace it and wipe this replica's folder",
+            Self::FilesLost => {
+                "the files of its database were removed or replaced; the next start begins with what is there now, and is brought level"
+            }
         })
     }
 }
@@ -147,6 +159,7 @@ impl fmt::Display for StepDownReason {
             Self::Superseded => "a newer view exists",
             Self::HandedOver => "handed over to a lower index",
             Self::StoreFailed => "its store failed",
+            Self::FilesLost => "the files of its database were removed or replaced",
             Self::StoreStuck => "its store is stuck",
             Self::RegisterDoubted => "the view register is not what it was",
         })
@@ -168,6 +181,9 @@ impl fmt::Display for Note {
             }
             Self::NeedsSnapshot { peer, position, forked: false } => {
                 write!(f, "sends a snapshot to replica {peer}: the log no longer reaches back to {position}")
+            }
+            Self::AsksForSnapshot { peer } => {
+                write!(f, "sends a snapshot to replica {peer}, which can't persist what comes next")
             }
             Self::TakingTail { from, until } => {
                 write!(f, "takes the tail up to op {until} from replica {from}")

@@ -214,6 +214,13 @@ impl Primary {
             Message::Tail { number, chain, entries } if number == self.view.number => {
                 self.on_tail(common, now, peer, chain, entries);
             }
+            Message::NeedsSnapshot { number } if number == self.view.number => {
+                if self.required(common.me).contains(peer) {
+                    self.fail(common, now, peer, RemovalReason::CannotPersist);
+                } else if let Some(follower) = self.followers.get_mut(&peer) {
+                    follower.on_needs_snapshot(common, now, peer, &self.view);
+                }
+            }
             Message::Refused { .. } => self.fail(common, now, peer, RemovalReason::Refused),
             Message::Leaving { .. } => self.fail(common, now, peer, RemovalReason::CannotPersist),
             Message::Call { .. } | Message::Beat { .. } | Message::Append { .. } | Message::Fetch { .. } => {
@@ -360,8 +367,12 @@ impl Primary {
 
     /// Does whatever can be done now.
     pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+        if !common.store.is_sound() {
+            // Its files were lost while it stood for primary, and the swap came through.
+            return self.resign(common, now, StepDownReason::StoreFailed);
+        }
         if common.writer.busy_for(now) >= common.timing.store_limit {
-            common.become_unfit(now);
+            common.store.hung(now);
             return self.resign(common, now, StepDownReason::StoreStuck);
         }
         self.look_for_failures(common, now);

@@ -82,6 +82,7 @@ pub(crate) enum Next<F> {
         shown: Shown,
     },
     Halt(HaltReason),
+    End(HaltReason),
 }
 
 /// The name of a role, for people.
@@ -108,11 +109,11 @@ pub struct Status {
     pub view: Option<View>,
     /// Where its durable log ends.
     pub position: Position,
-    /// Whether it holds every acknowledged entry, as far as it knows.
+    /// Whether it holds every acknowledged entry, durably, as far as it knows.
     pub in_sync: bool,
     /// Whether it takes requests.
     pub serving: bool,
-    /// Whether its store has failed lately or is stuck.
+    /// Whether its store is sound, and neither stuck nor was so lately.
     pub fit: bool,
     /// Who must show what it has, after a power failure, before this replica leads.
     pub waits_for: ReplicaSet,
@@ -161,6 +162,7 @@ impl<F: Fact> Replica<F> {
                 Role::Primary(primary) => primary.advance(&mut self.common, now),
                 Role::Halted(_) => Next::Stay,
             };
+            let next = if matches!(next, Next::Stay) { self.give_up_lost_files() } else { next };
             if matches!(next, Next::Stay) {
                 break;
             }
@@ -173,19 +175,23 @@ impl<F: Fact> Replica<F> {
                 self.role
             );
         }
+        if !matches!(self.role, Role::Halted(_)) {
+            self.common.repair_store(now);
+        }
         self.assert_invariants(view_before);
         self.common.take_effects()
     }
 
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        match &self.role {
+        let of_the_role = match &self.role {
             Role::Starting(starting) => soonest([starting.deadline()], now),
             Role::Secondary(secondary) => soonest(secondary.deadlines(&self.common), now),
             Role::Takeover(takeover) => soonest(takeover.deadlines(), now),
             Role::Primary(primary) => primary.deadlines(&self.common, now),
-            Role::Halted(_) => None,
-        }
+            Role::Halted(_) => return None,
+        };
+        soonest([of_the_role, self.common.repair_due()], now)
     }
 
     /// What this replica looks like from outside.
@@ -201,7 +207,7 @@ impl<F: Fact> Replica<F> {
             role,
             view: self.common.view.clone(),
             position: self.common.position,
-            in_sync: self.common.in_sync(),
+            in_sync: self.common.in_sync() && self.common.store.is_sound(),
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             fit: self.common.fit(now),
             waits_for: self.common.waits_for(),
@@ -270,8 +276,13 @@ impl<F: Fact> Replica<F> {
             | Event::EntriesPersisted { .. }
             | Event::Remembered { .. }
             | Event::StoreFailed { .. }
+            | Event::StoreRepaired { .. }
             | Event::SnapshotInstalled { .. }
             | Event::SnapshotFailed { .. }) => self.on_store(now, store),
+            Event::FilesLost => {
+                self.common.store.lost_files(now);
+                self.without_store(now, StepDownReason::FilesLost)
+            }
         }
     }
 
@@ -367,7 +378,8 @@ impl<F: Fact> Replica<F> {
         | Event::BatchRolledBack { token }
         | Event::EntriesPersisted { token }
         | Event::Remembered { token }
-        | Event::StoreFailed { token, .. }
+        | Event::StoreFailed { token }
+        | Event::StoreRepaired { token, .. }
         | Event::SnapshotInstalled { token, .. }
         | Event::SnapshotFailed { token }) = event
         else {
@@ -385,7 +397,8 @@ impl<F: Fact> Replica<F> {
                 self.common.on_remembered();
                 Next::Stay
             }
-            Event::StoreFailed { position, .. } => self.on_store_failed(now, position),
+            Event::StoreFailed { .. } => self.on_store_failed(now),
+            Event::StoreRepaired { position, .. } => self.on_store_repaired(position),
             Event::SnapshotInstalled { database, position, .. } => {
                 self.on_snapshot_installed(now, database, position)
             }
@@ -393,6 +406,9 @@ impl<F: Fact> Replica<F> {
                 let failed_snapshot = matches!(event, Event::SnapshotFailed { .. });
                 self.common.writer = Writer::Idle;
                 self.common.remembering = None;
+                if failed_snapshot {
+                    self.common.store.not_replaced();
+                }
                 if let (true, Role::Secondary(secondary)) = (failed_snapshot, &mut self.role) {
                     secondary.on_store_failed(&mut self.common);
                 }
@@ -420,6 +436,7 @@ impl<F: Fact> Replica<F> {
         self.common.on_remembered();
         // A batch of an earlier primacy that commits late has lost its clients: their retries find its effects.
         if let Role::Primary(primary) = &mut self.role {
+            self.common.store.worked();
             primary.on_committed(&mut self.common, now, token, changed);
         }
         Next::Stay
@@ -431,24 +448,40 @@ impl<F: Fact> Replica<F> {
         };
         self.common.writer = Writer::Idle;
         self.common.position = end;
-        self.common.become_fit();
+        self.common.store.worked();
         if let Role::Secondary(secondary) = &mut self.role {
             secondary.on_persisted(&mut self.common, now);
         }
         Next::Stay
     }
 
-    fn on_store_failed(&mut self, now: Time, position: Position) -> Next<F> {
+    fn on_store_failed(&mut self, now: Time) -> Next<F> {
+        let repairing = matches!(self.common.writer, Writer::Repairing { .. });
         self.common.writer = Writer::Idle;
         // It may have been kept all the same: then it is kept once more.
         self.common.remembering = None;
-        self.common.become_unfit(now);
-        if position.op < self.common.position.op {
+        self.common.store.failed(now, self.common.position.op);
+        // Whoever must know of a suspect store knew before it was repaired in vain.
+        if repairing { Next::Stay } else { self.without_store(now, StepDownReason::StoreFailed) }
+    }
+
+    /// What the store holds is certain again, and may be more than was known: an entry that was written although that was
+    /// said to have failed.
+    fn on_store_repaired(&mut self, position: Position) -> Next<F> {
+        self.common.writer = Writer::Idle;
+        let known = self.common.position;
+        if position.op < known.op || (position.op == known.op && position.chain != known.chain) {
             return Next::Halt(HaltReason::DiskLied);
         }
         self.common.position = position;
+        self.common.store.repaired();
+        Next::Stay
+    }
+
+    /// The store is suspect: whoever leads stops, whoever follows says that it leaves.
+    fn without_store(&mut self, now: Time, reason: StepDownReason) -> Next<F> {
         match &mut self.role {
-            Role::Primary(primary) => primary.resign(&mut self.common, now, StepDownReason::StoreFailed),
+            Role::Primary(primary) => primary.resign(&mut self.common, now, reason),
             Role::Secondary(secondary) => {
                 secondary.on_store_failed(&mut self.common);
                 Next::Stay
@@ -457,12 +490,21 @@ impl<F: Fact> Replica<F> {
         }
     }
 
+    /// Files that no path leads to are kept open for as long as they may be all that is left of what was acknowledged. Once
+    /// the others are in sync without them, this replica begins anew.
+    fn give_up_lost_files(&self) -> Next<F> {
+        let halted = matches!(self.role, Role::Halted(_));
+        let lost = self.common.store.files_lost() && self.common.view.is_some() && !self.common.in_sync();
+        if lost && !halted { Next::End(HaltReason::FilesLost) } else { Next::Stay }
+    }
+
     /// Another database, another replica: everything that was said on its streams concerned the old one.
     fn on_snapshot_installed(&mut self, now: Time, database: DatabaseId, position: Position) -> Next<F> {
         self.common.writer = Writer::Idle;
         self.common.database = database;
         self.common.position = position;
         self.common.on_remembered();
+        self.common.store.replaced();
         for peer in self.common.connected().iter() {
             self.common.disconnect(peer);
         }
@@ -485,9 +527,10 @@ impl<F: Fact> Replica<F> {
                 Role::Takeover(Takeover::start(common, now, heard_at, released, following))
             }
             Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
-            Next::Halt(reason) => {
+            Next::Halt(reason) | Next::End(reason) => {
+                let ends = matches!(next, Next::End(_));
                 let why = match reason {
-                    HaltReason::DiskLied => StepDownReason::StoreFailed,
+                    HaltReason::DiskLied | HaltReason::FilesLost => StepDownReason::StoreFailed,
                     HaltReason::RegisterLost | HaltReason::RegisterReplaced | HaltReason::RegisterOlder => {
                         StepDownReason::RegisterDoubted
                     }
@@ -496,7 +539,7 @@ impl<F: Fact> Replica<F> {
                     Role::Primary(primary) => primary.step_down(common, now, why),
                     _ => common.emit(Effect::StopServing),
                 }
-                common.emit(Effect::Halt { reason });
+                common.emit(if ends { Effect::End { reason } } else { Effect::Halt { reason } });
                 Role::Halted(reason)
             }
         };

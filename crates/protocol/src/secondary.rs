@@ -130,6 +130,7 @@ impl<F: Fact> Secondary<F> {
             | Message::BeatAnswered { .. }
             | Message::Persisted { .. }
             | Message::Tail { .. }
+            | Message::NeedsSnapshot { .. }
             | Message::Leaving { .. } => {}
         }
     }
@@ -151,7 +152,8 @@ impl<F: Fact> Secondary<F> {
             common.refuse(peer);
             return;
         }
-        if !common.fit(now) {
+        let asks_for_snapshot = by_primary && !common.in_sync() && common.store.wants_snapshot();
+        if !common.fit(now) && !asks_for_snapshot {
             // In sync it would be a member that can't persist; with the lowest index it would be handed a lead that it
             // can't take up (story full_disk).
             common.send(peer, Message::Leaving { number });
@@ -160,7 +162,11 @@ impl<F: Fact> Secondary<F> {
         common.promised = number;
         self.unfollow();
         self.following = Some((peer, stream));
-        self.show = Some(number);
+        if asks_for_snapshot {
+            common.send(peer, Message::NeedsSnapshot { number });
+        } else {
+            self.show = Some(number);
+        }
         self.heard_at = now;
         // Whoever calls is about to lead: it is left the time for that, for as long as its stream lives.
         self.stand_not_before = now + common.timing.grace;
@@ -377,7 +383,7 @@ impl<F: Fact> Secondary<F> {
             Some(self.heard_at + common.timing.grace),
             Some(self.stand_not_before),
             Some(self.poll_at),
-            common.unfit_until,
+            common.store.stuck_until(),
             common.power_failure.as_ref().map(PowerFailure::ask_again_at),
         ]
     }

@@ -141,7 +141,7 @@ impl Starting {
         }
         let others = common.all.without(common.me);
         let missing = others.difference(self.empty.keys().copied().collect());
-        if self.no_view && common.me == founder(common) && missing.is_empty() {
+        if self.no_view && common.me == founder(common) && missing.is_empty() && common.store.is_sound() {
             self.found(common);
             return;
         }

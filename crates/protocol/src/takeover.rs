@@ -187,6 +187,7 @@ impl Takeover {
             | Message::HandedOver { .. }
             | Message::BeatAnswered { .. }
             | Message::Persisted { .. }
+            | Message::NeedsSnapshot { .. }
             | Message::Tail { .. } => Next::Stay,
         }
     }
@@ -316,6 +317,9 @@ impl Takeover {
     /// Does what is due.
     pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
         self.released |= now >= self.lease_over_at;
+        if !common.store.is_sound() && !matches!(self.stage, Stage::Swapping { .. }) {
+            return self.give_way(common, now);
+        }
         match &mut self.stage {
             Stage::Asking(asking) => {
                 if asking.register.is_none() && !asking.confirmed && now >= asking.register_again_at {

@@ -42,6 +42,9 @@ pub(crate) enum Writer {
         token: Token,
         since: Time,
     },
+    Repairing {
+        token: Token,
+    },
 }
 
 impl Writer {
@@ -58,6 +61,7 @@ impl Writer {
             | Self::RollingBack { token, .. }
             | Self::Persisting { token, .. }
             | Self::Installing { token }
+            | Self::Repairing { token }
             | Self::Remembering { token, .. } => *token == answered,
         }
     }
@@ -65,7 +69,7 @@ impl Writer {
     /// When the store will have been busy with one thing for `limit`.
     pub(crate) fn stuck_at(&self, limit: Duration) -> Option<Time> {
         match self {
-            Self::Idle | Self::Open { .. } | Self::Installing { .. } => None,
+            Self::Idle | Self::Open { .. } | Self::Installing { .. } | Self::Repairing { .. } => None,
             Self::Executing { since, .. }
             | Self::Committing { since, .. }
             | Self::RollingBack { since, .. }
@@ -77,7 +81,9 @@ impl Writer {
     /// How long the store has been busy with one thing that should take milliseconds.
     pub(crate) fn busy_for(&self, now: Time) -> Duration {
         match self {
-            Self::Idle | Self::Open { .. } | Self::Installing { .. } => Duration::ZERO,
+            Self::Idle | Self::Open { .. } | Self::Installing { .. } | Self::Repairing { .. } => {
+                Duration::ZERO
+            }
             Self::Executing { since, .. }
             | Self::Committing { since, .. }
             | Self::RollingBack { since, .. }

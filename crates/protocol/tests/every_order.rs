@@ -431,7 +431,7 @@ impl Cluster {
             | Effect::RefuseRead { .. }
             | Effect::PowerFailureOver
             | Effect::Note(_) => {}
-            Effect::Halt { reason } => panic!("replica {i} halts: {reason}"),
+            Effect::Halt { reason } | Effect::End { reason } => panic!("replica {i} halts: {reason}"),
             store => {
                 assert!(node.store.is_none(), "two store effects at once");
                 node.store = Some(store);

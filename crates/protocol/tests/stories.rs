@@ -41,6 +41,12 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
             "heal" => world.heal(),
             "full" => world.health[number(1)].full = true,
             "free" => world.health[number(1)].full = false,
+            "syncs-fail" => world.health[number(1)].syncs_fail = true,
+            "syncs-work" => world.health[number(1)].syncs_fail = false,
+            "lose-power" => parts[1..].iter().for_each(|i| {
+                world.crash(i.parse().unwrap());
+                world.disks[i.parse::<usize>().unwrap()].lose_power();
+            }),
             "lose" => world.lose(number(1), number(2)),
             "prune" => world.profile.log_entries_max = 4,
             "no-register" => world.isolate_from_register(number(1), true),

@@ -7,6 +7,7 @@ use crate::lock;
 use crate::peers::Link;
 use crate::power::BootRecord;
 use crate::register::ViewRegister;
+use crate::run::RunError;
 use crate::snapshot_transfer::SnapshotSource;
 use crate::store_thread::{Command, StoreAnswer};
 use crate::{LOCK_FILE, Settings};
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
-use store::{Context, Readers, StoreError};
+use store::{Context, Readers};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -86,14 +87,19 @@ pub(crate) struct State {
     halted: Option<HaltReason>,
     /// Why nothing can be proven by a peer's lock, as it was last logged.
     locks_unreadable: BTreeMap<ReplicaIndex, String>,
+    /// The core has asked for the end of this process.
+    ends: Option<HaltReason>,
 }
 
 impl Driver {
     /// Runs until the process ends, or until the store is lost.
-    pub(crate) async fn run(mut self) -> Result<(), StoreError> {
+    pub(crate) async fn run(mut self) -> Result<(), RunError> {
         self.handle(Event::Tick);
         loop {
             self.publish();
+            if let Some(reason) = self.state.ends {
+                return Err(RunError::Ends(reason));
+            }
             let now = clock::now();
             let wait = self.core.next_deadline(now).map_or(IDLE_AT_MOST, |deadline| deadline - now);
             tokio::select! {
@@ -106,7 +112,7 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, incoming: Incoming) -> Result<(), StoreError> {
+    fn take(&mut self, incoming: Incoming) -> Result<(), RunError> {
         match incoming {
             Incoming::Core(event) => self.handle(event),
             Incoming::Store(answer) => self.on_store(answer)?,
@@ -121,7 +127,7 @@ impl Driver {
         Ok(())
     }
 
-    fn on_store(&mut self, answer: StoreAnswer) -> Result<(), StoreError> {
+    fn on_store(&mut self, answer: StoreAnswer) -> Result<(), RunError> {
         match answer {
             StoreAnswer::Executed { token, executed } => {
                 let entries = executed.entries.clone();
@@ -130,31 +136,35 @@ impl Driver {
                 }
                 self.handle(Event::BatchExecuted { token, entries });
             }
-            StoreAnswer::Committed { token } => {
-                self.state.fault = None;
-                self.handle(Event::BatchCommitted { token });
-            }
+            StoreAnswer::Committed { token } => self.handle(Event::BatchCommitted { token }),
             StoreAnswer::RolledBack { token } => {
                 self.state.batches.remove(&token);
                 self.handle(Event::BatchRolledBack { token });
             }
-            StoreAnswer::Persisted { token } => {
-                self.state.fault = None;
-                self.handle(Event::EntriesPersisted { token });
-            }
+            StoreAnswer::Persisted { token } => self.handle(Event::EntriesPersisted { token }),
             StoreAnswer::Remembered { token } => self.handle(Event::Remembered { token }),
             StoreAnswer::SwappedIn { token, database, position } => {
                 info!(%position, "has taken a snapshot");
                 self.state.fault = None;
                 self.handle(Event::SnapshotInstalled { token, database, position });
             }
-            StoreAnswer::Failed { token, position, error } => {
-                warn!(%error, %position, "the store failed; this replica leaves the in-sync set");
+            StoreAnswer::Repaired { token, position } => {
+                info!(%position, "the store is repaired: everything in it was written anew and synced");
+                self.state.fault = None;
+                self.handle(Event::StoreRepaired { token, position });
+            }
+            StoreAnswer::Failed { token, error } => {
+                warn!(%error, "the store failed; until it is repaired this replica counts as no copy");
                 self.state.fault = Some(error.to_string());
                 self.state.batches.remove(&token);
-                self.handle(Event::StoreFailed { token, position });
+                self.handle(Event::StoreFailed { token });
             }
-            StoreAnswer::Lost { error } => return Err(error),
+            StoreAnswer::FilesLost { error } => {
+                warn!(%error, "this replica counts as no copy");
+                self.state.fault = Some(error.to_string());
+                self.handle(Event::FilesLost);
+            }
+            StoreAnswer::Lost { error } => return Err(error.into()),
         }
         Ok(())
     }
@@ -188,6 +198,7 @@ impl Driver {
             Effect::Execute { token, copies } => self.execute(token, copies),
             Effect::Commit { token, memory } => self.command(Command::Commit { token, memory }),
             Effect::RollBack { token } => self.command(Command::RollBack { token }),
+            Effect::RepairStore { token } => self.command(Command::Repair { token }),
             Effect::Persist { token, entries } => self.command(Command::Persist { token, entries }),
             Effect::Remember { token, memory } => self.command(Command::Remember { token, memory }),
             Effect::ReadLog { token, after } => self.read_log(token, after),
@@ -208,6 +219,7 @@ impl Driver {
             }
             Effect::PowerFailureOver => self.database_is_whole(),
             Effect::Note(note) => info!("{note}"),
+            Effect::End { reason } => self.state.ends = Some(reason),
             Effect::Halt { reason } => {
                 warn!("halts: {reason}");
                 self.state.halted = Some(reason);

@@ -259,6 +259,7 @@ mod tests {
             database: protocol::DatabaseId([0; 16]),
             position: protocol::Position::ORIGIN,
             after_power_failure: false,
+            remembered: None,
         };
         let now = protocol::Time::from_micros(0);
         let status = Replica::<chat::Record>::new(identity, protocol::Timing::DEFAULT, now).status(now);

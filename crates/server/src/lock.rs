@@ -9,9 +9,10 @@ use rustix::fs::OFlags;
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
+use store::files::{Files, RealFiles};
 use thiserror::Error;
 
 /// A neighbour that proves a death holds the lock for microseconds; a new process waits it out.
@@ -48,7 +49,7 @@ pub struct FolderLock {
 impl FolderLock {
     /// Makes the folder (0700) if there is none, and locks it by a file of that name in it.
     pub fn acquire(folder: &Path, name: &str) -> Result<Self, LockError> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault(folder))?;
+        RealFiles.make_folder(folder).map_err(fault(folder))?;
         let path = folder.join(name);
         let file = File::options()
             .create(true)

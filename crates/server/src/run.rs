@@ -25,7 +25,7 @@ use api::v1::replica_server::ReplicaServer;
 use axum::Router;
 use chat::Address;
 use futures_util::StreamExt;
-use protocol::{Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
+use protocol::{HaltReason, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,6 +92,9 @@ pub enum RunError {
         /// How many there are.
         replicas: usize,
     },
+    /// This run can't go on; the next one can.
+    #[error("{0}")]
+    Ends(HaltReason),
     /// The service itself broke.
     #[error("the service ended: {0}")]
     Service(String),
@@ -207,7 +210,7 @@ pub async fn run(
         ended = service => ended.map_err(|error| RunError::Service(error.to_string())),
         ended = &mut driver => match ended {
             Ok(Ok(())) => Err(RunError::Service("the driver ended".into())),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Err(error)) => Err(error),
             // A broken invariant: the assertion has said which. This process must not go on.
             Err(error) => Err(RunError::Service(error.to_string())),
         },
@@ -239,7 +242,7 @@ fn open_boot_record(
 
 /// Lets the store finish what it does, and writes down that nothing is written any more.
 async fn end_cleanly(
-    driver: JoinHandle<Result<(), StoreError>>,
+    driver: JoinHandle<Result<(), RunError>>,
     storing: thread::JoinHandle<()>,
     boot: Arc<BootRecord>,
 ) {

@@ -2,14 +2,18 @@
 
 use crate::driver::Incoming;
 use chat::{Record, Request};
-use protocol::{DatabaseId, Entry, Memory, Position, Token};
+use protocol::{DatabaseId, Entry, Memory, Position, Timing, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use store::files::RealFiles;
 use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
+
+/// How often it is looked whether the database's files are still where they were: once a beat.
+const LOOK_EVERY: Duration = Timing::DEFAULT.beat_every;
 
 /// What the driver asks of the store.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub(crate) enum Command {
     Remember {
         token: Token,
         memory: Memory,
+    },
+    /// Make certain what is on the disk, after a failure.
+    Repair {
+        token: Token,
     },
     /// Replace the database by a snapshot that has arrived and was checked.
     SwapIn {
@@ -64,13 +72,20 @@ pub(crate) enum StoreAnswer {
         database: DatabaseId,
         position: Position,
     },
-    /// The disk failed; the log ends here, as read back from it.
-    Failed {
+    Repaired {
         token: Token,
         position: Position,
+    },
+    /// The store failed: what is on the disk is not certain until it was repaired.
+    Failed {
+        token: Token,
         error: StoreError,
     },
-    /// The disk failed, and can't even be read back: this process can't go on.
+    /// The database's files were removed or replaced.
+    FilesLost {
+        error: StoreError,
+    },
+    /// The database is damaged, or was to be replaced and can't be opened again: this process can't go on.
     Lost {
         error: StoreError,
     },
@@ -81,6 +96,9 @@ struct StoreThread {
     path: PathBuf,
     retention: LogRetention,
     readers: Arc<Readers>,
+    looked_at: Instant,
+    /// The driver knows that the files are lost.
+    said_lost: bool,
 }
 
 /// Starts the thread; it ends, and with it all writing, when the returned sender is dropped.
@@ -92,7 +110,8 @@ pub(crate) fn start(
     answers: mpsc::Sender<Incoming>,
 ) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
     let (commands, received) = channel();
-    let thread = StoreThread { writer, path, retention, readers };
+    let thread =
+        StoreThread { writer, path, retention, readers, looked_at: Instant::now(), said_lost: false };
     let thread =
         std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
     Ok((commands, thread))
@@ -100,14 +119,31 @@ pub(crate) fn start(
 
 impl StoreThread {
     fn run(mut self, commands: &Receiver<Command>, answers: &mpsc::Sender<Incoming>) {
-        while let Ok(command) = commands.recv() {
-            let answer = self.carry_out(command);
-            let over = matches!(answer, StoreAnswer::Lost { .. });
-            // The driver has ended: so does this thread, and with it whatever transaction is open.
-            if answers.blocking_send(Incoming::Store(answer)).is_err() || over {
-                return;
+        loop {
+            let answer = match commands.recv_timeout(LOOK_EVERY) {
+                Ok(command) => Some(self.carry_out(command)),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for answer in answer.into_iter().chain(self.look_for_files()) {
+                let over = matches!(answer, StoreAnswer::Lost { .. });
+                // The driver has ended: so does this thread, and with it whatever transaction is open.
+                if answers.blocking_send(Incoming::Store(answer)).is_err() || over {
+                    return;
+                }
             }
         }
+    }
+
+    /// Says once that the files are lost. It is looked for here, where nobody replaces them meanwhile.
+    fn look_for_files(&mut self) -> Option<StoreAnswer> {
+        if self.said_lost || self.looked_at.elapsed() < LOOK_EVERY {
+            return None;
+        }
+        self.looked_at = Instant::now();
+        let error = self.writer.check_files().err()?;
+        self.said_lost = true;
+        Some(StoreAnswer::FilesLost { error })
     }
 
     fn carry_out(&mut self, command: Command) -> StoreAnswer {
@@ -135,14 +171,26 @@ impl StoreThread {
                 Ok(_) => StoreAnswer::Persisted { token },
                 Err(error) => self.after_fault(token, error),
             },
+            Command::Repair { token } => self.repair(token),
             Command::SwapIn { token } => self.swap_in(token),
         }
     }
 
     fn after_fault(&mut self, token: Token, error: StoreError) -> StoreAnswer {
-        match self.writer.recover() {
-            Ok(identity) => StoreAnswer::Failed { token, position: identity.position, error },
-            Err(error) => StoreAnswer::Lost { error },
+        self.writer.distrust();
+        StoreAnswer::Failed { token, error }
+    }
+
+    fn repair(&mut self, token: Token) -> StoreAnswer {
+        let readers = self.readers.clone();
+        match readers.while_closed(|| self.writer.repair()) {
+            Ok(identity) => {
+                self.said_lost = false;
+                StoreAnswer::Repaired { token, position: identity.position }
+            }
+            // The next start moves it aside.
+            Err(error @ StoreError::Corrupt { .. }) => StoreAnswer::Lost { error },
+            Err(error) => StoreAnswer::Failed { token, error },
         }
     }
 
@@ -156,6 +204,7 @@ impl StoreThread {
         });
         match swapped {
             Ok(identity) => {
+                self.said_lost = false;
                 StoreAnswer::SwappedIn { token, database: identity.database, position: identity.position }
             }
             Err(error) => StoreAnswer::Lost { error },

@@ -35,13 +35,16 @@ pub(crate) fn acknowledged_is_everywhere(world: &World) {
         if !view.holds(index, disk.database, disk.position()) {
             continue;
         }
-        let there = disk.chain_at(op);
-        let pruned = op < disk.pruned.op;
+        // What reads well counts for nothing if a power failure would take it.
+        let durable = disk.durable();
+        let there = durable.chain_at(op);
+        let pruned = op < durable.pruned.op;
         let serves = world.nodes[usize::from(index.0)].as_ref().is_some_and(|node| node.serving);
         let lost = world.lied[usize::from(index.0)] && !serves;
         assert!(
             there == Some(chain) || pruned || lost,
-            "invariant 2: op {op} was acknowledged and is not at replica {index} ({}), in sync by {view}",
+            "invariant 2: op {op} was acknowledged and is not at replica {index} ({} on its disk, {} as it reads), in sync by {view}",
+            durable.position(),
             disk.position()
         );
     }

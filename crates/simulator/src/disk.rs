@@ -65,6 +65,10 @@ pub struct Disk {
     pub state: State,
     /// What it remembers of views; not part of the log.
     pub memory: Option<Memory>,
+    /// Its rows for this register differ from the others': an entry that sets it can't be applied.
+    pub differs: Option<u8>,
+    /// Written without a sync that succeeded: nobody sees it before the database is opened again.
+    pub unseen: Option<Vec<Entry<Fact>>>,
     /// Executed and neither committed nor rolled back; gone with a crash.
     pub open: Option<Vec<Entry<Fact>>>,
 }
@@ -80,6 +84,8 @@ impl Disk {
             log: Vec::new(),
             state: State::default(),
             memory: None,
+            differs: None,
+            unseen: None,
             open: None,
         }
     }
@@ -120,6 +126,21 @@ impl Disk {
         }
         self.open = Some(entries.clone());
         entries
+    }
+
+    /// Whether rows that differ keep one of these entries from being applied.
+    pub fn refuses(&self, entries: &[Entry<Fact>]) -> bool {
+        entries.iter().any(|entry| match entry.fact.request().action {
+            Action::Set { key } => self.differs == Some(key),
+            Action::Send { .. } => false,
+        })
+    }
+
+    /// The database is opened again: what was written is there.
+    pub fn read_back(&mut self) {
+        if let Some(entries) = self.unseen.take() {
+            self.append(entries);
+        }
     }
 
     /// Makes entries durable, with their effects.

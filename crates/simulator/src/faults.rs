@@ -5,10 +5,11 @@
 
 use crate::agenda::Happening;
 use crate::disk::Disk;
+use crate::fact::KEYS;
 use crate::network::index;
 use crate::profile::Profile;
 use crate::world::World;
-use protocol::{Incarnation, Position, View};
+use protocol::{Event, Incarnation, Position, View};
 
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,16 @@ pub enum Kind {
     Full,
     /// A disk hangs, or goes on.
     Stuck,
+    /// Every sync of a disk fails, or succeeds again.
+    SyncsFail,
+    /// A machine loses its power: its process ends, and its disk keeps what was synced.
+    PowerFails,
+    /// All of them are one machine, which loses its power; what was synced stays.
+    PowerFailsEverywhere,
+    /// Rows of one replica begin to differ from the others'.
+    Differ,
+    /// The files of one replica's database are removed while its process has them open.
+    Remove,
     /// A folder is wiped while its process is down.
     Wipe,
     /// Somebody copies a database of a process that is down.
@@ -66,7 +77,7 @@ pub enum Kind {
 }
 
 /// All of them, in the order of a profile's weights.
-pub const KINDS: [Kind; 19] = [
+pub const KINDS: [Kind; 24] = [
     Kind::Crash,
     Kind::CrashAll,
     Kind::CrashStorm,
@@ -81,6 +92,11 @@ pub const KINDS: [Kind; 19] = [
     Kind::Register,
     Kind::Full,
     Kind::Stuck,
+    Kind::SyncsFail,
+    Kind::PowerFails,
+    Kind::PowerFailsEverywhere,
+    Kind::Differ,
+    Kind::Remove,
     Kind::Wipe,
     Kind::Backup,
     Kind::Restore,
@@ -136,7 +152,10 @@ impl World {
     fn fault(&mut self, kind: Kind, i: usize, j: usize) {
         match kind {
             Kind::Crash => self.crash_and_restart(i),
-            Kind::CrashAll => {
+            Kind::CrashAll | Kind::PowerFailsEverywhere => {
+                if kind == Kind::PowerFailsEverywhere {
+                    self.lose_power();
+                }
                 for node in 0..self.nodes.len() {
                     self.crash(node);
                     let pause = self.micros(100, 3_000_000);
@@ -176,10 +195,30 @@ impl World {
             Kind::Register => self.register.isolated[i] = !self.register.isolated[i],
             Kind::Full => self.health[i].full = !self.health[i].full,
             Kind::Stuck => self.health[i].stuck = !self.health[i].stuck,
+            Kind::SyncsFail => self.health[i].syncs_fail = !self.health[i].syncs_fail,
+            Kind::PowerFails => {
+                self.crash_and_restart(i);
+                self.disks[i].lose_power();
+            }
+            Kind::Differ => {
+                if self.another_holds(i) {
+                    self.disks[i].differs = Some(self.random.index(KEYS) as u8);
+                }
+            }
+            Kind::Remove => {
+                if self.nodes[i].is_some() && !self.health[i].removed && self.another_holds(i) {
+                    self.health[i].removed = true;
+                    let (incarnation, delay) = (self.incarnation(i), self.micros(100, 100_000));
+                    let event = Box::new(Event::FilesLost);
+                    self.later(delay, Happening::Tell { to: i, incarnation, event });
+                }
+            }
             Kind::Wipe => self.wipe_if_harmless(i),
             Kind::Backup => {
                 if self.nodes[i].is_none() {
-                    self.backups[i] = Some(self.disks[i].clone());
+                    let mut copy = (*self.disks[i]).clone();
+                    copy.read_back();
+                    self.backups[i] = Some(copy);
                 }
             }
             Kind::Restore => self.restore_if_harmless(i),
@@ -206,6 +245,7 @@ impl World {
         let holds_all = |world: &Self, i: usize| {
             let disk = &world.disks[i];
             !world.lied[i]
+                && !world.health[i].removed
                 && !views.is_empty()
                 && views.iter().all(|view| view.holds(index(i), disk.database, disk.position()))
         };
@@ -213,7 +253,9 @@ impl World {
         let unhurt = (0..replicas).map(|i| (first + i) % replicas).find(|i| holds_all(self, *i));
         self.lose_power();
         for i in 0..replicas {
-            if unhurt.is_some_and(|unhurt| unhurt != i) {
+            // With a register that people have meddled with, nobody could tell what a disk that has lost something costs.
+            let hurts = self.profile.weights.iter().skip(KINDS.len()).all(|weight| *weight == 0);
+            if hurts && unhurt.is_some_and(|unhurt| unhurt != i) {
                 match self.random.below(6) {
                     0 => self.wipe(i),
                     1 | 2 if self.disks[i].pruned == Position::ORIGIN => {
@@ -234,6 +276,7 @@ impl World {
         self.boot += 1;
         for i in 0..self.nodes.len() {
             self.crash(i);
+            self.disks[i].lose_power();
         }
     }
 
@@ -261,8 +304,18 @@ impl World {
     pub fn wipe(&mut self, i: usize) {
         self.crash(i);
         let database = self.new_database();
-        self.disks[i] = Disk { database, ..Disk::new(0) };
+        self.disks[i] = Disk { database, ..Disk::new(0) }.into();
         self.replaced[i] = true;
+    }
+
+    /// The process that had removed files open has ended, and they went with it; unless somebody has put them back in time,
+    /// because they are the last that hold everything.
+    pub(crate) fn leave_lost_files(&mut self, i: usize) {
+        if std::mem::take(&mut self.health[i].removed) && self.another_holds(i) {
+            let database = self.new_database();
+            self.disks[i] = Disk { database, ..Disk::new(0) }.into();
+            self.replaced[i] = true;
+        }
     }
 
     fn wipe_if_harmless(&mut self, i: usize) {
@@ -279,7 +332,7 @@ impl World {
             self.views_to_come().iter().any(|view| view.holds(index(i), backup.database, backup.position()));
         if self.another_holds(i) && !taken_for_in_sync {
             self.crash(i);
-            self.disks[i] = backup;
+            self.disks[i] = backup.into();
             self.replaced[i] = true;
         }
     }
@@ -295,7 +348,9 @@ impl World {
             && views.iter().all(|view| {
                 view.in_sync.without(index(i)).iter().any(|other| {
                     let disk = &self.disks[usize::from(other.0)];
-                    !self.lied[usize::from(other.0)] && view.holds(other, disk.database, disk.position())
+                    !self.lied[usize::from(other.0)]
+                        && view.holds(other, disk.database, disk.position())
+                        && !self.health[usize::from(other.0)].removed
                 })
             })
     }

@@ -25,6 +25,7 @@ mod client;
 pub mod disk;
 pub mod fact;
 pub mod faults;
+pub mod layers;
 mod ledger;
 mod listener;
 mod lock;

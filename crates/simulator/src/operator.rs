@@ -49,7 +49,7 @@ impl World {
         let kept = self.register.views.len().saturating_sub(views);
         let Some(left) = kept.checked_sub(1).and_then(|last| self.register.views.get(last)) else { return };
         let knows = |disk: &Disk| disk.memory.as_ref().is_some_and(|memory| memory.view.number > left.number);
-        if self.register.views.len() > kept && self.disks.iter().all(knows) {
+        if self.register.views.len() > kept && self.disks.iter().all(|disk| knows(disk)) {
             self.register.views.truncate(kept);
             self.register.damaged = false;
             self.register.hurt = true;
@@ -115,6 +115,8 @@ impl World {
         let register = self.new_register();
         for (disk, candidate) in self.disks.iter_mut().zip(&candidates) {
             disk.memory = Some(recovery.memory(candidate, register, &view));
+            // The command closes the database behind it, which writes the whole log of its writes into its file and syncs it.
+            disk.rewrite();
         }
         self.register.id = register;
         self.register.views.push(view);

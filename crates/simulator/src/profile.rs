@@ -41,6 +41,8 @@ pub struct Profile {
     pub register_slow: u64,
     /// Store effects, of 10,000, that fail.
     pub store_fails: u64,
+    /// Processes, of 100, that end between a write and its sync, if they end while they write.
+    pub ends_before_syncs: u64,
     /// Store effects, of 10,000, that take up to four seconds.
     pub store_slow: u64,
     /// Snapshots, of 100, that break off.
@@ -93,6 +95,7 @@ impl Profile {
             swaps_unsure: 0,
             register_slow: 0,
             store_fails: 0,
+            ends_before_syncs: 0,
             store_slow: 0,
             snapshots_break: 0,
             early_ticks: 0,
@@ -137,6 +140,7 @@ impl Profile {
             swaps_unsure: sometimes(random, 30, 50),
             register_slow: sometimes(random, 25, 40),
             store_fails: sometimes(random, 20, 100),
+            ends_before_syncs: random.pick(&[0, 50]),
             store_slow: sometimes(random, 15, 60),
             snapshots_break: random.pick(&[0, 15, 50]),
             early_ticks: random.pick(&[0, 10]),

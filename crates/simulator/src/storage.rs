@@ -13,14 +13,59 @@ const BATCH_MAX: usize = 4;
 
 /// How a replica's disk is doing.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, and any of them may meet")]
 pub struct Health {
     /// Every write fails.
     pub full: bool,
     /// Writes take for ever.
     pub stuck: bool,
+    /// What is written can be read, and no sync succeeds.
+    pub syncs_fail: bool,
+    /// No path leads to the files that its process has open.
+    pub removed: bool,
 }
 
+/// How soon a process whose store could not be opened is started again.
+const START_AGAIN: u64 = 500_000;
+
 impl World {
+    /// Opens the store of a process that starts. False if that fails: then it is started again later.
+    pub(crate) fn open_store(&mut self, i: usize) -> bool {
+        self.disks[i].open = None;
+        if self.health[i].syncs_fail {
+            self.disks[i].fail_to_sync();
+            self.disks[i].read_back();
+            self.later(START_AGAIN, Happening::Start { node: i });
+            return false;
+        }
+        self.make_certain(i);
+        true
+    }
+
+    /// A process ends. What it was writing may have been written and not synced.
+    pub(crate) fn end_in_the_middle_of_a_write(&mut self, i: usize, ended: u64) {
+        let open = self.disks[i].open.take();
+        let written = self.planned().find_map(|happening| match happening {
+            Happening::Store { at, incarnation, effect } if (*at, *incarnation) == (i, ended) => {
+                match (&**effect, &open) {
+                    (Effect::Commit { .. }, Some(entries)) | (Effect::Persist { entries, .. }, _) => {
+                        Some(entries.clone())
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        });
+        let Some(entries) = written else { return };
+        if self.health[i].full || self.health[i].stuck || self.disks[i].refuses(&entries) {
+            return;
+        }
+        if self.random.percent(self.profile.ends_before_syncs) {
+            self.disks[i].stop_syncing();
+            self.disks[i].unseen = Some(entries);
+        }
+    }
+
     pub(crate) fn store_later(&mut self, at: usize, effect: Effect<Fact>) {
         let incarnation = self.incarnation(at);
         if let Effect::InstallSnapshot { token, from, memory } = effect {
@@ -52,6 +97,9 @@ impl World {
     fn carry_out(&mut self, i: usize, effect: Effect<Fact>) -> Event<Fact> {
         let fails = self.random.in_ten_thousand(self.profile.store_fails);
         let full = self.health[i].full && !matches!(effect, Effect::RollBack { .. });
+        if let Effect::RepairStore { token } = effect {
+            return self.repair(i, token, fails);
+        }
         let disk = &mut self.disks[i];
         let (Effect::Execute { token, .. }
         | Effect::Commit { token, .. }
@@ -61,20 +109,33 @@ impl World {
         else {
             panic!("not a store effect: {effect:?}")
         };
-        if fails || full {
-            // At times the disk has written, and says that it failed: the position that is read back tells.
-            let written = fails && self.random.percent(40);
+        let writes =
+            matches!(effect, Effect::Commit { .. } | Effect::Persist { .. } | Effect::Remember { .. });
+        let unsynced = writes && self.health[i].syncs_fail;
+        if fails || full || unsynced {
+            // At times everything was written, and only the sync has failed: it reads well from then on.
+            let written = unsynced || (fails && self.random.percent(40));
             let open = disk.open.take();
             match (effect, open) {
-                (Effect::Commit { memory, .. }, Some(entries)) if written => {
-                    disk.append(entries);
+                (Effect::Commit { memory, .. }, Some(entries)) if written && !disk.refuses(&entries) => {
+                    disk.stop_syncing();
                     disk.remember(memory);
+                    disk.unseen = Some(entries);
+                    disk.fail_to_sync();
                 }
-                (Effect::Persist { entries, .. }, _) if written => disk.append(entries),
-                (Effect::Remember { memory, .. }, _) if written => disk.remember(Some(memory)),
+                (Effect::Persist { entries, .. }, _) if written && !disk.refuses(&entries) => {
+                    disk.stop_syncing();
+                    disk.unseen = Some(entries);
+                    disk.fail_to_sync();
+                }
+                (Effect::Remember { memory, .. }, _) if written => {
+                    disk.stop_syncing();
+                    disk.remember(Some(memory));
+                    disk.fail_to_sync();
+                }
                 _ => {}
             }
-            return Event::StoreFailed { token, position: disk.position() };
+            return Event::StoreFailed { token };
         }
         let event = match effect {
             Effect::Execute { copies, .. } => return self.execute(i, token, copies),
@@ -82,16 +143,22 @@ impl World {
                 let entries = disk.open.take().expect("a commit needs an open transaction");
                 disk.append(entries);
                 disk.remember(memory);
+                disk.sync();
                 Event::BatchCommitted { token }
             }
             Effect::Persist { entries, .. } => {
                 assert!(disk.open.is_none(), "a secondary persists while a transaction is open");
+                if disk.refuses(&entries) {
+                    return Event::StoreFailed { token };
+                }
                 disk.append(entries);
+                disk.sync();
                 Event::EntriesPersisted { token }
             }
             Effect::Remember { memory, .. } => {
                 assert!(disk.open.is_none(), "a view is to be remembered while a transaction is open");
                 disk.remember(Some(memory));
+                disk.sync();
                 Event::Remembered { token }
             }
             _ => {
@@ -101,6 +168,23 @@ impl World {
         };
         disk.prune(self.profile.log_entries_max);
         event
+    }
+
+    /// What was written is there when the database is opened again; writing all of it anew makes it durable.
+    fn make_certain(&mut self, i: usize) {
+        let disk = &mut self.disks[i];
+        disk.read_back();
+        disk.rewrite();
+    }
+
+    /// Everything that can be read is written anew and synced, or something of that fails.
+    fn repair(&mut self, i: usize, token: Token, fails: bool) -> Event<Fact> {
+        let Health { full, syncs_fail, removed, .. } = self.health[i];
+        if fails || full || syncs_fail || removed {
+            return Event::StoreFailed { token };
+        }
+        self.make_certain(i);
+        Event::StoreRepaired { token, position: self.disks[i].position() }
     }
 
     fn execute(&mut self, i: usize, token: Token, copies: usize) -> Event<Fact> {
@@ -170,9 +254,12 @@ impl World {
         let breaks = self.random.percent(self.profile.snapshots_break);
         let delay = self.micros(200, 200_000);
         if reachable && !breaks {
-            let mut copy = Box::new(self.disks[source].clone());
+            let mut copy = Box::new((*self.disks[source]).clone());
             copy.open = None;
             copy.memory = memory.map(|memory| *memory);
+            copy.unseen = None;
+            // Both have the same rows from then on.
+            copy.differs = None;
             self.later(delay, Happening::SwapSnapshot { to, incarnation, token, copy });
         } else {
             let event = Box::new(Event::SnapshotFailed { token });
@@ -185,11 +272,12 @@ impl World {
         if !self.alive(to, incarnation) {
             return;
         }
-        let event = if self.health[to].full {
+        let Health { full, syncs_fail, removed, .. } = self.health[to];
+        let event = if full || syncs_fail || removed {
             Event::SnapshotFailed { token }
         } else {
             let database = self.new_database();
-            self.disks[to] = Disk { database, ..copy };
+            self.disks[to] = Disk { database, ..copy }.into();
             Event::SnapshotInstalled { token, database, position: self.disks[to].position() }
         };
         let delay = self.micros(20, 400);

@@ -97,7 +97,9 @@ fn brief(event: &Event<Fact>) -> String {
             entries.len(),
             if chain.is_some() { "from a known place" } else { "out of reach" }
         ),
-        Event::StoreFailed { position, .. } => format!("store failed at {position}"),
+        Event::StoreFailed { .. } => "store failed".into(),
+        Event::StoreRepaired { position, .. } => format!("store repaired up to {position}"),
+        Event::FilesLost => "files of the database lost".into(),
         Event::SnapshotInstalled { position, .. } => format!("snapshot installed: {position}"),
         Event::DeathAnswered { proven, .. } => {
             format!("death {}", if *proven { "proven" } else { "not proven" })
@@ -133,6 +135,7 @@ fn brief_message(message: &Message<Fact>) -> String {
         Message::Fetch { view, after } => format!("Fetch view {} after op {after}", view.number),
         Message::Tail { number, entries, .. } => format!("Tail view {number}: {} entries", entries.len()),
         Message::TakeSnapshot { view } => format!("TakeSnapshot view {}", view.number),
+        Message::NeedsSnapshot { number } => format!("NeedsSnapshot view {number}"),
         Message::Leaving { number } => format!("Leaving view {number}"),
         Message::Resigned { number } => format!("Resigned view {number}"),
         Message::HandedOver { view } => format!("HandedOver {view}"),

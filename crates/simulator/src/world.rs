@@ -6,6 +6,7 @@ use crate::checks;
 use crate::client::{Client, Outcome};
 use crate::disk::Disk;
 use crate::fact::Fact;
+use crate::layers::Layers;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::lock::LockFile;
@@ -33,7 +34,7 @@ pub struct World {
     /// The processes that run.
     pub nodes: Vec<Option<Node>>,
     /// The databases.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Layers<Disk>>,
     /// How each disk is doing.
     pub health: Vec<Health>,
     /// The view register.
@@ -94,7 +95,7 @@ impl World {
         Self {
             now: 0,
             nodes: (0..replicas).map(|_| None).collect(),
-            disks: (0..replicas).map(|i| Disk::new(i as u64 + 1)).collect(),
+            disks: (0..replicas).map(|i| Disk::new(i as u64 + 1).into()).collect(),
             health: vec![Health::default(); replicas],
             register: Register::new(replicas),
             ledger: Ledger::new(),
@@ -163,8 +164,10 @@ impl World {
             return;
         }
         self.starts += 1;
-        let disk = &mut self.disks[i];
-        disk.open = None;
+        if !self.open_store(i) {
+            return;
+        }
+        let disk = &self.disks[i];
         let identity = Identity {
             index: index(i),
             all: ReplicaSet::first(u8::try_from(self.nodes.len()).expect("few replicas")),
@@ -188,7 +191,8 @@ impl World {
     /// Ends a process at once.
     pub fn crash(&mut self, i: usize) {
         let Some(node) = self.nodes[i].take() else { return };
-        self.disks[i].open = None;
+        self.end_in_the_middle_of_a_write(i, node.incarnation);
+        self.leave_lost_files(i);
         for stream in node.streams.into_iter().flatten() {
             self.close(stream);
         }
@@ -362,7 +366,7 @@ impl World {
         let dies = !effects.is_empty() && self.random.in_ten_thousand(self.profile.crashes_between_effects);
         let dies_after = if dies { self.random.index(effects.len() + 1) } else { usize::MAX };
         for (place, effect) in effects.into_iter().enumerate() {
-            if place == dies_after {
+            if place == dies_after || self.nodes[i].is_none() {
                 break;
             }
             self.perform(i, effect);
@@ -448,7 +452,14 @@ impl World {
             | Effect::RollBack { .. }
             | Effect::Persist { .. }
             | Effect::Remember { .. }
+            | Effect::RepairStore { .. }
             | Effect::InstallSnapshot { .. }) => self.store_later(i, store),
+            Effect::End { reason } => {
+                self.trace.say(self.now, i, &format!("ends: {reason}"));
+                self.crash(i);
+                let pause = self.micros(100, 1_500_000);
+                self.later(pause, Happening::Start { node: i });
+            }
         }
     }
 

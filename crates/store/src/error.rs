@@ -31,6 +31,22 @@ pub enum StoreError {
         /// What the check found first.
         what: String,
     },
+    /// Another program has the database open, so that it can't be repaired.
+    #[error(
+        "{path} is open in another program; close that one, so that this replica can make sure of what is on its disk"
+    )]
+    OpenElsewhere {
+        /// The database.
+        path: PathBuf,
+    },
+    /// No path leads to a file that is open any more.
+    #[error(
+        "{path} was removed or replaced while this replica had it open; no message is counted as kept here until the file is back or the replica was brought level anew"
+    )]
+    FilesLost {
+        /// The file.
+        path: PathBuf,
+    },
     /// The database was written by a newer version of the program.
     #[error("{path} has schema version {found}, and this program knows {known}; use the newer program")]
     NewerSchema {

@@ -1,13 +1,15 @@
 //! The database file: created private, checked at each start, brought to the newest schema.
 
 use crate::error::StoreError;
-use crate::files::RealFiles;
+use crate::files::{Files, RealFiles};
+use crate::repair;
 use crate::snapshot::finish_swap;
 use crate::soundness;
 use chat::{Millis, Record};
 use protocol::{Chain, DatabaseId, Entry, Op, Position};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +21,7 @@ const MIGRATIONS: [&str; 3] =
 const APPLICATION_ID: i64 = 0x5472_6961;
 /// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
 /// which many messages change is written once for all of them.
-const CHECKPOINT_PAGES: i64 = 4096;
+const CHECKPOINT_PAGES: i32 = 4096;
 /// Who a database is and where its log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -36,6 +38,12 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
     let sql = StoreError::sqlite(path);
     finish_swap(&RealFiles, path)?;
     create_private(path)?;
+    match repair::rewrite(path) {
+        // A program that looks at the database must not keep its replica from starting. Whatever a sync can still make
+        // durable, the write below does.
+        Err(error @ StoreError::OpenElsewhere { .. }) => tracing::warn!(%error, "goes on nevertheless"),
+        other => other?,
+    }
     let mut connection = connect_writer(path).map_err(&sql)?;
     migrate(&mut connection, path)?;
     soundness::check(&connection, path)?;
@@ -47,11 +55,21 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
 
 /// A connection that writes: durable with every commit.
 pub(crate) fn connect_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open(path)?;
+    let mut connection = Connection::open(path)?;
     configure(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Not `wal_autocheckpoint`: it keeps it to itself when a sync fails, and the next attempt would pass for whole.
+    connection.wal_hook(Some(|log: &mut Wal, pages| {
+        if pages < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        match log.checkpoint() {
+            // Another program checkpoints, or reads what would be overwritten: there is time.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            other => other,
+        }
+    }))?;
     Ok(connection)
 }
 
@@ -74,17 +92,12 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(StoreError::file(folder))?;
+    RealFiles.make_folder(folder).map_err(StoreError::file(folder))?;
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| StoreError::file(path)(error.into()))?;
-    Ok(())
+    RealFiles.sync_folder(folder).map_err(StoreError::file(folder))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -178,7 +191,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+    RealFiles.sync_folder(folder).map_err(StoreError::file(folder))
 }
 
 #[cfg(test)]

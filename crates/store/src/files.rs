@@ -4,11 +4,11 @@
 //! leaves whatever it likes: so a file gets its real name only when its content is durable, and nobody is told of it before
 //! its name is too. [`ForgetfulFiles`] is a disk that forgets what was not synced, for the tests of everyone who writes here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -71,6 +71,31 @@ pub trait Files: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name; it is no error if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes one folder (0700) in a folder that is there.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Makes a folder (0700) where there is none, with those above it, and makes their names durable. An earlier run may have
+    /// made it and not come to that, so its name is made durable in any case.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let found = self.exists(folder);
+        if !found {
+            if let Some(parent) = parent.filter(|parent| !self.exists(parent)) {
+                self.make_folder(parent)?;
+            }
+            match self.create_folder(folder) {
+                // Another was quicker.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+        }
+        match self.sync_folder(parent.unwrap_or(Path::new("."))) {
+            // Somebody else has made it, in a folder that is not this user's to look into.
+            Err(error) if found && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        }
+    }
 
     /// Writes a new file under its real name, durably and all at once. False if there is one of that name already, which is
     /// then durable too.
@@ -139,6 +164,10 @@ impl Files for RealFiles {
         File::open(folder)?.sync_all()
     }
 
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().mode(0o700).create(folder)
+    }
+
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::hard_link(from, to)
     }
@@ -164,7 +193,9 @@ struct Disk {
     contents: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
-    /// Changes of names since the folder was synced, in their order.
+    /// Which of the names are folders; those of which nobody has said that they were made have been there for ever.
+    folders: BTreeSet<PathBuf>,
+    /// Changes of names since their folder was synced, in their order.
     pending: Vec<(PathBuf, Option<usize>)>,
     /// Changes that are still carried out; then the power is gone.
     changes_left: Option<usize>,
@@ -208,6 +239,12 @@ impl ForgetfulFiles {
                         None => drop(names.remove(path)),
                     }
                 }
+                // Without a folder, nothing in it is found.
+                let there = names.clone();
+                names.retain(|path, _| {
+                    let mut above = path.ancestors().skip(1);
+                    above.all(|above| !disk.folders.contains(above) || there.contains_key(above))
+                });
                 let contents = disk.contents.iter().map(|content| {
                     let mut left = content.durable.clone();
                     if torn && content.now != content.durable {
@@ -217,7 +254,9 @@ impl ForgetfulFiles {
                 });
                 let contents = contents.collect();
                 let durable_names = names.clone();
-                let disk = Disk { contents, names, durable_names, pending: Vec::new(), changes_left: None };
+                let folders = disk.folders.clone();
+                let disk =
+                    Disk { contents, names, durable_names, folders, pending: Vec::new(), changes_left: None };
                 found.push(Self(Arc::new(Mutex::new(disk))));
             }
         }
@@ -302,10 +341,31 @@ impl Files for ForgetfulFiles {
         })
     }
 
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.change(|disk| {
-            disk.pending.clear();
-            disk.durable_names = disk.names.clone();
+            let (durable, pending) = std::mem::take(&mut disk.pending)
+                .into_iter()
+                .partition(|(path, _): &(PathBuf, _)| path.parent() == Some(folder));
+            disk.pending = pending;
+            for (path, content) in durable {
+                match content {
+                    Some(content) => drop(disk.durable_names.insert(path, content)),
+                    None => drop(disk.durable_names.remove(&path)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        self.change(|disk| {
+            if disk.names.contains_key(folder) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            disk.contents.push(Content::default());
+            disk.folders.insert(folder.to_owned());
+            let content = disk.contents.len() - 1;
+            disk.name(folder, Some(content));
             Ok(())
         })
     }
@@ -382,6 +442,32 @@ mod tests {
         let other_mount = |born| Stamp { device: first.device + 1, born, ..first };
         assert_eq!(other_mount(first.born) == first, first.born > 0, "a device is a property of the mount");
         assert_ne!(other_mount(0), Stamp { born: 0, ..first }, "it counts where nothing better is known");
+    }
+
+    #[test]
+    fn a_folder_that_was_made_is_there_with_what_was_published_in_it() {
+        let (folder, path, draft) = (
+            Path::new("/data/replica-0/inner"),
+            Path::new("/data/replica-0/inner/file"),
+            Path::new("/data/replica-0/inner/draft"),
+        );
+        let mut done = 0;
+        for changes in 0..16 {
+            let files = ForgetfulFiles::failing_after(changes);
+            let made = files.make_folder(folder);
+            let published = made.and_then(|()| files.publish(path, draft, b"content")).is_ok();
+            done += usize::from(published);
+            for disk in files.after_power_loss() {
+                assert!(
+                    !published || disk.read(path).is_ok(),
+                    "after {changes} changes the file was said to be durable"
+                );
+                // The next run goes on from whatever is there.
+                disk.make_folder(folder).unwrap();
+                assert!(disk.after_power_loss().iter().all(|found| found.exists(folder)));
+            }
+        }
+        assert!(done > 0, "it comes to its end at times");
     }
 
     #[test]

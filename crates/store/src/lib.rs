@@ -13,6 +13,7 @@ mod file;
 pub mod files;
 mod memory;
 mod reader;
+mod repair;
 mod retention;
 mod snapshot;
 mod soundness;

@@ -5,10 +5,13 @@ use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
 use crate::file::{self, Identity};
 use crate::memory;
+use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
+use crate::soundness;
 use chat::{Fact, HistoryId, Millis, Record, Request};
 use protocol::{Entry, Memory, Position};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::path::{Path, PathBuf};
 
 /// Executes, commits, rolls back, persists.
@@ -18,6 +21,10 @@ pub struct Writer {
     path: PathBuf,
     identity: Identity,
     retention: LogRetention,
+    /// `None` while the database is closed.
+    files: Option<OpenedFiles>,
+    /// Something has failed since it was opened or repaired.
+    distrusted: bool,
     /// Where the log ends once the open transaction is committed.
     open: Option<Identity>,
 }
@@ -26,7 +33,16 @@ impl Writer {
     /// Opens the database, creating it if there is none.
     pub fn open(path: &Path, retention: LogRetention) -> Result<Self, StoreError> {
         let (connection, identity) = file::open(path)?;
-        Ok(Self { connection, path: path.to_owned(), identity, retention, open: None })
+        let files = Some(OpenedFiles::of(path)?);
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            identity,
+            retention,
+            files,
+            distrusted: false,
+            open: None,
+        })
     }
 
     /// Who the database is and where its durable log ends.
@@ -100,19 +116,62 @@ impl Writer {
         self.commit()
     }
 
-    /// After a fault: drops the connection with whatever it had begun, opens the database again and reads back where
-    /// its log ends. After a failed commit nothing else can tell whether it took effect.
-    pub fn recover(&mut self) -> Result<Identity, StoreError> {
+    /// Something has failed: what this connection wrote last, and what it reads, is not certain any more. It does no work
+    /// until [`Writer::repair`] has succeeded; and if it is closed before that, it leaves the files as they are.
+    pub fn distrust(&mut self) {
+        self.open = None;
+        self.distrusted = true;
+        // It fails where the transaction is gone already, or the disk: the repair begins with another connection.
+        let _ = self.connection.execute_batch("ROLLBACK");
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+
+    /// Makes certain what is on the disk, opens the database anew, looks at all of it, and reads where its log ends. After
+    /// a failed commit nothing else can tell whether it took effect. No reader may have the database open.
+    pub fn repair(&mut self) -> Result<Identity, StoreError> {
+        if let Err(lost) = self.check_files() {
+            self.save_log(lost)?;
+        }
+        self.distrust();
         self.close()?;
+        repair::rewrite(&self.path)?;
         let connection = file::connect_writer(&self.path).map_err(StoreError::sqlite(&self.path))?;
+        soundness::check(&connection, &self.path)?;
         self.identity = file::identity(&connection, &self.path)?;
         self.connection = connection;
+        self.files = Some(OpenedFiles::of(&self.path)?);
+        self.distrusted = false;
         Ok(self.identity)
+    }
+
+    /// Where the database itself is in its place and only its write-ahead log or the index of that is lost, what the log
+    /// holds is worked into the database while this connection still has it. All else stays open as it is: it may be all
+    /// that is left.
+    fn save_log(&self, lost: StoreError) -> Result<(), StoreError> {
+        let in_place = self.files.as_ref().is_some_and(OpenedFiles::database_is_in_place);
+        if !in_place || self.distrusted {
+            return Err(lost);
+        }
+        let unfinished: bool = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(StoreError::sqlite(&self.path))?;
+        if unfinished {
+            return Err(StoreError::OpenElsewhere { path: self.path.clone() });
+        }
+        // Whatever is there under their names by now is not this database's.
+        repair::remove_companions(&self.path)
+    }
+
+    /// Whether the path of the database still leads to the files that are open.
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        self.files.as_ref().map_or(Ok(()), OpenedFiles::check)
     }
 
     /// Closes the file, so that it can be replaced. A connection in memory takes its place until the next `open`.
     pub fn close(&mut self) -> Result<(), StoreError> {
         self.open = None;
+        self.files = None;
         self.connection = Connection::open_in_memory().map_err(StoreError::sqlite(&self.path))?;
         Ok(())
     }

@@ -366,7 +366,7 @@ fn what_is_not_committed_is_gone_and_what_is_committed_stays() {
     assert_eq!(pair.primary.identity().position, before);
     pair.run(&[send(1, "bob", "kept")])[0].as_ref().unwrap();
     let after = pair.primary.identity().position;
-    assert_eq!(pair.primary.recover().unwrap().position, after);
+    assert_eq!(pair.primary.repair().unwrap().position, after);
     pair.assert_same();
 }
 

@@ -5,6 +5,7 @@
 //! all ([`ledger`]). At the end everything is healed, and what was acknowledged is compared with what was heard.
 
 mod disks;
+mod faulty_disks;
 mod ledger;
 mod nemesis;
 mod people;
@@ -20,6 +21,7 @@ use crate::supervisor::Supervisor;
 use crate::verify::verify_data;
 use chat::Address;
 use client::{Client, Options};
+use faulty_disks::FaultyDisks;
 use ledger::{Count, Ledger};
 use nemesis::Nemesis;
 use people::{Ear, Habit, PASSWORD, Person, Stage, come_and_go, name, write};
@@ -67,11 +69,17 @@ pub(crate) async fn prove(prove: &Prove) -> Result<(), Failure> {
     let narrator = Narrator { began: Instant::now(), silent: prove.json };
     narrator.say(&format!("seed {seed}: three replicas are started in {}", folder.path().display()))?;
     let mut supervisor = Supervisor::prepare(folder.path(), free_ports()?, REPLICAS)?;
+    let faults = tempfile::Builder::new().prefix("trialogue-faults-").tempdir()?;
+    let faulty = FaultyDisks::make(faults.path())?;
+    match &faulty {
+        Some(faulty) => supervisor.set_environment(faulty.environment()),
+        None => narrator.say("there is no C compiler (cc): no syncs fail, and no power")?,
+    }
     let paths = lay_paths(&mut supervisor).await?;
     for index in 0..usize::from(REPLICAS) {
         supervisor.start(index)?;
     }
-    let proof = Proof { folder: folder.path().to_owned(), supervisor, paths, narrator, seed };
+    let proof = Proof { folder: folder.path().to_owned(), supervisor, paths, narrator, faulty, seed };
     let outcome = proof.run(Duration::from_secs_f64(prove.minutes * 60.0), prove.json).await;
     if outcome.is_err() {
         // What the replicas said may tell why.
@@ -108,12 +116,13 @@ struct Proof {
     supervisor: Supervisor,
     paths: Paths,
     narrator: Narrator,
+    faulty: Option<FaultyDisks>,
     seed: u64,
 }
 
 impl Proof {
     async fn run(self, span: Duration, json: bool) -> Result<(), Failure> {
-        let Self { folder, supervisor, paths, narrator, seed } = self;
+        let Self { folder, supervisor, paths, narrator, faulty, seed } = self;
         let entrances: Vec<Address> = paths.clients.iter().map(|proxy| proxy.address.clone()).collect();
         let client = || Client::new(entrances.clone(), Options { timeout: PATIENCE });
         let observer = Client::new(supervisor.settings().addresses.clone(), Options { timeout: PATIENCE });
@@ -150,7 +159,8 @@ impl Proof {
             ears.len()
         ))?;
 
-        let mut nemesis = Nemesis::new(supervisor, paths, observer.clone(), ledger.clone(), narrator, seed);
+        let mut nemesis =
+            Nemesis::new(supervisor, paths, observer.clone(), ledger.clone(), narrator, faulty, seed);
         let interrupted = tokio::signal::ctrl_c();
         let struck = tokio::select! {
             struck = nemesis.strike_for(span) => struck,

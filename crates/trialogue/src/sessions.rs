@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use store::files::{Files, RealFiles};
 
 const FILE: &str = "sessions.json";
 
@@ -49,7 +50,7 @@ impl Sessions {
                 base.config_dir().join("trialogue")
             }
         };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
+        RealFiles.make_folder(&folder).map_err(|error| {
             Failure::Failed(format!("{}: {error}; set TRIALOGUE_HOME to another folder", folder.display()))
         })?;
         Ok(Self { folder })
@@ -121,7 +122,10 @@ impl Sessions {
                     file.sync_all()
                 },
             );
-        written.and_then(|()| std::fs::rename(&draft, self.folder.join(FILE))).map_err(self.fault())
+        written
+            .and_then(|()| RealFiles.rename(&draft, &self.folder.join(FILE)))
+            .and_then(|()| RealFiles.sync_folder(&self.folder))
+            .map_err(self.fault())
     }
 
     fn read(&self) -> Result<Kept, Failure> {

@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use store::files::{Files, RealFiles};
 use tokio::process::{Child, ChildStdin, Command};
 
 const SETTINGS_FILE: &str = "trialogue.toml";
@@ -31,6 +32,8 @@ pub(crate) struct Supervisor {
     /// Where each replica is told that the others listen.
     told: Vec<Vec<Address>>,
     children: Vec<Option<Running>>,
+    /// What each child finds in its environment besides what this process has.
+    environment: Vec<(&'static str, PathBuf)>,
     _lock: FolderLock,
 }
 
@@ -69,7 +72,7 @@ impl Supervisor {
         ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
         let told = vec![settings.addresses.clone(); usize::from(replicas)];
         let children = (0..replicas).map(|_| None).collect();
-        Ok(Self { settings, config, told, children, _lock: lock })
+        Ok(Self { settings, config, told, children, environment: Vec::new(), _lock: lock })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
@@ -79,6 +82,11 @@ impl Supervisor {
     /// From its next start on, a replica is told these addresses: its own, and those by which it reaches the others.
     pub(crate) fn tell(&mut self, index: usize, addresses: Vec<Address>) {
         self.told[index] = addresses;
+    }
+
+    /// From its next start on, each replica finds these in its environment.
+    pub(crate) fn set_environment(&mut self, environment: Vec<(&'static str, PathBuf)>) {
+        self.environment = environment;
     }
 
     /// The process of a replica, if one runs.
@@ -153,6 +161,7 @@ impl Supervisor {
             )
             // A password that someone gave this process is nothing to its children.
             .env_remove("TRIALOGUE_PASSWORD")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -166,10 +175,9 @@ impl Supervisor {
     }
 
     fn open_log(&self, index: usize) -> Result<File, Failure> {
-        use std::os::unix::fs::DirBuilderExt;
         let folder = self.settings.replica_folder(index);
         let fault = |error: std::io::Error| Failure::Failed(format!("{}: {error}", folder.display()));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fault)?;
+        RealFiles.make_folder(&folder).map_err(fault)?;
         let path = folder.join(LOG_FILE);
         let large = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX);
         File::options()

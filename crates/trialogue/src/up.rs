@@ -31,6 +31,11 @@ pub(crate) async fn up(_: &Common, up: Up) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let playground = up.playground.then(|| Address::loopback(up.port + u16::from(up.replicas)));
     let mut supervisor = Supervisor::prepare_playground(&up.data, up.port, up.replicas, playground.clone())?;
+    if !supervisor.settings().register_folder().exists() {
+        // Whoever expected another service here, because its folder was removed or moved, learns of it now.
+        let folder = supervisor.settings().data.display().to_string();
+        complain(&format!("there was no service in {folder}: a new one begins there, without any messages"));
+    }
     let replicas = usize::from(up.replicas);
     let playground = match playground {
         Some(address) => Some(open_playground(address, &supervisor).await?),

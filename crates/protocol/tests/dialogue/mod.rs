@@ -254,6 +254,7 @@ impl Dialogue {
             Effect::Remember { token, .. } => ("remember", token),
             Effect::ReadLog { token, .. } => ("log", token),
             Effect::InstallSnapshot { token, .. } => ("snapshot", token),
+            Effect::RepairStore { token } => ("repair", token),
             Effect::Commit { .. }
             | Effect::RollBack { .. }
             | Effect::Send { .. }
@@ -266,6 +267,7 @@ impl Dialogue {
             | Effect::StopServing
             | Effect::PowerFailureOver
             | Effect::Note(_)
+            | Effect::End { .. }
             | Effect::Halt { .. } => return,
         };
         self.tokens.insert(kind, *token);

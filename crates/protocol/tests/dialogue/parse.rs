@@ -202,10 +202,14 @@ impl Dialogue {
             "persisted" => Event::EntriesPersisted { token: self.token("persist", words) },
             "store-failed" => {
                 let effect = words.next();
-                let token = self.token(effect, words);
-                words.expect("at");
-                Event::StoreFailed { token, position: position(words.next()) }
+                Event::StoreFailed { token: self.token(effect, words) }
             }
+            "repaired" => {
+                let token = self.token("repair", words);
+                words.expect("to");
+                Event::StoreRepaired { token, position: position(words.next()) }
+            }
+            "files-lost" => Event::FilesLost,
             "log" => {
                 let token = self.token(kind, words);
                 if words.is("out-of-reach") {
@@ -312,6 +316,7 @@ impl Dialogue {
                 Message::Tail { number, chain: Some(chain_at(start)), entries }
             }
             "take-snapshot" => Message::TakeSnapshot { view: self.view(words) },
+            "needs-snapshot" => Message::NeedsSnapshot { number: ViewNumber(words.number()) },
             "leaving" => Message::Leaving { number: ViewNumber(words.number()) },
             "resigned" => Message::Resigned { number: ViewNumber(words.number()) },
             "handed-over" => Message::HandedOver { view: self.view(words) },

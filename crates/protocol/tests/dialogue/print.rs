@@ -63,6 +63,7 @@ impl Dialogue {
                     end.map_or_else(String::new, name)
                 )
             }
+            Effect::RepairStore { token } => format!("repairs its store #{}", token.0),
             Effect::ReadLog { token, after } => format!("reads its log after {after} #{}", token.0),
             Effect::InstallSnapshot { token, from, .. } => {
                 format!("installs a snapshot of {from} #{}", token.0)
@@ -75,6 +76,7 @@ impl Dialogue {
             Effect::StopServing => "stops serving".into(),
             Effect::PowerFailureOver => "is whole in spite of the power failure".into(),
             Effect::Note(note) => format!("\"{note}\""),
+            Effect::End { reason } => format!("ends: {reason}"),
             Effect::Halt { reason } => format!("halts: {reason}"),
         }
     }
@@ -121,6 +123,7 @@ impl Dialogue {
                 if chain.is_some() { "" } else { ", out of reach" }
             ),
             Message::TakeSnapshot { view } => format!("take-snapshot {}", self.view_name(view)),
+            Message::NeedsSnapshot { number } => format!("needs-snapshot {number}"),
             Message::Leaving { number } => format!("leaving {number}"),
             Message::Resigned { number } => format!("resigned {number}"),
             Message::HandedOver { view } => format!("handed-over {}", self.view_name(view)),

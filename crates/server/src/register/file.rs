@@ -16,7 +16,6 @@ use protocol::recover::Remains;
 use protocol::{Incarnation, Proposer, RegisterId, ReplicaIndex, SwapOutcome, View, ViewNumber};
 use sha2::{Digest, Sha256};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::files::{Files, RealFiles, Stamp};
@@ -40,7 +39,7 @@ pub struct FileRegister {
 impl FileRegister {
     /// The register in that folder, which is made (0700) if there is none.
     pub fn open(folder: &Path) -> Result<Self, RegisterError> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault(folder))?;
+        RealFiles.make_folder(folder).map_err(fault(folder))?;
         Ok(Self::on(Arc::new(RealFiles), folder))
     }
 

@@ -3,6 +3,7 @@
 //! What it does to disks stands in [`super::disks`].
 
 use super::disks::SmallDisk;
+use super::faulty_disks::FaultyDisks;
 use super::ledger::Ledger;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The kinds of faults, each by the name that people read.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 18] = [
     "kill the primary",
     "kill one",
     "kill two at once",
@@ -29,6 +30,8 @@ const KINDS: [&str; 16] = [
     "restart one at once",
     "wipe one",
     "fill one disk",
+    "fail all syncs",
+    "power failure",
     "end the supervisor",
     "slow links",
     "stalled links",
@@ -50,6 +53,8 @@ pub(crate) struct Nemesis {
     pub(super) panicked: Vec<usize>,
     /// The small disk that one replica has for a while.
     pub(super) small: Option<SmallDisk>,
+    /// Where there is a C compiler.
+    faulty: Option<FaultyDisks>,
 }
 
 impl Nemesis {
@@ -59,6 +64,7 @@ impl Nemesis {
         observer: Client,
         ledger: Arc<Ledger>,
         narrator: Narrator,
+        faulty: Option<FaultyDisks>,
         seed: u64,
     ) -> Self {
         let random = StdRng::seed_from_u64(seed);
@@ -72,6 +78,7 @@ impl Nemesis {
             struck: BTreeMap::new(),
             panicked: Vec::new(),
             small: None,
+            faulty,
         }
     }
 
@@ -162,6 +169,8 @@ impl Nemesis {
             }
             "wipe one" => self.wipe(one).await?,
             "fill one disk" => self.fill(one).await?,
+            "fail all syncs" => self.fail_syncs().await?,
+            "power failure" => self.lose_power().await?,
             "end the supervisor" => {
                 say(self, "all replicas end, and start again".into())?;
                 // A process that hangs would not notice.
@@ -194,6 +203,33 @@ impl Nemesis {
             }
         }
         Ok(())
+    }
+
+    /// No sync of any replica comes through for a while.
+    async fn fail_syncs(&mut self) -> Result<(), Failure> {
+        let Some(faulty) = self.faulty.clone() else {
+            return self.narrator.say("fail all syncs: left alone, because there is no C compiler");
+        };
+        self.narrator.say("fail all syncs: what is written is on no disk")?;
+        faulty.fail_syncs(true)?;
+        self.pause_between(200, 3_000).await;
+        faulty.fail_syncs(false)
+    }
+
+    /// All replicas end at once, and their files are what their syncs have made of them.
+    async fn lose_power(&mut self) -> Result<(), Failure> {
+        let Some(faulty) = self.faulty.clone() else {
+            return self.narrator.say("power failure: left alone, because there is no C compiler");
+        };
+        self.narrator.say("power failure: all replicas end, and their disks have what was synced")?;
+        for index in 0..3 {
+            self.supervisor.signal(index, Signal::KILL)?;
+        }
+        for index in 0..3 {
+            self.supervisor.kill(index).await?;
+        }
+        faulty.lose_power(&self.supervisor.settings().data)?;
+        self.start_all()
     }
 
     /// Some of the paths between replicas and towards clients; says which.

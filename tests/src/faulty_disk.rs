@@ -1,0 +1,74 @@
+//! Disks that can be told to fail: a library that is loaded into the replicas, made of the C source that `prove` carries.
+
+use crate::cluster::Cluster;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The disks of a cluster's replicas, whose syncs fail on demand, and whose power can fail.
+#[derive(Debug)]
+pub struct FaultyDisks {
+    folder: tempfile::TempDir,
+    data: PathBuf,
+}
+
+impl FaultyDisks {
+    /// Loads the library into every replica that this cluster starts from now on. `None`, with a word on stderr, where
+    /// there is no C compiler.
+    ///
+    /// # Panics
+    /// If the compiler rejects the source.
+    pub fn under(cluster: &mut Cluster) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("faults.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/trialogue/src/prove/faults.c");
+        let mut compiler = Command::new("cc");
+        let made = compiler
+            .args(["-O1", "-fPIC", "-shared", "-o"])
+            .arg(&library)
+            .arg(source)
+            .args(["-ldl", "-lpthread"]);
+        let Ok(status) = made.status() else {
+            eprintln!("SKIPPED: there is no C compiler");
+            return None;
+        };
+        assert!(status.success(), "the C compiler rejects the library");
+        std::fs::create_dir(folder.path().join("disk")).unwrap();
+        cluster.set_environment("LD_PRELOAD", &library);
+        cluster.set_environment("TRIALOGUE_FAULTS", folder.path());
+        Some(Self { data: cluster.data().to_owned(), folder })
+    }
+
+    /// From now on no sync of any replica succeeds, or each does again.
+    ///
+    /// # Panics
+    /// If the order can't be given.
+    pub fn fail_syncs(&self, fail: bool) {
+        let order = self.folder.path().join("syncs-fail");
+        if fail { std::fs::write(order, "").unwrap() } else { std::fs::remove_file(order).unwrap() }
+    }
+
+    /// The power fails: every file is what its syncs have made of it. No replica may run.
+    ///
+    /// # Panics
+    /// If a file can't be put back.
+    pub fn lose_power(&self) {
+        self.put_back(&self.data);
+    }
+
+    fn put_back(&self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let found = std::fs::symlink_metadata(&path).unwrap();
+            if found.is_dir() {
+                self.put_back(&path);
+                continue;
+            }
+            let on_disk = self.folder.path().join(format!("disk/{}-{}", found.dev(), found.ino()));
+            if on_disk.exists() {
+                // In place: the file keeps its number.
+                std::fs::write(&path, std::fs::read(on_disk).unwrap()).unwrap();
+            }
+        }
+    }
+}
