@@ -4,6 +4,7 @@
 // waits for the first that says it does.
 
 import { nobodyServes } from "./service-state.js";
+import { setServiceClock } from "./storage.js";
 
 /** A call was refused, and had no effect. */
 export class Refused extends Error {
@@ -243,6 +244,7 @@ class Link {
     switch (kind) {
       case "state":
         this.state = what;
+        if (what.serving) setServiceClock(what.clock);
         this.connection.stands(this);
         break;
       case "answer": this.#settle(what.id, { answer: Object.values(what.answer)[0] }); break;

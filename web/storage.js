@@ -66,10 +66,17 @@ export class Outbox {
   }
 }
 
+let serviceAhead = 0;
+
+/** The service's clock, in milliseconds since 1970: ids are dated by it, however wrong this machine's clock is. */
+export function setServiceClock(clock) {
+  if (clock) serviceAhead = clock - Date.now();
+}
+
 /** A UUIDv7 (RFC 9562, section 5.7): its date says until when a retry is accepted. */
 export function newRequestId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  let now = Date.now();
+  let now = Date.now() + serviceAhead;
   for (let i = 5; i >= 0; i--) {
     bytes[i] = now % 256;
     now = Math.floor(now / 256);

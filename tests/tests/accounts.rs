@@ -248,6 +248,7 @@ async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
     let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
     let hello = |replica, replicas| v1::ReplicaMessage {
         message: Some(v1::replica_message::Message::Hello(v1::Hello { replica, replicas })),
+        wall_clock: 0,
     };
     let nonsense = [
         vec![],

@@ -4,10 +4,10 @@
 
 use std::path::Path;
 use std::time::Duration;
-use tests::cluster::Cluster;
-use tests::faulty_disk::FaultyDisks;
-use tests::people::Person;
-use tests::wait;
+use whole_process_tests::cluster::Cluster;
+use whole_process_tests::faulty_disk::FaultyDisks;
+use whole_process_tests::people::Person;
+use whole_process_tests::wait;
 
 /// Long enough for a replica that would serve to do so, several times.
 const NOBODY_FOR: Duration = Duration::from_secs(4);

@@ -37,7 +37,9 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
         Refusal::Busy => (Code::ResourceExhausted, BUSY),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
-        Refusal::RequestIdOutOfDate => (Code::InvalidArgument, "REQUEST_ID_OUT_OF_DATE"),
+        Refusal::RequestTooOld { .. } | Refusal::RequestTooEarly { .. } => {
+            (Code::InvalidArgument, "REQUEST_ID_OUT_OF_DATE")
+        }
         Refusal::NameEmpty
         | Refusal::NameTooLong { .. }
         | Refusal::NameCharacter { .. }

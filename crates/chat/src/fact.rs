@@ -17,6 +17,14 @@ pub enum Fact {
     HistoryBegan {
         /// Its identity.
         history: HistoryId,
+        /// Requests dated before this count as forgotten from here on, whatever counted before; `None` changes nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forgotten: Option<Millis>,
+    },
+    /// Requests dated before this are forgotten: their ids are refused from here on.
+    RequestsForgotten {
+        /// The date, which only grows.
+        before: Millis,
     },
     /// An account was created.
     AccountCreated {

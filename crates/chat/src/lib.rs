@@ -21,12 +21,12 @@ pub use fact::{Fact, Record, RequestMark};
 pub use identity::{AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SessionId, TokenHash};
 pub use limits::{
     Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
-    PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REQUEST_AGE_MAX, SESSIONS_AN_ACCOUNT_MAX,
+    PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REMEMBERING, REQUEST_AGE_MAX, SESSIONS_AN_ACCOUNT_MAX,
 };
 pub use name::{NameRules, UserName};
 pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, span};
 pub use request::{Action, Answer, Recipient, Request};
 pub use service_state::ServiceState;
 pub use text::MessageText;

@@ -1,5 +1,6 @@
 //! The bounds on everything that people can make grow.
 
+use protocol::Remembering;
 use std::time::Duration;
 
 /// The longest user name, in characters.
@@ -16,9 +17,15 @@ pub const PATTERN_CHARACTERS_MAX: usize = 256;
 pub const PAGE_MAX: usize = 500;
 /// How many sessions an account can have at once; opening one more closes the oldest.
 pub const SESSIONS_AN_ACCOUNT_MAX: u32 = 64;
-/// How far the date in a request id may be from the primary's clock, either way. A request is remembered until its id is
-/// older than that; so whenever it is forgotten, its id is refused, and its effect can't happen twice.
+/// How far the date in a request id may be from the primary's clock, either way. A request is remembered for at least
+/// that long; whenever it is forgotten, its id is refused from then on, and its effect can't happen twice.
 pub const REQUEST_AGE_MAX: Duration = Duration::from_hours(24);
+/// When requests are forgotten, and which clock is believed.
+pub const REMEMBERING: Remembering = Remembering {
+    age_max: REQUEST_AGE_MAX,
+    agree_for: Duration::from_mins(10),
+    tolerance: Duration::from_secs(2),
+};
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use crate::limits::{
     PATTERN_CHARACTERS_MAX,
 };
 use crate::service_state::ServiceState;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why a request was refused. It had no effect.
@@ -101,11 +102,21 @@ pub enum Refusal {
     /// Not a usable request id.
     #[error("the request id must be a UUIDv7 (16 bytes)")]
     RequestIdInvalid,
-    /// A request id whose effect, if it had one, is forgotten.
+    /// A request id that is dated too long ago: its effect, if it had one, may be forgotten.
     #[error(
-        "the request id is dated more than a day away from the server's clock; make a new one, if the first try is known to have failed"
+        "this request was made {} ago by the service's clock, and whether it took effect is not known any more; look, and then make it anew (or this machine's clock is behind: set it right)",
+        span(*by)
     )]
-    RequestIdOutOfDate,
+    RequestTooOld {
+        /// How long before the service's time.
+        by: Duration,
+    },
+    /// A request id that is dated in the future: the clock that it was dated by is wrong.
+    #[error("this machine's clock is {} ahead of the service's; set it right, and try again", span(*by))]
+    RequestTooEarly {
+        /// How far after the service's time.
+        by: Duration,
+    },
     /// The id of another request.
     #[error("this request id was used for another request; make a new one for each")]
     RequestIdReused,
@@ -155,4 +166,37 @@ pub enum Refusal {
     /// A cursor that does not belong to this history, or lies beyond its end.
     #[error("{}", ServiceState::HistoryReplaced)]
     HistoryReplaced,
+}
+
+/// A span as people say it: in its largest unit of which there are two, or one.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_said_in_the_unit_that_people_use() {
+        let cases = [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (7_199, "119 minutes"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+        ];
+        for (seconds, said) in cases {
+            assert_eq!(span(Duration::from_secs(seconds)), said);
+        }
+        let ahead = Refusal::RequestTooEarly { by: Duration::from_hours(49) };
+        assert!(ahead.to_string().starts_with("this machine's clock is 2 days ahead of the service's;"));
+    }
 }

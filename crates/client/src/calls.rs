@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 /// A client. Cheap to clone; all clones share one connection.
 #[derive(Clone, Debug)]
@@ -148,7 +147,7 @@ impl Client {
     /// Makes an account.
     pub async fn create_account(&self, name: &str, password: &str) -> Result<u64, ClientError> {
         let message = v1::CreateAccountRequest {
-            request_id: new_request_id(),
+            request_id: self.connection.new_request_id().await,
             name: name.to_owned(),
             password: password.to_owned(),
         };
@@ -160,7 +159,7 @@ impl Client {
     /// Opens a session.
     pub async fn login(&self, name: &str, password: &str) -> Result<Opened, ClientError> {
         let message = v1::LoginRequest {
-            request_id: new_request_id(),
+            request_id: self.connection.new_request_id().await,
             name: name.to_owned(),
             password: password.to_owned(),
         };
@@ -172,7 +171,7 @@ impl Client {
 
     /// Closes the session.
     pub async fn logout(&self, token: &str) -> Result<(), ClientError> {
-        let message = v1::LogoutRequest { request_id: new_request_id() };
+        let message = v1::LogoutRequest { request_id: self.connection.new_request_id().await };
         let answer = self
             .call(Some(token), message, |mut client, request| async move { client.logout(request).await });
         answer.await.map(drop)
@@ -180,8 +179,10 @@ impl Client {
 
     /// Deletes the session's account.
     pub async fn delete_account(&self, token: &str, password: &str) -> Result<(), ClientError> {
-        let message =
-            v1::DeleteAccountRequest { request_id: new_request_id(), password: password.to_owned() };
+        let message = v1::DeleteAccountRequest {
+            request_id: self.connection.new_request_id().await,
+            password: password.to_owned(),
+        };
         let call =
             |mut client: ChatClient<Channel>, request| async move { client.delete_account(request).await };
         self.call(Some(token), message, call).await.map(drop)
@@ -190,7 +191,7 @@ impl Client {
     /// Sets a new password; the account's other sessions end.
     pub async fn change_password(&self, token: &str, password: &str, new: &str) -> Result<(), ClientError> {
         let message = v1::ChangePasswordRequest {
-            request_id: new_request_id(),
+            request_id: self.connection.new_request_id().await,
             password: password.to_owned(),
             new_password: new.to_owned(),
         };
@@ -225,10 +226,10 @@ impl Client {
         text: &str,
         min_copies: u32,
     ) -> Result<Sent, ClientError> {
-        self.send_with_id(token, &new_request_id(), to, text, min_copies).await
+        self.send_with_id(token, &self.connection.new_request_id().await, to, text, min_copies).await
     }
 
-    /// Sends one message under a request id of the caller's (see [`new_request_id`]), who may send it again with the same
+    /// Sends one message under a request id of the caller's (see [`Client::new_request_id`]), who may send it again with the same
     /// id for a day, after a restart of its own too: it takes effect once, and the answer is the same.
     pub async fn send_with_id(
         &self,
@@ -254,6 +255,11 @@ impl Client {
         Ok(self.call(Some(token), message, call).await?.into())
     }
 
+    /// A new request id, dated by the service's clock as far as it is known: its date says until when a retry is accepted.
+    pub fn new_request_id(&self) -> Vec<u8> {
+        self.connection.request_id_now()
+    }
+
     /// An outbox: many messages in flight, in order.
     pub fn outbox(&self, token: &str) -> Outbox {
         Outbox::start(self.connection.clone(), token.to_owned())
@@ -266,8 +272,11 @@ impl Client {
 
     /// Says that everything up to a message has arrived. `history` is the one that the message was heard in.
     pub async fn acknowledge(&self, token: &str, up_to: u64, history: &[u8]) -> Result<u64, ClientError> {
-        let message =
-            v1::AcknowledgeMessagesRequest { request_id: new_request_id(), up_to, history: history.to_vec() };
+        let message = v1::AcknowledgeMessagesRequest {
+            request_id: self.connection.new_request_id().await,
+            up_to,
+            history: history.to_vec(),
+        };
         let call = |mut client: ChatClient<Channel>, request| async move {
             client.acknowledge_messages(request).await
         };
@@ -312,14 +321,15 @@ impl Client {
 
     /// Says that everything of the conversation with an account was seen, up to a message.
     pub async fn mark_read(&self, token: &str, with: u64, up_to: u64) -> Result<u64, ClientError> {
-        let message = v1::MarkReadRequest { request_id: new_request_id(), with_id: with, up_to };
+        let message =
+            v1::MarkReadRequest { request_id: self.connection.new_request_id().await, with_id: with, up_to };
         let call = |mut client: ChatClient<Channel>, request| async move { client.mark_read(request).await };
         Ok(self.call(Some(token), message, call).await?.up_to)
     }
 
     /// Whether others learn what the session's account has seen.
     pub async fn set_read_marks(&self, token: &str, shown: bool) -> Result<(), ClientError> {
-        let message = v1::SetReadMarksRequest { request_id: new_request_id(), shown };
+        let message = v1::SetReadMarksRequest { request_id: self.connection.new_request_id().await, shown };
         let call =
             |mut client: ChatClient<Channel>, request| async move { client.set_read_marks(request).await };
         self.call(Some(token), message, call).await.map(drop)
@@ -353,11 +363,6 @@ impl Client {
         };
         self.connection.call(attempt).await
     }
-}
-
-/// A new request id: a `UUIDv7`, whose date says until when a retry is accepted.
-pub fn new_request_id() -> Vec<u8> {
-    Uuid::now_v7().as_bytes().to_vec()
 }
 
 /// A call that carries the session's token.

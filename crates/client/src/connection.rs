@@ -11,12 +11,13 @@ use futures_util::stream::FuturesUnordered;
 use rand::RngExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tracing::debug;
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
@@ -103,11 +104,13 @@ struct Known {
     servers: Vec<Address>,
     channels: HashMap<Address, Channel>,
     primary: Option<Arc<Primary>>,
+    /// How far the clock of the last primary was ahead of this machine's, in milliseconds; `None` before one was found.
+    service_ahead: Option<i64>,
 }
 
 impl Connection {
     pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
-        let known = Known { servers, channels: HashMap::new(), primary: None };
+        let known = Known { servers, channels: HashMap::new(), primary: None, service_ahead: None };
         let (in_use, _) = watch::channel(None);
         Arc::new(Self { options, known: Mutex::new(known), in_use, search: tokio::sync::Mutex::default() })
     }
@@ -203,6 +206,7 @@ impl Connection {
             if let Ok(Some((address, heartbeat, channel))) =
                 tokio::time::timeout_at(until, self.ask_around()).await
             {
+                self.note_clock(&heartbeat);
                 let (lost, _) = watch::channel(false);
                 self.in_use.send_replace(Some(InUse::by(&address, &heartbeat)));
                 let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
@@ -215,6 +219,30 @@ impl Connection {
             }
             pause.wait().await;
         }
+    }
+
+    /// Notes how far the primary's clock is from this machine's. A heartbeat that was long on its way is off by as much,
+    /// which is nothing beside the day that a date may be wrong by. (0: the replica is of a version that does not tell.)
+    fn note_clock(&self, heartbeat: &HeartbeatResponse) {
+        if let (Ok(service), true) = (i64::try_from(heartbeat.wall_clock), heartbeat.wall_clock > 0) {
+            self.known().service_ahead = Some(service.saturating_sub(own_clock()));
+        }
+    }
+
+    /// A new request id, dated by the service's clock once that is known: asked for at first, and by this machine's clock
+    /// if nobody serves.
+    pub(crate) async fn new_request_id(self: &Arc<Self>) -> Vec<u8> {
+        if self.known().service_ahead.is_none() {
+            // If no primary is found, the call that the id is for says so.
+            let _ = self.primary(Instant::now() + self.options.timeout, "no replica answered").await;
+        }
+        self.request_id_now()
+    }
+
+    /// A new request id, dated as well as can be told now.
+    pub(crate) fn request_id_now(&self) -> Vec<u8> {
+        let ahead = self.known().service_ahead.unwrap_or(0);
+        dated(own_clock().saturating_add(ahead)).as_bytes().to_vec()
     }
 
     pub(crate) fn in_use(&self) -> watch::Receiver<Option<InUse>> {
@@ -282,6 +310,18 @@ impl Connection {
     }
 }
 
+/// This machine's wall clock, in milliseconds since 1970.
+fn own_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A `UUIDv7` of that date, in milliseconds since 1970.
+fn dated(millis: i64) -> Uuid {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}
+
 fn client(channel: Channel) -> ChatClient<Channel> {
     ChatClient::new(channel)
         .max_decoding_message_size(CLIENT_ANSWER_BYTES_MAX)
@@ -301,6 +341,7 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
         if let Ok(Ok(heartbeat)) = answer
             && heartbeat.get_ref().serving
         {
+            connection.note_clock(heartbeat.get_ref());
             let now = InUse::by(&primary.address, heartbeat.get_ref());
             connection.in_use.send_if_modified(|before| {
                 let changed = before.as_ref().is_some_and(|before| *before != now);

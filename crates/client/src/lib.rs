@@ -17,7 +17,7 @@ mod listening;
 mod outbox;
 
 pub use api::v1::{Account, Conversation, GetAccountResponse, Message, Receipt};
-pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, To, new_request_id};
+pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, To};
 pub use connection::{InUse, Options};
 pub use error::ClientError;
 pub use listening::{Heard, Listening, Start};

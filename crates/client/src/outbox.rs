@@ -4,7 +4,7 @@
 //! has no answer, and carries the same request ids: what took effect before gets its answer, what did not takes effect
 //! now, and neither overtakes the other.
 
-use crate::calls::{Sent, new_request_id, signed};
+use crate::calls::{Sent, signed};
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
 use api::status::{BUSY, Meaning, meaning};
@@ -24,6 +24,7 @@ const IN_FLIGHT_MAX: usize = 256;
 /// Sends messages in the order in which they are given.
 #[derive(Debug)]
 pub struct Outbox {
+    connection: Arc<Connection>,
     messages: mpsc::Sender<Unanswered>,
 }
 
@@ -49,16 +50,22 @@ struct Unanswered {
 impl Outbox {
     pub(crate) fn start(connection: Arc<Connection>, token: String) -> Self {
         let (messages, given) = mpsc::channel(IN_FLIGHT_MAX);
-        let postman = Postman { connection, token, given, given_up: false, unanswered: VecDeque::new() };
+        let postman = Postman {
+            connection: connection.clone(),
+            token,
+            given,
+            given_up: false,
+            unanswered: VecDeque::new(),
+        };
         tokio::spawn(postman.run());
-        Self { messages }
+        Self { connection, messages }
     }
 
     /// Gives a message to be sent after those given before. Waits only if too many have no answer yet.
     pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Ticket, ClientError> {
         let (answer, ticket) = oneshot::channel();
         let message = v1::SendMessageRequest {
-            request_id: new_request_id(),
+            request_id: self.connection.new_request_id().await,
             to: to.to_owned(),
             to_id: 0,
             text: text.to_owned(),

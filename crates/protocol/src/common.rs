@@ -1,5 +1,6 @@
 //! What every role shares: who this replica is, where its log ends, which view it knows, which streams live.
 
+use crate::clocks::Clocks;
 use crate::event::{Effect, Message};
 use crate::identity::{
     DatabaseId, Incarnation, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
@@ -46,6 +47,7 @@ pub(crate) struct Common<F> {
     pub(crate) store: StoreHealth,
     /// The power has failed since this database was last known to be whole, and not all have shown what they have.
     pub(crate) power_failure: Option<PowerFailure>,
+    pub(crate) clocks: Clocks,
     effects: Vec<Effect<F>>,
     tokens: u64,
     proposals: u64,
@@ -71,6 +73,7 @@ impl<F: Fact> Common<F> {
             probation: Probation::default(),
             store: StoreHealth::SOUND,
             power_failure: None,
+            clocks: Clocks::default(),
             effects: Vec::new(),
             tokens: 0,
             proposals: 0,
@@ -126,9 +129,15 @@ impl<F: Fact> Common<F> {
         self.view.as_ref().is_some_and(|view| view.holds(self.me, self.database, self.position))
     }
 
-    /// Whether the store can be trusted to lead.
+    /// Whether this replica may lead: its store can be trusted, and its clock.
     pub(crate) fn fit(&self, now: Time) -> bool {
-        self.store.is_fit(now) && self.writer.busy_for(now) < self.timing.store_limit
+        self.store.is_fit(now) && self.writer.busy_for(now) < self.timing.store_limit && !self.clock_wrong()
+    }
+
+    /// Whether this replica's wall clock is wrong by the word of others that are in sync and connected.
+    pub(crate) fn clock_wrong(&self) -> bool {
+        let in_sync = self.view.as_ref().map(|view| view.in_sync.without(self.me));
+        in_sync.is_some_and(|others| self.clocks.wrong_by(others.intersection(self.connected())))
     }
 
     /// Takes note of a newer view. Returns whether it was newer.

@@ -124,6 +124,13 @@ pub enum Event<F> {
         /// The effect's token.
         token: Token,
     },
+    /// How far the wall clock of `peer` is ahead of this replica's, as far as the driver can tell.
+    ClockCompared {
+        /// The other replica.
+        peer: ReplicaIndex,
+        /// In milliseconds; negative if it is behind.
+        ahead: i64,
+    },
     /// Requests wait to be executed. Said again by the driver when an `Execute` left some behind.
     RequestsWaiting,
     /// A client waits for a read.

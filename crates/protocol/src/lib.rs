@@ -46,8 +46,10 @@
 extern crate alloc;
 
 mod catch_up;
+mod clocks;
 mod common;
 mod event;
+mod forgetting;
 mod identity;
 mod lease;
 mod log;
@@ -68,6 +70,7 @@ mod view;
 mod writer;
 
 pub use event::{Effect, Event, Message, RegisterRead, SwapOutcome};
+pub use forgetting::{Forgetting, Remembering, Verdict, WallTime};
 pub use identity::{
     DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };

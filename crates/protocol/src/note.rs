@@ -50,6 +50,8 @@ pub enum StepDownReason {
     StoreStuck,
     /// The view register is not what it was.
     RegisterDoubted,
+    /// Its wall clock is wrong by the word of two others.
+    ClockWrong,
 }
 
 /// Something worth telling people.
@@ -113,6 +115,13 @@ pub enum Note {
     },
     /// This replica has no part in the newest view and waits to be brought level.
     WaitingToBeLevelled,
+    /// The wall clocks of this replica and another have come apart, or together again.
+    ClocksApart {
+        /// The other replica.
+        peer: ReplicaIndex,
+        /// How far its clock is ahead, in milliseconds.
+        ahead: i64,
+    },
     /// The first start waits for these replicas to show their empty databases.
     FoundingWaitsFor(ReplicaSet),
     /// After a power failure, this replica waits until these have shown what they have, or have brought it level.
@@ -146,7 +155,9 @@ impl fmt::Display for RemovalReason {
         f.write_str(match self {
             Self::StreamClosed => "its stream broke",
             Self::Silent => "it did not answer in time",
-            Self::CannotPersist => "it can't write to its disk",
+            Self::CannotPersist => {
+                "it says that it is not fit: it can't write to its disk, or its clock is wrong"
+            }
             Self::Forked => "its log is a fork",
             Self::Refused => "it follows a newer view",
         })
@@ -162,6 +173,7 @@ impl fmt::Display for StepDownReason {
             Self::FilesLost => "the files of its database were removed or replaced",
             Self::StoreStuck => "its store is stuck",
             Self::RegisterDoubted => "the view register is not what it was",
+            Self::ClockWrong => "its clock is an hour or more from those of two others, which agree",
         })
     }
 }
@@ -192,6 +204,12 @@ impl fmt::Display for Note {
                 write!(f, "closes the stream of replica {peer}: what it brought does not fit")
             }
             Self::WaitingToBeLevelled => f.write_str("is not in sync and waits to be brought level"),
+            Self::ClocksApart { peer, ahead } if *ahead < 0 => {
+                write!(f, "the clock of replica {peer} is {} ms behind this one's", -ahead)
+            }
+            Self::ClocksApart { peer, ahead } => {
+                write!(f, "the clock of replica {peer} is {ahead} ms ahead of this one's")
+            }
             Self::FoundingWaitsFor(peers) => {
                 write!(f, "first start: waits for the empty databases of {peers}")
             }

@@ -375,6 +375,9 @@ impl Primary {
             common.store.hung(now);
             return self.resign(common, now, StepDownReason::StoreStuck);
         }
+        if common.clock_wrong() {
+            return self.resign(common, now, StepDownReason::ClockWrong);
+        }
         self.look_for_failures(common, now);
         self.beat(common, now);
         self.take_tail(common, now);

@@ -6,7 +6,7 @@ use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamI
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::memory::Memory;
-use crate::note::{HaltReason, StepDownReason};
+use crate::note::{HaltReason, Note, StepDownReason};
 use crate::power_failure::PowerFailure;
 use crate::primary::Primary;
 use crate::secondary::Secondary;
@@ -113,10 +113,12 @@ pub struct Status {
     pub in_sync: bool,
     /// Whether it takes requests.
     pub serving: bool,
-    /// Whether its store is sound, and neither stuck nor was so lately.
+    /// Whether it may lead: not if its store is not sound, is stuck or was so lately, or its clock is wrong.
     pub fit: bool,
     /// Who must show what it has, after a power failure, before this replica leads.
     pub waits_for: ReplicaSet,
+    /// Whether its wall clock is wrong by the word of two others.
+    pub clock_wrong: bool,
 }
 
 /// More turns than this within one event would mean that two roles hand each other the replica for ever.
@@ -211,6 +213,7 @@ impl<F: Fact> Replica<F> {
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             fit: self.common.fit(now),
             waits_for: self.common.waits_for(),
+            clock_wrong: self.common.clock_wrong(),
         }
     }
 
@@ -253,6 +256,12 @@ impl<F: Fact> Replica<F> {
                         primary.on_log_read(&mut self.common, now, token, chain, entries);
                     }
                     Role::Starting(_) | Role::Takeover(_) | Role::Halted(_) => {}
+                }
+                Next::Stay
+            }
+            Event::ClockCompared { peer, ahead } => {
+                if self.common.clocks.compared(peer, ahead) {
+                    self.common.note(Note::ClocksApart { peer, ahead });
                 }
                 Next::Stay
             }

@@ -18,9 +18,9 @@
 
 use protocol::{
     Effect, Event, Identity, Incarnation, Message, Position, RegisterId, RegisterRead, Replica, ReplicaIndex,
-    ReplicaSet, StreamId, SwapOutcome, Time, Timing, Token, View, ViewNumber,
+    ReplicaSet, StreamId, SwapOutcome, Time, Timing, Token, View, ViewNumber, WallTime,
 };
-use simulator::disk::Disk;
+use simulator::disk::{Dates, Disk};
 use simulator::fact::{Action as Wish, Fact, Request};
 use stateright::{Checker, Model, Property};
 use std::collections::VecDeque;
@@ -237,7 +237,8 @@ impl Cluster {
             Step::Connect(a, b) => self.connect(a, b),
             Step::Write(i) => {
                 self.writes -= 1;
-                let request = Request { id: self.writes + 1, action: Wish::Set { key: 0 } };
+                let request =
+                    Request { id: self.writes + 1, dated: WallTime(0), action: Wish::Set { key: 0 } };
                 self.nodes[i].as_mut().unwrap().requests.push(request);
                 self.handle(i, Event::RequestsWaiting);
             }
@@ -314,7 +315,8 @@ impl Cluster {
         let node = self.nodes[i].as_mut().unwrap();
         let event = match node.store.take().unwrap() {
             Effect::Execute { token, .. } => {
-                let entries = disk.execute(std::mem::take(&mut node.requests).into_iter());
+                let requests = std::mem::take(&mut node.requests).into_iter();
+                let entries = disk.execute(requests, &Dates::STILL);
                 let end = entries.last().map_or(disk.position(), protocol::Entry::position);
                 node.batch = Some((token, end));
                 Event::BatchExecuted { token, entries }

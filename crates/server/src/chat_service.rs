@@ -125,6 +125,7 @@ impl ChatService {
             min_in_sync: small(self.settings.limits.min_in_sync),
             messages: self.delivery.messages(),
             unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
+            wall_clock: clock::wall().0,
         }
     }
 

@@ -237,6 +237,7 @@ impl Delivery {
                     streams.of(*account).filter(|stream| stream.session != *keep).for_each(Open::end_session);
                 }
                 Fact::HistoryBegan { .. }
+                | Fact::RequestsForgotten { .. }
                 | Fact::AccountCreated { .. }
                 | Fact::SessionOpened { .. }
                 | Fact::ReadMarksSet { .. } => {}

@@ -12,10 +12,11 @@ use crate::snapshot_transfer::SnapshotSource;
 use crate::store_thread::{Command, StoreAnswer};
 use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
+use api::v1::ReplicaMessage;
 use chat::{Action, Record, Request, RequestId};
 use protocol::{
-    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, Memory, RegisterId, RegisterRead, Replica,
-    ReplicaIndex, StreamId, SwapOutcome, Token,
+    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, Memory, Message, RegisterId, RegisterRead,
+    Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tracing::{info, warn};
 const LOG_PIECE_BYTES: usize = 1 << 20;
 /// How long a log read or a register may keep the driver waiting for nothing when the deadline is unknown.
 const IDLE_AT_MOST: Duration = Duration::from_secs(1);
+
+const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from those of two others, which agree; it leads nobody until its clock is set right";
 
 /// What comes to the driver.
 #[derive(Debug)]
@@ -89,6 +92,8 @@ pub(crate) struct State {
     locks_unreadable: BTreeMap<ReplicaIndex, String>,
     /// The core has asked for the end of this process.
     ends: Option<HaltReason>,
+    /// How many primacies there were in this process.
+    primacies: u64,
 }
 
 impl Driver {
@@ -182,7 +187,7 @@ impl Driver {
         match effect {
             Effect::Send { peer, stream, message } => {
                 let link = self.state.links.get(&peer).filter(|link| link.stream == stream);
-                if link.is_some_and(|link| link.outbound.try_send(to_wire(&message)).is_err()) {
+                if link.is_some_and(|link| link.outbound.try_send(dated(&message)).is_err()) {
                     // Its queue is full or its stream is over: either way nothing more can be said on it.
                     self.close_link(peer, stream);
                     self.state.backlog.push_back(Event::StreamClosed { peer, stream });
@@ -209,6 +214,7 @@ impl Driver {
             Effect::RefuseRequests => self.gateway.close(),
             Effect::Serve { view } => {
                 info!(view = view.0, "serves");
+                self.state.primacies += 1;
                 self.gateway.open();
                 self.begin_history();
             }
@@ -287,6 +293,8 @@ impl Driver {
         self.state.batches.insert(token, Batch { replies, executed: None });
         let context = Context {
             now: clock::wall(),
+            monotonic: clock::now(),
+            primacy: self.state.primacies,
             in_sync: copies,
             replicas: self.settings.addresses.len(),
             limits: self.settings.limits,
@@ -378,17 +386,21 @@ impl Driver {
     }
 
     fn publish(&self) {
-        let published = Published {
-            status: self.core.status(clock::now()),
-            fault: self.state.fault.clone(),
-            halted: self.state.halted,
-        };
+        let status = self.core.status(clock::now());
+        let clock_wrong = status.clock_wrong.then(|| CLOCK_WRONG.to_owned());
+        let published =
+            Published { status, fault: self.state.fault.clone().or(clock_wrong), halted: self.state.halted };
         self.published.send_if_modified(|before| {
             let is_news = published.is_news_after(before);
             *before = published;
             is_news
         });
     }
+}
+
+/// A message for the wire, with the time at which it was sent.
+fn dated(message: &Message<Record>) -> ReplicaMessage {
+    ReplicaMessage { wall_clock: clock::wall().0, ..to_wire(message) }
 }
 
 async fn answer(answers: &mpsc::Sender<Incoming>, event: Event<Record>) {

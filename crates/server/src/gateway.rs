@@ -72,7 +72,7 @@ impl Published {
     /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         let Self { status, fault, halted } = self;
-        let Status { role, view, position: _, in_sync, serving, fit, waits_for } = status;
+        let Status { role, view, position: _, in_sync, serving, fit, waits_for, clock_wrong: _ } = status;
         let known = &before.status;
         (role, view, in_sync, serving, fit, waits_for)
             != (&known.role, &known.view, &known.in_sync, &known.serving, &known.fit, &known.waits_for)

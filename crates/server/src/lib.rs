@@ -23,6 +23,7 @@ mod key;
 mod listen;
 mod lock;
 mod passwords;
+mod peer_clock;
 mod peers;
 mod power;
 mod register;

@@ -3,8 +3,10 @@
 //! A stream is a connection between two incarnations of two processes; it gets a fresh number here, and whatever
 //! arrives late from an earlier one has nowhere to arrive.
 
+use crate::clock;
 use crate::driver::Incoming;
 use crate::key::ClusterKey;
+use crate::peer_clock::PeerClock;
 use crate::timeline::SignsOfLife;
 use api::replica::from_wire;
 use api::v1::replica_client::ReplicaClient;
@@ -67,7 +69,7 @@ impl Peers {
             replica: u32::from(self.me.0),
             replicas: u32::try_from(self.replicas).unwrap_or(u32::MAX),
         };
-        let hello = ReplicaMessage { message: Some(Wire::Hello(hello)) };
+        let hello = ReplicaMessage { message: Some(Wire::Hello(hello)), wall_clock: 0 };
         sender.try_send(hello).expect("a new queue has room for its first message");
         (sender, ReceiverStream::new(receiver))
     }
@@ -81,7 +83,7 @@ impl Peers {
         let first = tokio::time::timeout(CONNECT_LIMIT, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("the peer did not say who it is"))??;
-        let Some(ReplicaMessage { message: Some(Wire::Hello(hello)) }) = first else {
+        let Some(ReplicaMessage { message: Some(Wire::Hello(hello)), .. }) = first else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
         if usize::try_from(hello.replicas) != Ok(self.replicas) {
@@ -112,6 +114,7 @@ impl Peers {
         if self.driver.send(Incoming::Linked { peer, link }).await.is_err() {
             return;
         }
+        let mut peer_clock = PeerClock::default();
         loop {
             let message = tokio::select! {
                 message = inbound.message() => message,
@@ -126,6 +129,16 @@ impl Peers {
                     break;
                 }
             };
+            if let (Ok(theirs), Ok(mine)) =
+                (i64::try_from(message.wall_clock), i64::try_from(clock::wall().0))
+                && theirs > 0
+                && let Some(ahead) = peer_clock.arrived(clock::now(), theirs - mine)
+            {
+                let compared = Event::ClockCompared { peer, ahead };
+                if self.driver.send(Incoming::Core(compared)).await.is_err() {
+                    return;
+                }
+            }
             match from_wire(message) {
                 Ok(message) => {
                     let event = Event::Received { peer, stream, message };

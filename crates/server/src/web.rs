@@ -185,6 +185,8 @@ fn state_of(stands: v1::HeartbeatResponse) -> frames::State {
         in_sync: stands.in_sync.len(),
         sentence: sentence(&stands),
         addresses: stands.addresses,
+        // Set when it is sent: what changes all the time is no news.
+        clock: 0,
     }
 }
 

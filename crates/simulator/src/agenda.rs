@@ -67,6 +67,10 @@ pub(crate) enum Happening {
     Doubt { listener: usize, session: u64 },
     /// Something happens to a sender, or to its stream.
     Sender { sender: usize, step: Step },
+    /// A wall clock is right again.
+    RightClock { node: usize },
+    /// A node and its peers tell each other what their wall clocks show.
+    TellClock { node: usize },
     /// A fault strikes; unless it is `once`, another is planned.
     Fault { once: bool },
 }

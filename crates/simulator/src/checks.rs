@@ -1,8 +1,13 @@
 //! The invariants, looked at from outside: a function each. All but the last are asked after every step.
 
+use crate::fact::Request;
 use crate::world::World;
 use crate::zones;
 use protocol::{Op, Position, ReplicaIndex, RoleName};
+use std::time::Duration;
+
+/// A request may be forgotten this much too early: monotonic clocks run up to a fifth fast.
+const AGE_SLACK: Duration = Duration::from_millis(200);
 
 /// Invariant 1: a view number has one primary. Asked of whoever has just handled an event.
 pub(crate) fn one_primary_a_view(world: &mut World, i: usize) {
@@ -140,6 +145,20 @@ fn in_the_order_sent(world: &World) {
             last = op;
         }
     }
+}
+
+/// Whoever keeps right time is not refused because of it, by a primary that keeps right time now: a new request is taken
+/// and a retry gets its answer, however wrong any clock was before (invariants 5 and 7).
+pub(crate) fn refused_for_its_date(world: &World, i: usize, request: Request) {
+    let (right, age_max) = (world.right_time(), world.profile.remembering.age_max);
+    let fresh = request.dated <= right && request.dated.plus(age_max) > right.plus(AGE_SLACK);
+    assert!(
+        world.wrong_by[i] != 0 || !fresh,
+        "invariant 5: request {}, made {:?} ago, is refused for its date, and no clock is wrong{}",
+        request.id,
+        right.apart(request.dated),
+        if world.disks[i].state.effect(request.id).is_some() { "; it took effect" } else { "" }
+    );
 }
 
 /// At the end: what is in the databases is what was acknowledged, heard and read.

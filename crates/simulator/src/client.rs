@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
     KeptOnFewer,
     /// Done.
     Done,
+    /// Refused because of its date: it may have had its effect long ago.
+    OutOfDate,
     /// The register holds this.
     Value(Option<RequestId>),
 }
@@ -104,7 +106,15 @@ impl World {
 
     pub(crate) fn new_request(&mut self, action: Action) -> Request {
         self.requests += 1;
-        Request { id: self.requests, action }
+        let right = self.right_time();
+        // Some are dated by the service's clock, right or wrong.
+        let dated = if self.random.percent(self.profile.dated_by_the_service) {
+            let replica = self.random.index(self.nodes.len());
+            self.wall(replica)
+        } else {
+            right
+        };
+        Request { id: self.requests, dated, action }
     }
 
     fn attempt(&mut self, client: usize) {
@@ -148,6 +158,7 @@ impl World {
                 self.later(pause, Happening::Overdue { client, attempt });
             }
             Outcome::Done | Outcome::Value(_) => self.end(client, Some(outcome)),
+            Outcome::OutOfDate => self.end(client, None),
         }
     }
 
@@ -157,7 +168,7 @@ impl World {
         self.clients[client].done += u64::from(outcome.is_some());
         let ended = outcome.map(|_| self.ledger.moment());
         let (key, what) = match (pending.call, outcome) {
-            (Call::Write { request: Request { id, action: Action::Set { key } }, .. }, _) => {
+            (Call::Write { request: Request { id, action: Action::Set { key }, .. }, .. }, _) => {
                 (key, What::Write(id))
             }
             (Call::Read(key), Some(Outcome::Value(value))) => (key, What::Read(value)),
@@ -175,7 +186,8 @@ impl World {
             && self.random.percent(self.profile.late_retries)
         {
             // A copy that was under way all the time; nobody waits for its answer.
-            let delay = self.micros(1_000, 3_000_000);
+            let age_max = self.profile.remembering.age_max.as_micros() as u64;
+            let delay = self.micros(1_000, 3_000_000.max(2 * age_max.min(5_000_000)));
             let node = self.random.index(self.nodes.len());
             self.later(delay, Happening::Arrive { node, client, attempt: 0, call });
         }

@@ -1,7 +1,8 @@
 //! What survives a crash: a database with its identity, its log and its state, and nothing of an open transaction.
 
 use crate::fact::{Action, Fact, KEYS, Request, RequestId};
-use protocol::{Chain, DatabaseId, Entry, Memory, Op, Position};
+use protocol::{Chain, DatabaseId, Entry, Memory, Op, Position, Remembering, Verdict, WallTime};
+use std::time::Duration;
 
 /// A message in the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +22,38 @@ pub struct State {
     pub registers: [Option<RequestId>; KEYS],
     /// Every message.
     pub messages: Vec<Message>,
-    /// Where each request took effect, by its number.
+    /// Where each request took effect, by its number. Kept for ever: this is what the run is judged by.
     effects: Vec<Op>,
+    /// The dates of the requests that are remembered, by their number: what a database knows of them.
+    remembered: Vec<Option<WallTime>>,
+    /// Requests dated before this are forgotten.
+    pub forgotten: WallTime,
+    /// The time of the last entry.
+    last_at: WallTime,
+}
+
+/// What a batch is executed by: the primary's clock, and how far it may forget.
+#[derive(Clone, Copy, Debug)]
+pub struct Dates {
+    /// The primary's wall clock.
+    pub wall: WallTime,
+    /// Requests dated before this may be forgotten.
+    pub may_forget: WallTime,
+    /// For how long requests are remembered.
+    pub rule: Remembering,
+}
+
+impl Dates {
+    /// No time passes.
+    pub const STILL: Self = Self {
+        wall: WallTime(0),
+        may_forget: WallTime(0),
+        rule: Remembering {
+            age_max: Duration::from_hours(24),
+            agree_for: Duration::from_hours(1),
+            tolerance: Duration::from_secs(1),
+        },
+    };
 }
 
 impl State {
@@ -31,8 +62,47 @@ impl State {
         self.effects.get(request as usize).copied().filter(|op| *op > Op(0))
     }
 
+    /// The time of an entry that is written now; time in entries never runs backwards.
+    fn next_at(&self, dates: &Dates) -> WallTime {
+        dates.wall.max(self.last_at)
+    }
+
+    /// What the date of a request says that is not remembered.
+    pub fn verdict(&self, request: &Request, dates: &Dates) -> Verdict {
+        dates.rule.judge(request.dated, dates.wall, self.forgotten)
+    }
+
+    /// Whether a request is known to have taken effect.
+    pub fn remembers(&self, request: RequestId) -> bool {
+        self.remembered.get(request as usize).is_some_and(Option::is_some)
+    }
+
+    /// How far requests can be forgotten at the next entry: never further than what is deleted by it.
+    fn forgettable(&self, may_forget: WallTime) -> Option<WallTime> {
+        if may_forget <= self.forgotten {
+            return None;
+        }
+        let last = self.remembered.iter().flatten().filter(|dated| **dated < may_forget).max()?;
+        Some(WallTime(last.0 + 1))
+    }
+
     fn apply(&mut self, entry: &Entry<Fact>) {
-        let request = entry.fact.request();
+        assert!(
+            entry.fact.at() >= self.last_at,
+            "time runs backwards at op {}: {:?} after {:?}",
+            entry.op,
+            entry.fact.at(),
+            self.last_at
+        );
+        self.last_at = entry.fact.at();
+        if let Some(before) = entry.fact.forgotten_before() {
+            self.forgotten = self.forgotten.max(before);
+            for dated in self.remembered.iter_mut().filter(|dated| dated.is_some_and(|dated| dated < before))
+            {
+                *dated = None;
+            }
+        }
+        let Some(request) = entry.fact.request() else { return };
         assert!(
             self.effect(request.id).is_none(),
             "invariant 5: request {} takes effect at op {:?} and at op {}",
@@ -43,8 +113,10 @@ impl State {
         let place = request.id as usize;
         if self.effects.len() <= place {
             self.effects.resize(place + 1, Op(0));
+            self.remembered.resize(place + 1, None);
         }
         self.effects[place] = entry.op;
+        self.remembered[place] = Some(request.dated);
         match request.action {
             Action::Set { key } => self.registers[usize::from(key)] = Some(request.id),
             Action::Send { to } => self.messages.push(Message { op: entry.op, to, request: request.id }),
@@ -110,19 +182,24 @@ impl Disk {
         self.log.iter().skip(from).take(limit).cloned().collect()
     }
 
-    /// Carries out requests in a transaction that stays open: a known request has no effect again.
-    pub fn execute(&mut self, requests: impl Iterator<Item = Request>) -> Vec<Entry<Fact>> {
+    /// Carries out requests in a transaction that stays open: a request that is remembered has no effect again.
+    pub fn execute(&mut self, requests: impl Iterator<Item = Request>, dates: &Dates) -> Vec<Entry<Fact>> {
         assert!(self.open.is_none(), "a transaction is open while another begins");
+        let at = self.state.next_at(dates);
         let mut end = self.position();
         let mut entries: Vec<Entry<Fact>> = Vec::new();
         for request in requests {
-            let known = self.state.effect(request.id).is_some()
-                || entries.iter().any(|entry| entry.fact.request().id == request.id);
+            let taken =
+                |entry: &Entry<Fact>| entry.fact.request().is_some_and(|other| other.id == request.id);
+            let known = self.state.remembers(request.id) || entries.iter().any(taken);
             if !known {
-                let entry = end.follow(Fact::of(request));
+                let entry = end.follow(Fact::of(request, at));
                 end = entry.position();
                 entries.push(entry);
             }
+        }
+        if let Some(before) = self.state.forgettable(dates.may_forget) {
+            entries.push(end.follow(Fact::forgotten(before, at)));
         }
         self.open = Some(entries.clone());
         entries
@@ -130,9 +207,9 @@ impl Disk {
 
     /// Whether rows that differ keep one of these entries from being applied.
     pub fn refuses(&self, entries: &[Entry<Fact>]) -> bool {
-        entries.iter().any(|entry| match entry.fact.request().action {
-            Action::Set { key } => self.differs == Some(key),
-            Action::Send { .. } => false,
+        entries.iter().any(|entry| match entry.fact.request().map(|request| request.action) {
+            Some(Action::Set { key }) => self.differs == Some(key),
+            Some(Action::Send { .. }) | None => false,
         })
     }
 

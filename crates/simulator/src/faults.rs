@@ -74,10 +74,14 @@ pub enum Kind {
     RegisterDamaged,
     /// An operator looks at the view register, and if it is not what it was, decides what to go on with.
     Recover,
+    /// A wall clock is wrong for a moment.
+    WrongClock,
+    /// All wall clocks are wrong for a moment, as those of one machine.
+    WrongClocks,
 }
 
 /// All of them, in the order of a profile's weights.
-pub const KINDS: [Kind; 24] = [
+pub const KINDS: [Kind; 26] = [
     Kind::Crash,
     Kind::CrashAll,
     Kind::CrashStorm,
@@ -102,6 +106,8 @@ pub const KINDS: [Kind; 24] = [
     Kind::Restore,
     Kind::PowerFailure,
     Kind::RemakeFolder,
+    Kind::WrongClock,
+    Kind::WrongClocks,
 ];
 
 /// What people do to the view register, in the order of a profile's weights, after those of [`KINDS`].
@@ -113,6 +119,10 @@ pub const REGISTER_KINDS: [Kind; 6] = [
     Kind::RegisterDamaged,
     Kind::Recover,
 ];
+
+/// How long a wall clock is wrong at most, in microseconds: less than it takes until it is believed, by a monotonic clock
+/// that runs a fifth fast.
+const WRONG_CLOCK_MAX: u64 = 350_000;
 
 impl World {
     /// One fault strikes, and the next is planned, unless this one came out of turn.
@@ -236,6 +246,8 @@ impl World {
             }
             Kind::RegisterDamaged => self.damage_register(),
             Kind::Recover => self.look_after_the_register(),
+            Kind::WrongClock => self.wrong_clocks(i..i + 1),
+            Kind::WrongClocks => self.wrong_clocks(0..self.nodes.len()),
         }
     }
 
@@ -288,6 +300,22 @@ impl World {
         if tried {
             self.starts += 1;
             self.locks[i].take(Incarnation(self.starts));
+        }
+    }
+
+    /// Some wall clocks jump, and back after a moment.
+    fn wrong_clocks(&mut self, which: std::ops::Range<usize>) {
+        const DAY: i64 = 86_400_000;
+        let by = self.random.pick(&[-40 * DAY, -DAY, -6_000, -1_000, 1_000, 6_000, DAY, 40 * DAY]);
+        let pause = self.micros(1_000, WRONG_CLOCK_MAX);
+        for node in which {
+            // Twice the same in a row would be as if it had been wrong all the time.
+            if self.wrong_by[node] != 0 || self.last_wrong_by[node] == by {
+                continue;
+            }
+            self.last_wrong_by[node] = by;
+            self.set_clock_wrong(node, by);
+            self.later(pause, Happening::RightClock { node });
         }
     }
 
@@ -369,16 +397,14 @@ impl World {
     /// Every fault ends: everyone lives, every disk works, every stream can be opened.
     pub(crate) fn calm_down(&mut self) {
         self.faults_left = 0;
-        let calm = Profile { clients: self.profile.clients, ..Profile::calm(self.nodes.len()) };
-        self.profile = Profile {
-            jitter: true,
-            log_entries_max: self.profile.log_entries_max,
-            min_in_sync: self.profile.min_in_sync,
-            ..calm
-        };
+        let Profile { clients, remembering, log_entries_max, min_in_sync, .. } = self.profile;
+        let calm =
+            Profile { clients, remembering, log_entries_max, min_in_sync, ..Profile::calm(self.nodes.len()) };
+        self.profile = Profile { jitter: true, ..calm };
         self.heal();
         self.look_after_the_register();
         for i in 0..self.nodes.len() {
+            self.set_clock_wrong(i, 0);
             self.health[i] = crate::storage::Health::default();
             self.register.isolated[i] = false;
             self.resume(i);

@@ -112,7 +112,32 @@ impl World {
     pub(crate) fn deliver(&mut self, at: StreamId, message: Message<Fact>) {
         let End { node, incarnation, peer, .. } = *self.network.end(at);
         if self.alive(node, incarnation) {
-            self.handle(node, Event::Received { peer: index(peer), stream: at, message });
+            self.compare_clocks(node, peer);
+            if self.alive(node, incarnation) {
+                self.handle(node, Event::Received { peer: index(peer), stream: at, message });
+            }
+        }
+    }
+
+    /// A process hears what a peer's wall clock shows: with each message, and once in a second.
+    fn compare_clocks(&mut self, i: usize, peer: usize) {
+        let ahead = self.wrong_by[peer] - self.wrong_by[i];
+        if let Some(node) = &mut self.nodes[i]
+            && node.ahead[peer] != ahead
+            && !node.paused
+        {
+            node.ahead[peer] = ahead;
+            self.handle(i, Event::ClockCompared { peer: index(peer), ahead });
+        }
+    }
+
+    /// A clock has jumped: within a second it and its peers hear of that by every open stream.
+    pub(crate) fn tell_clock(&mut self, i: usize) {
+        for peer in 0..self.nodes.len() {
+            if self.nodes[i].as_ref().is_some_and(|node| node.streams[peer].is_some()) {
+                self.compare_clocks(i, peer);
+                self.compare_clocks(peer, i);
+            }
         }
     }
 

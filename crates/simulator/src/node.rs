@@ -4,7 +4,9 @@ use crate::client::Call;
 use crate::fact::{Fact, Request, RequestId};
 use crate::looks::Seen;
 use crate::sender::{Carried, Feed};
-use protocol::{Event, FileIdentity, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token};
+use protocol::{
+    Event, FileIdentity, Forgetting, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token,
+};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Who asks.
@@ -34,6 +36,8 @@ pub(crate) enum Decided {
     Placed,
     /// Too few replicas are in sync for it.
     TooFewInSync,
+    /// Its date is too far from the primary's clock, or from before what is remembered.
+    OutOfDate,
     /// It stands behind a refusal in its stream.
     PassedOver,
 }
@@ -119,6 +123,10 @@ pub struct Node {
     pub(crate) broken: BTreeSet<u64>,
     pub(crate) held: VecDeque<Held>,
     pub(crate) tick_at: Option<u64>,
+    /// How far the wall clock of each peer is ahead of this one's, as the core was told.
+    pub(crate) ahead: Vec<i64>,
+    /// How far this primacy may forget requests; begun by its first batch.
+    pub(crate) forgetting: Option<Forgetting>,
 }
 
 impl Node {
@@ -146,6 +154,8 @@ impl Node {
             broken: BTreeSet::new(),
             held: VecDeque::new(),
             tick_at: None,
+            ahead: vec![0; replicas],
+            forgetting: None,
         }
     }
 

@@ -2,7 +2,9 @@
 //! all at once (Groce and others: Swarm testing, ISSTA 2012).
 
 use crate::random::Random;
+use protocol::Remembering;
 use std::ops::Range;
+use std::time::Duration;
 
 /// How messages travel on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,25 @@ pub struct Profile {
     pub asks_for_copies: u64,
     /// Those who send many messages by one stream.
     pub senders: usize,
+    /// For how long requests are remembered.
+    pub remembering: Remembering,
+    /// Requests, of 100, that are dated by a replica's wall clock; the others by the right time.
+    pub dated_by_the_service: u64,
 }
+
+/// For so long that no run notices.
+const REMEMBERED_FOR_EVER: Remembering = Remembering {
+    age_max: Duration::from_hours(24),
+    agree_for: Duration::from_hours(1),
+    tolerance: Duration::from_mins(1),
+};
+
+/// For so short that requests are forgotten in the middle of a run. Wrong clocks last for less than `agree_for`.
+const REMEMBERED_BRIEFLY: Remembering = Remembering {
+    age_max: Duration::from_secs(4),
+    agree_for: Duration::from_millis(500),
+    tolerance: Duration::from_millis(200),
+};
 
 impl Profile {
     /// Nothing goes wrong by itself, and everything takes a fixed time.
@@ -114,6 +134,8 @@ impl Profile {
             min_in_sync: 1,
             asks_for_copies: 0,
             senders: 0,
+            remembering: REMEMBERED_FOR_EVER,
+            dated_by_the_service: 0,
         }
     }
 
@@ -159,6 +181,8 @@ impl Profile {
             min_in_sync: random.pick(&[1, 1, 1, 2]).min(replicas),
             asks_for_copies: random.pick(&[0, 0, 20, 80]),
             senders: random.pick(&[0, 0, 1, 2]),
+            remembering: random.pick(&[REMEMBERED_FOR_EVER, REMEMBERED_BRIEFLY]),
+            dated_by_the_service: random.pick(&[0, 0, 20]),
         };
         // A register that is hurt stops most of what the other faults are there for: so it is, in a few runs.
         let hurts = random.percent(15);

@@ -206,6 +206,11 @@ impl World {
                 let pause = self.micros(10_000, 200_000);
                 self.later_step(pause, sender, Step::AskAgain(first));
             }
+            Outcome::OutOfDate => {
+                // Whether it took effect long ago is not known any more.
+                one.unanswered.pop_front();
+                one.sent.retain(|sent| *sent != request);
+            }
             Outcome::TooFewInSync if self.random.percent(50) => {
                 // Refused is refused: it is not sent again.
                 let one = &mut self.senders[sender];
@@ -262,7 +267,7 @@ impl World {
         }
         for (at, request, outcome) in given {
             self.send_answer(i, sender, stream, at, request, outcome);
-            if matches!(outcome, Outcome::TooFewInSync) {
+            if matches!(outcome, Outcome::TooFewInSync | Outcome::OutOfDate) {
                 // What may be accepted later ends the stream: the sender decides what comes next.
                 self.end_after_refusal(i, stream);
                 return;

@@ -2,11 +2,12 @@
 //! what was durable and nothing else. Stores fail before they have written, or after; they hang; snapshots break off.
 
 use crate::agenda::Happening;
-use crate::disk::Disk;
+use crate::checks;
+use crate::disk::{Dates, Disk};
 use crate::fact::{Action, Fact};
 use crate::node::{Asker, Batch, Decided, Waiter};
 use crate::world::World;
-use protocol::{Effect, Event, Memory, ReplicaIndex, Token};
+use protocol::{Effect, Event, Forgetting, Memory, ReplicaIndex, Token, Verdict};
 
 /// A batch takes at most so many requests.
 const BATCH_MAX: usize = 4;
@@ -188,18 +189,19 @@ impl World {
     }
 
     fn execute(&mut self, i: usize, token: Token, copies: usize) -> Event<Fact> {
+        let dates = self.dates(i);
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
         let taken = node.queue.len().min(BATCH_MAX);
         let waiters: Vec<Waiter> = node.queue.drain(..taken).collect();
         let more = !node.queue.is_empty();
         let waiters: Vec<(Waiter, Decided)> =
-            waiters.into_iter().map(|waiter| (waiter, self.decide(i, &waiter, copies))).collect();
+            waiters.into_iter().map(|waiter| (waiter, self.decide(i, &waiter, copies, &dates))).collect();
         let placed = waiters.iter().filter(|(_, decided)| *decided == Decided::Placed);
-        let entries = self.disks[i].execute(placed.map(|(waiter, _)| waiter.request));
+        let entries = self.disks[i].execute(placed.map(|(waiter, _)| waiter.request), &dates);
         let Some(node) = &mut self.nodes[i] else { unreachable!("it was alive above") };
         let end = entries.last().map_or(self.disks[i].position(), protocol::Entry::position);
         let messages = entries.iter().filter_map(|entry| {
-            let request = entry.fact.request();
+            let request = entry.fact.request()?;
             match request.action {
                 Action::Send { to } => Some((entry.op, to, request.id)),
                 Action::Set { .. } => None,
@@ -214,8 +216,17 @@ impl World {
         Event::BatchExecuted { token, entries }
     }
 
+    /// What a batch of replica `i` is executed by.
+    fn dates(&mut self, i: usize) -> Dates {
+        let (now, wall, rule) = (self.local(i), self.wall(i), self.profile.remembering);
+        let forgotten = self.disks[i].state.forgotten;
+        let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
+        let forgetting = node.forgetting.get_or_insert_with(|| Forgetting::begin(forgotten, now, wall));
+        Dates { wall, may_forget: forgetting.look(now, wall, &rule), rule }
+    }
+
     /// What becomes of a request in a batch that so many replicas will hold: the rules of the store in the server.
-    fn decide(&mut self, i: usize, waiter: &Waiter, copies: usize) -> Decided {
+    fn decide(&mut self, i: usize, waiter: &Waiter, copies: usize, dates: &Dates) -> Decided {
         let wanted = self.wanted(waiter);
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
         if let Asker::Stream(stream) = waiter.asker
@@ -223,14 +234,19 @@ impl World {
         {
             return Decided::PassedOver;
         }
-        let known = self.disks[i].state.effect(waiter.request.id).is_some();
-        if known || copies >= wanted {
+        let state = &self.disks[i].state;
+        let in_date = state.verdict(&waiter.request, dates) == Verdict::New;
+        if state.remembers(waiter.request.id) || (in_date && copies >= wanted) {
             return Decided::Placed;
         }
         if let Asker::Stream(stream) = waiter.asker {
             node.broken.insert(stream);
         }
-        Decided::TooFewInSync
+        if in_date {
+            return Decided::TooFewInSync;
+        }
+        checks::refused_for_its_date(self, i, waiter.request);
+        Decided::OutOfDate
     }
 
     /// On how many replicas a request must be before it is done.

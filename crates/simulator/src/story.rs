@@ -1,5 +1,6 @@
 //! What stories do by hand: write a word, read, at a replica of their choice.
 
+use crate::agenda::Happening;
 use crate::client::Call;
 use crate::fact::Action;
 use crate::node::{Asker, ReadFor, Waiter};
@@ -43,7 +44,7 @@ impl World {
     pub fn write_at(&mut self, i: usize, word: &str) {
         let known = self.trace.names.iter().position(|name| name == word);
         let request = if let Some(id) = known {
-            crate::fact::Request { id: id as u32, action: Action::Send { to: 0 } }
+            crate::fact::Request { id: id as u32, dated: self.right_time(), action: Action::Send { to: 0 } }
         } else {
             self.trace.names.push(word.to_owned());
             self.new_request(Action::Send { to: 0 })
@@ -60,6 +61,13 @@ impl World {
     pub fn lose(&mut self, i: usize, entries: usize) {
         self.disks[i].lose(entries);
         self.lied[i] = true;
+    }
+
+    /// Sets a replica's wall clock wrong by so many milliseconds, or right.
+    pub fn set_clock_wrong(&mut self, i: usize, by: i64) {
+        self.wrong_by[i] = by;
+        let within = self.micros(1_000, 1_000_000);
+        self.later(within, Happening::TellClock { node: i });
     }
 
     /// Takes the view register out of a replica's reach, or gives it back.

@@ -18,11 +18,15 @@ use crate::register::Register;
 use crate::sender::Sender;
 use crate::storage::Health;
 use crate::trace::Trace;
-use protocol::{DatabaseId, Effect, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token};
+use protocol::{
+    DatabaseId, Effect, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token, WallTime,
+};
 
 /// How many entries one read of the log gives.
 const LOG_READ_MAX: usize = 3;
 const LISTENERS: usize = 2;
+/// The wall-clock time at the beginning of every run, in milliseconds: some day in 2026.
+const WALL_BEGINS: u64 = 1_790_000_000_000;
 /// No run has nearly as many events.
 const EVENTS_MAX: u64 = 1_000_000;
 
@@ -72,6 +76,10 @@ pub struct World {
     pub(crate) streams: u64,
     agenda: Agenda,
     clocks: Vec<Clock>,
+    /// By how many milliseconds each wall clock is wrong.
+    pub(crate) wrong_by: Vec<i64>,
+    /// By how many it was wrong the last time.
+    pub(crate) last_wrong_by: Vec<i64>,
     pub(crate) starts: u64,
     databases: u64,
     /// How many events were handled.
@@ -118,6 +126,8 @@ impl World {
             streams: 0,
             agenda: Agenda::default(),
             clocks: (0..replicas).map(|_| clock(&mut random)).collect(),
+            wrong_by: vec![0; replicas],
+            last_wrong_by: vec![0; replicas],
             starts: 0,
             databases: 100,
             events: 0,
@@ -143,6 +153,16 @@ impl World {
 
     pub(crate) fn local(&self, i: usize) -> Time {
         self.clocks[i].local(self.now)
+    }
+
+    /// The right wall-clock time.
+    pub(crate) const fn right_time(&self) -> WallTime {
+        WallTime(WALL_BEGINS + self.now / 1000)
+    }
+
+    /// The wall clock of a replica.
+    pub(crate) fn wall(&self, i: usize) -> WallTime {
+        WallTime(self.right_time().0.saturating_add_signed(self.wrong_by[i]))
     }
 
     pub(crate) fn incarnation(&self, i: usize) -> u64 {
@@ -299,6 +319,8 @@ impl World {
             Happening::Hear { listener, session, op, request } => self.hear(listener, session, op, request),
             Happening::Doubt { listener, session } => self.doubt(listener, session),
             Happening::Sender { sender, step } => self.step(sender, step),
+            Happening::RightClock { node } => self.set_clock_wrong(node, 0),
+            Happening::TellClock { node } => self.tell_clock(node),
             Happening::Fault { once } => self.strike(once),
         }
         checks::who_is_level_again(self);
@@ -435,6 +457,7 @@ impl World {
             Effect::StopServing => {
                 let node = self.node(i);
                 node.serving = false;
+                node.forgetting = None;
                 // Nobody is told anything of what was in flight: its fate is unknown.
                 node.batches.clear();
                 node.broken.clear();
@@ -492,6 +515,10 @@ impl World {
                 Decided::Placed => {}
                 Decided::TooFewInSync => {
                     self.tell(i, waiter, Outcome::TooFewInSync);
+                    continue;
+                }
+                Decided::OutOfDate => {
+                    self.tell(i, waiter, Outcome::OutOfDate);
                     continue;
                 }
                 Decided::PassedOver => continue,

@@ -2,13 +2,14 @@
 //!
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
+use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
 use crate::retention::LogRetention;
-use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, RequestId, SESSIONS_AN_ACCOUNT_MAX};
+use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
 use rusqlite::{Connection, params};
 
 /// Every so many entries, what has had its day is deleted: old requests, and the log behind its bound.
-const TIDY_EVERY: u64 = 1024;
+pub(crate) const TIDY_EVERY: u64 = 1024;
 
 /// Writes an entry to the log and its effect to the tables, inside the caller's transaction.
 pub(crate) fn apply(
@@ -39,11 +40,15 @@ pub(crate) fn apply(
 fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
     let at = millis(record.at());
     match record.fact() {
-        Fact::HistoryBegan { history } => {
+        Fact::HistoryBegan { history, forgotten } => {
             connection
                 .prepare_cached("INSERT INTO histories (began_op, id) VALUES (?1, ?2)")?
                 .execute(params![op, history.0.as_bytes()])?;
+            if let Some(before) = forgotten {
+                set_forgotten(connection, *before)?;
+            }
         }
+        Fact::RequestsForgotten { before } => forget(connection, *before)?,
         Fact::AccountCreated { name, key, password } => {
             connection
                 .prepare_cached(
@@ -53,9 +58,12 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
         }
         Fact::SessionOpened { account, token, expires_at } => {
             let account = account.0.cast_signed();
+            // A session goes when it expired before all that is remembered, so that no wrong clock ends one. (Until it is
+            // known what is forgotten: by the time of the entry, as the version before did.)
+            let expired_by = forgotten(connection)?.map_or(at, millis);
             connection
                 .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND expires_at <= ?2")?
-                .execute(params![account, at])?;
+                .execute(params![account, expired_by])?;
             connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO sessions (id, account, token, opened_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -151,9 +159,10 @@ fn tidy(
     entry: &Entry<Record>,
     retention: &LogRetention,
 ) -> Result<(), rusqlite::Error> {
-    // An id dated before this is refused from now on, so nobody will ask for its answer again.
-    let oldest = RequestId::first_dated(entry.fact.at().minus(REQUEST_AGE_MAX));
-    connection.prepare_cached("DELETE FROM requests WHERE id < ?1")?.execute([oldest.0.as_bytes()])?;
+    if forgotten(connection)?.is_none() {
+        // As the version did that wrote this entry: its replicas have all done so.
+        delete_dated_before(connection, entry.fact.at().minus(REQUEST_AGE_MAX))?;
+    }
     let pruned = retention.prune_up_to(entry.op);
     connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;
     Ok(())

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// The tables that are the same on every replica, and the columns that order their rows.
-pub const TABLES: [(&str, &[&str]); 7] = [
+pub const TABLES: [(&str, &[&str]); 8] = [
     ("log", &["op"]),
     ("histories", &["began_op"]),
     ("accounts", &["id"]),
@@ -16,6 +16,7 @@ pub const TABLES: [(&str, &[&str]); 7] = [
     ("messages", &["id"]),
     ("reads", &["account", "peer"]),
     ("requests", &["id"]),
+    ("forgotten", &["only_row"]),
 ];
 
 /// The first thing in which two replicas differ.

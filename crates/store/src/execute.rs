@@ -3,22 +3,27 @@
 //! A request is a retry (it gets its first answer), is refused (it changes nothing), or becomes a fact. Each sees the
 //! effects of those before it in the batch.
 
-use crate::apply::{apply, millis};
+use crate::apply::{TIDY_EVERY, apply, millis};
 use crate::error::StoreError;
+use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
 use crate::retention::LogRetention;
 use chat::{
-    AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REQUEST_AGE_MAX, Recipient,
-    Record, Refusal, Request, RequestMark, SessionId, TokenHash, UserName,
+    AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
+    Refusal, Request, RequestId, RequestMark, SessionId, TokenHash, UserName,
 };
-use protocol::{Entry, Op, Position};
+use protocol::{Entry, Forgetting, Op, Position, Time, Verdict, WallTime};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
 
 /// What a batch is executed under.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// The primary's clock.
+    /// The primary's wall clock: every age is judged by it.
     pub now: Millis,
+    /// The primary's monotonic clock.
+    pub monotonic: Time,
+    /// Which primacy of this process it is: how far requests may be forgotten is found anew in each.
+    pub primacy: u64,
     /// How many replicas will hold the batch.
     pub in_sync: usize,
     /// How many are configured.
@@ -61,22 +66,34 @@ pub(crate) fn execute(
     last_at: Millis,
     context: &Context,
     retention: &LogRetention,
+    permission: &mut Option<(u64, Forgetting)>,
 ) -> Result<Executed, StoreError> {
     let sql = StoreError::sqlite(path);
-    // Time in entries never runs backwards, whatever the clocks of successive primaries do.
+    // Time in entries never runs backwards, whatever the clocks of successive primaries do. It is for people's eyes.
     let at = context.now.max(last_at);
     let mut end = start;
     let mut entries = Vec::new();
     let mut outcomes = Vec::with_capacity(requests.len());
+    let happen = |record, end: &mut Position, entries: &mut Vec<Entry<Record>>| -> Result<(), StoreError> {
+        let entry = end.follow(record);
+        apply(connection, &entry, retention).map_err(&sql)?;
+        *end = entry.position();
+        entries.push(entry);
+        Ok(())
+    };
+    let known = forgotten(connection).map_err(&sql)?;
+    if known.is_none() && history(connection).map_err(&sql)?.is_some() {
+        let before = forgotten_by_entry_times(connection).map_err(&sql)?;
+        let fact = Fact::RequestsForgotten { before };
+        happen(Record::new(at, None, fact), &mut end, &mut entries)?;
+    }
+    let may_forget = look(permission, known.unwrap_or_default(), context);
     for request in requests {
         let decided = decide(connection, request, end.op.next(), at, context).map_err(&sql)?;
         let outcome = match decided {
             Ok(Decision::Happens(fact, answer)) => {
                 let mark = RequestMark { id: request.id, digest: request.action.digest(), answer };
-                let entry = end.follow(Record::new(at, Some(mark), fact));
-                apply(connection, &entry, retention).map_err(&sql)?;
-                end = entry.position();
-                entries.push(entry);
+                happen(Record::new(at, Some(mark), fact), &mut end, &mut entries)?;
                 Ok(answer)
             }
             Ok(Decision::Nothing(answer)) => Ok(answer),
@@ -84,7 +101,40 @@ pub(crate) fn execute(
         };
         outcomes.push(outcome);
     }
+    if entries.iter().any(|entry| entry.op.0.is_multiple_of(TIDY_EVERY))
+        && let Some(fact) = forgettable(connection, may_forget).map_err(&sql)?
+    {
+        happen(Record::new(at, None, fact), &mut end, &mut entries)?;
+    }
     Ok(Executed { entries, outcomes })
+}
+
+/// The date before which this primacy may forget requests now.
+fn look(permission: &mut Option<(u64, Forgetting)>, forgotten: Millis, context: &Context) -> WallTime {
+    let (now, wall) = (context.monotonic, WallTime(context.now.0));
+    let begun = permission.filter(|(primacy, _)| *primacy == context.primacy);
+    let mut forgetting = begun
+        .map_or_else(|| Forgetting::begin(WallTime(forgotten.0), now, wall), |(_, forgetting)| forgetting);
+    let may_forget = forgetting.look(now, wall, &REMEMBERING);
+    *permission = Some((context.primacy, forgetting));
+    may_forget
+}
+
+/// Whether a request that is not remembered may take effect, by its date.
+fn check_date(
+    connection: &Connection,
+    id: RequestId,
+    now: Millis,
+) -> Result<Result<(), Refusal>, rusqlite::Error> {
+    let Some(dated) = id.dated() else { return Ok(Err(Refusal::RequestIdInvalid)) };
+    let forgotten = forgotten(connection)?.unwrap_or_default();
+    let (date, wall) = (WallTime(dated.0), WallTime(now.0));
+    let by = date.apart(wall);
+    Ok(match REMEMBERING.judge(date, wall, WallTime(forgotten.0)) {
+        Verdict::New => Ok(()),
+        Verdict::TooOld => Err(Refusal::RequestTooOld { by }),
+        Verdict::TooEarly => Err(Refusal::RequestTooEarly { by }),
+    })
 }
 
 /// `next` is the op that the request's entry gets, if it gets one.
@@ -99,17 +149,16 @@ fn decide(
         return Ok(Ok(if history(connection)?.is_some() {
             Decision::Nothing(Answer::HistoryBegun)
         } else {
-            let history = HistoryId(uuid::Uuid::new_v4());
-            Decision::Happens(Fact::HistoryBegan { history }, Answer::HistoryBegun)
+            let (history, forgotten) = (HistoryId(uuid::Uuid::new_v4()), Some(Millis(0)));
+            Decision::Happens(Fact::HistoryBegan { history, forgotten }, Answer::HistoryBegun)
         }));
     }
     // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
     if let Some(decided) = retry(connection, request)? {
         return Ok(decided);
     }
-    let Some(dated) = request.id.dated() else { return Ok(Err(Refusal::RequestIdInvalid)) };
-    if dated < at.minus(REQUEST_AGE_MAX) || dated > at.plus(REQUEST_AGE_MAX) {
-        return Ok(Err(Refusal::RequestIdOutOfDate));
+    if let Err(refusal) = check_date(connection, request.id, context.now)? {
+        return Ok(Err(refusal));
     }
     if let Err(refusal) = enough_copies(request, context) {
         return Ok(Err(refusal));
@@ -134,7 +183,7 @@ fn decide(
             Ok(Ok(Decision::Happens(fact, Answer::SessionOpened { session, account, expires_at })))
         }
         action => {
-            let caller = match caller(connection, request.session, at)? {
+            let caller = match caller(connection, request.session, context.now)? {
                 Ok(caller) => caller,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -253,7 +302,7 @@ fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
 fn caller(
     connection: &Connection,
     token: Option<TokenHash>,
-    at: Millis,
+    now: Millis,
 ) -> Result<Result<Caller, Refusal>, rusqlite::Error> {
     let Some(token) = token else { return Ok(Err(Refusal::NotSignedIn)) };
     let caller = connection
@@ -262,7 +311,7 @@ fn caller(
              FROM sessions JOIN accounts ON accounts.id = sessions.account
              WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL",
         )?
-        .query_row(params![token.0, millis(at)], |row| {
+        .query_row(params![token.0, millis(now)], |row| {
             Ok(Caller {
                 session: SessionId(row.get::<_, i64>(0)?.cast_unsigned()),
                 account: AccountId(row.get::<_, i64>(1)?.cast_unsigned()),

@@ -15,8 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One script a schema version; version n is what `user_version` n has.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+    include_str!("../schema/4.sql"),
+];
 /// "Tria", in the file's header.
 const APPLICATION_ID: i64 = 0x5472_6961;
 /// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page

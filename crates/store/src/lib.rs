@@ -11,6 +11,7 @@ mod error;
 mod execute;
 mod file;
 pub mod files;
+mod forgotten;
 mod memory;
 mod reader;
 mod repair;

@@ -4,12 +4,13 @@ use crate::apply::apply;
 use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
 use crate::file::{self, Identity};
+use crate::forgotten::forgotten;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
 use crate::soundness;
 use chat::{Fact, HistoryId, Millis, Record, Request};
-use protocol::{Entry, Memory, Position};
+use protocol::{Entry, Forgetting, Memory, Position};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Writer {
     distrusted: bool,
     /// Where the log ends once the open transaction is committed.
     open: Option<Identity>,
+    /// How far the present primacy may forget requests, and which primacy that is.
+    forgetting: Option<(u64, Forgetting)>,
 }
 
 impl Writer {
@@ -42,6 +45,7 @@ impl Writer {
             files,
             distrusted: false,
             open: None,
+            forgetting: None,
         })
     }
 
@@ -67,8 +71,16 @@ impl Writer {
     pub fn execute(&mut self, requests: &[Request], context: &Context) -> Result<Executed, StoreError> {
         self.begin()?;
         let Identity { position, last_at, database } = self.identity;
-        let executed =
-            execute(&self.connection, &self.path, requests, position, last_at, context, &self.retention)?;
+        let executed = execute(
+            &self.connection,
+            &self.path,
+            requests,
+            position,
+            last_at,
+            context,
+            &self.retention,
+            &mut self.forgetting,
+        )?;
         let last = executed.entries.last();
         self.open = Some(Identity {
             database,
@@ -179,7 +191,22 @@ impl Writer {
     /// Begins a new history on top of this log: for an operator who has accepted that entries may be lost.
     pub fn begin_new_history(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
         let at = now.max(self.identity.last_at);
-        let entry = self.identity.position.follow(Record::new(at, None, Fact::HistoryBegan { history }));
+        let entry = self.identity.position.follow(Record::new(
+            at,
+            None,
+            Fact::HistoryBegan { history, forgotten: None },
+        ));
+        self.persist(&[entry])
+    }
+
+    /// Begins a new history whose time starts at `now`, however far ahead the times of its entries and of what is forgotten
+    /// had run: the way out after a clock was wrong for so long that it was believed. Requests from before `now` that are
+    /// not remembered are refused, so that none of them can take effect twice.
+    pub fn set_time_back(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
+        let known = forgotten(&self.connection).map_err(StoreError::sqlite(&self.path))?;
+        let forgotten = Some(known.unwrap_or(now).min(now));
+        let fact = Fact::HistoryBegan { history, forgotten };
+        let entry = self.identity.position.follow(Record::new(now, None, fact));
         self.persist(&[entry])
     }
 

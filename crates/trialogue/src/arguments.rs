@@ -335,6 +335,9 @@ pub(crate) struct Recover {
     /// Accept that messages which were acknowledged may be lost
     #[arg(long)]
     pub(crate) accept_data_loss: bool,
+    /// Let time begin anew at this machine's clock, after a clock was wrong for so long that every request is refused
+    #[arg(long, requires = "accept_data_loss")]
+    pub(crate) set_time_back: bool,
 }
 
 fn address(text: &str) -> Result<Address, String> {

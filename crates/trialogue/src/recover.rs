@@ -48,9 +48,13 @@ pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
         complain(&format!("{} is damaged; it is set aside", path.display()));
         register.set_aside(&path).map_err(Failure::of)?;
     }
-    let position = writers[chosen]
-        .begin_new_history(HistoryId(Uuid::new_v4()), Millis::of(SystemTime::now()))
-        .map_err(Failure::of)?;
+    let (history, now) = (HistoryId(Uuid::new_v4()), Millis::of(SystemTime::now()));
+    let begun = if recover.set_time_back {
+        writers[chosen].set_time_back(history, now)
+    } else {
+        writers[chosen].begin_new_history(history, now)
+    };
+    let position = begun.map_err(Failure::of)?;
     let incarnation = Incarnation(Uuid::new_v4().as_u64_pair().0);
     let view = recovery.view(position, Proposer { index, incarnation, attempt: 0 });
     let id = RegisterId(Uuid::new_v4().into_bytes());

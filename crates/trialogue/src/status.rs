@@ -8,8 +8,12 @@ use chat::ServiceState;
 use client::ReplicaView;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 mod watch;
+
+/// Clocks that are further apart than this are worth a word.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) async fn status(common: &Common, status: &Status) -> Result<(), Failure> {
     if status.watch {
@@ -74,9 +78,19 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
         "in_sync": in_sync,
         "serving": serving,
         "state": state.to_string(),
+        "clocks_apart_s": clocks_apart(replicas).map(|apart| apart.as_secs()),
         "unserved_ms": newest.and_then(|newest| unserved_before(replicas, newest.view)),
         "replicas": each.collect::<Vec<_>>(),
     })
+}
+
+/// How far the wall clocks of the replicas are apart, if that is more than it takes to ask them.
+fn clocks_apart(replicas: &[ReplicaView]) -> Option<Duration> {
+    let said = replicas.iter().filter_map(|replica| replica.heartbeat.as_ref());
+    let clocks = said.map(|said| said.wall_clock).filter(|clock| *clock > 0);
+    let (first, last) =
+        clocks.fold((u64::MAX, 0), |(first, last), clock| (first.min(clock), last.max(clock)));
+    Some(Duration::from_millis(last.saturating_sub(first))).filter(|apart| *apart > CLOCKS_APART_MAX)
 }
 
 /// For how long nobody served before a view, if its primary can tell.
@@ -93,6 +107,9 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
         replicas.len(),
         summary["state"].as_str().unwrap_or_default()
     )];
+    if let Some(apart) = clocks_apart(replicas) {
+        lines.push(format!("the clocks of the replicas are {} apart; set them right", chat::span(apart)));
+    }
     lines.push(format!(
         "{:>7}  {:<21}  {:<9}  {:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
         "replica", "address", "role", "in sync", "view", "op", "lag", "chain", "pid"
@@ -118,4 +135,35 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
         lines.extend(fault.map(|fault| format!("         {}", output::plain(fault))));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::v1::HeartbeatResponse;
+    use chat::Address;
+
+    #[test]
+    fn clocks_that_are_apart_are_told() {
+        let view = |wall_clock| ReplicaView {
+            address: Address::parse("127.0.0.1:5100").unwrap(),
+            heartbeat: Some(HeartbeatResponse { wall_clock, ..HeartbeatResponse::default() }),
+        };
+        let begin = 1_790_000_000_000;
+        for (clocks, said) in [
+            ([begin, begin + 1900, 0], None),
+            (
+                [begin, begin + 2001, begin],
+                Some("the clocks of the replicas are 2 seconds apart; set them right"),
+            ),
+            (
+                [begin, begin - 172_800_000, 0],
+                Some("the clocks of the replicas are 2 days apart; set them right"),
+            ),
+        ] {
+            let replicas = clocks.map(view);
+            let told = table(&summary(&replicas), &replicas);
+            assert_eq!(told.lines().find(|line| line.contains("clocks")), said, "{clocks:?}");
+        }
+    }
 }

@@ -59,7 +59,9 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
     let path = sessions.outbox(&session.name, &service);
     let (outbox, waiting) =
         Outbox::open(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    let mut app = App::new(me.clone(), colours, jiff::tz::TimeZone::system(), client::new_request_id);
+    let dated = client.clone();
+    let new_request_id = move || dated.new_request_id();
+    let mut app = App::new(me.clone(), colours, jiff::tz::TimeZone::system(), new_request_id);
     app.take_letters(&waiting);
     let (tell, told) = mpsc::unbounded_channel();
     let online = Online::start(client, session, sessions, &me, (outbox, waiting), tell);

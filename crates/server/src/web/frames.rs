@@ -141,6 +141,9 @@ pub(crate) struct State {
     pub(crate) addresses: Vec<String>,
     /// How many replicas are in sync.
     pub(crate) in_sync: usize,
+    /// The replica's wall clock when it said this, in milliseconds since 1970: request ids are dated by the clock of the one
+    /// that serves.
+    pub(crate) clock: u64,
     /// All of this in one sentence for people, if this replica serves.
     pub(crate) sentence: Option<String>,
 }

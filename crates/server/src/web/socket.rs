@@ -3,6 +3,7 @@
 use super::calls::{self, Events, failed, told};
 use super::frames::{Ask, Call, Say, State};
 use crate::chat_service::{Answered, ChatService};
+use crate::clock;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitSink};
@@ -47,19 +48,25 @@ pub(super) async fn serve(socket: WebSocket, chat: ChatService, state: watch::Re
 }
 
 impl Talk {
+    /// How the service stands, and what time it is here.
+    fn state_now(&mut self) -> State {
+        let state = self.state.borrow_and_update().clone();
+        State { clock: clock::wall().0, ..state }
+    }
+
     async fn run(mut self, socket: WebSocket) -> Result<(), Gone> {
         let (mut page, mut frames) = socket.split();
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beats = self.chat.beats.clone();
         let mut last_heard = Instant::now();
-        let first = Say::State(self.state.borrow_and_update().clone());
+        let first = Say::State(self.state_now());
         say(&mut page, &first).await?;
         loop {
             let next = tokio::select! {
                 changed = self.state.changed() => {
                     changed.map_err(|_| Gone)?;
-                    Some(Say::State(self.state.borrow_and_update().clone()))
+                    Some(Say::State(self.state_now()))
                 }
                 Some(done) = self.running.next() => self.finish(done),
                 event = next_event(&mut self.listening) => self.heard(event),

@@ -1,6 +1,6 @@
 //! The playground's own conversation: two people who write to each other all the time, and a ledger of what became of it.
 
-use client::{Client, ClientError, Start, To, new_request_id};
+use client::{Client, ClientError, Start, To};
 use serde::Serialize;
 use server::ClusterKey;
 use std::collections::VecDeque;
@@ -148,7 +148,7 @@ impl Conversation {
             let text =
                 format!("{} ({run} {number})", WORDS[usize::try_from(number).unwrap_or(0) % WORDS.len()]);
             self.lock().ledger.sent += 1;
-            let mut request = new_request_id();
+            let mut request = client.new_request_id();
             loop {
                 let sent = client.send_with_id(&me.token, &request, To::Account(to), &text, 0).await;
                 match sent {
@@ -156,7 +156,7 @@ impl Conversation {
                     Err(error) => {
                         // A refused message has no place: it is another one when it is tried again.
                         if matches!(error, ClientError::Refused { .. }) {
-                            request = new_request_id();
+                            request = client.new_request_id();
                         }
                         self.trouble(&error).await;
                     }

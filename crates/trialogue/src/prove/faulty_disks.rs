@@ -52,7 +52,12 @@ impl FaultyDisks {
     /// From now on no sync comes through, or each does again.
     pub(crate) fn fail_syncs(&self, fail: bool) -> Result<(), Failure> {
         let order = self.folder.join("syncs-fail");
-        Ok(if fail { std::fs::write(order, "")? } else { std::fs::remove_file(order)? })
+        if fail {
+            std::fs::write(order, "")?;
+        } else {
+            std::fs::remove_file(order)?;
+        }
+        Ok(())
     }
 
     /// Makes every file below `folder` what its syncs have made of it. No process may have one open.

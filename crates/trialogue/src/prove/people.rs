@@ -118,7 +118,7 @@ async fn write_one(
     early: &mut Vec<Early>,
 ) {
     let content = Content::of(person.number, to, text);
-    let request = client::new_request_id();
+    let request = person.client.new_request_id();
     match person.client.send_with_id(&person.token, &request, name(to).as_str(), text, 0).await {
         Ok(sent) => {
             stage.ledger.acknowledged(sent.id, content, *last);

@@ -136,7 +136,7 @@ pub(crate) struct App {
     /// Which of `typed` is in the input.
     recalled: Option<usize>,
     /// Draws a request id; the one thing that is random.
-    new_request_id: fn() -> Vec<u8>,
+    new_request_id: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
 
 impl std::fmt::Debug for App {
@@ -146,7 +146,12 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    pub(crate) fn new(me: Me, colours: bool, zone: TimeZone, new_request_id: fn() -> Vec<u8>) -> Self {
+    pub(crate) fn new(
+        me: Me,
+        colours: bool,
+        zone: TimeZone,
+        new_request_id: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             me,
             conversations: Vec::new(),
@@ -162,7 +167,7 @@ impl App {
             bell: true,
             typed: Vec::new(),
             recalled: None,
-            new_request_id,
+            new_request_id: Box::new(new_request_id),
         }
     }
 
