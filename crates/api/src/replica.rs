@@ -29,11 +29,12 @@ pub enum WireError {
 pub fn to_wire(message: &Message<Record>) -> v1::ReplicaMessage {
     let wire = match message {
         Message::Probe => Wire::Probe(v1::Probe {}),
-        Message::Alive { database, position: at, view: known, able } => Wire::Alive(v1::Alive {
+        Message::Alive { database, position: at, view: known, able, remembers } => Wire::Alive(v1::Alive {
             database: database.0.to_vec(),
             position: Some(position(at)),
             view: known.as_ref().map(view),
             able: *able,
+            remembers: *remembers,
         }),
         Message::Call { base, number } => Wire::Call(v1::Call { base: Some(view(base)), number: number.0 }),
         Message::Shown { number, database, position: at } => Wire::Shown(v1::Shown {
@@ -85,6 +86,7 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             position: read_position(m.position)?,
             view: m.view.map(read_view).transpose()?,
             able: m.able,
+            remembers: m.remembers,
         },
         Wire::Call(m) => Message::Call { base: need_view(m.base)?, number: read_number(m.number)? },
         Wire::Shown(m) => Message::Shown {
@@ -242,8 +244,14 @@ mod tests {
         let (number, database, sent_at) = (ViewNumber(7), DatabaseId([8; 16]), Time::from_micros(77));
         vec![
             Message::Probe,
-            Message::Alive { database, position: at, view: Some(sample_view()), able: true },
-            Message::Alive { database, position: Position::ORIGIN, view: None, able: false },
+            Message::Alive { database, position: at, view: Some(sample_view()), able: true, remembers: true },
+            Message::Alive {
+                database,
+                position: Position::ORIGIN,
+                view: None,
+                able: false,
+                remembers: false,
+            },
             Message::Call { base: sample_view(), number },
             Message::Shown { number, database, position: at },
             Message::Refused { known: Some(sample_view()), promised: number },

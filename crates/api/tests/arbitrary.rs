@@ -153,8 +153,15 @@ fn message() -> impl Strategy<Value = Message<Record>> {
     let known = || proptest::option::of(view());
     prop_oneof![
         Just(Message::Probe),
-        (id(), position(), known(), any::<bool>())
-            .prop_map(|(database, position, view, able)| Message::Alive { database, position, view, able }),
+        (id(), position(), known(), any::<[bool; 2]>()).prop_map(
+            |(database, position, view, [able, remembers])| Message::Alive {
+                database,
+                position,
+                view,
+                able,
+                remembers
+            }
+        ),
         (view(), at()).prop_map(|(base, number)| Message::Call { base, number }),
         (at(), id(), position()).prop_map(|(number, database, position)| Message::Shown {
             number,

@@ -159,6 +159,7 @@ impl<F: Fact> Common<F> {
             position: self.position,
             view: self.view.clone(),
             able,
+            remembers: self.memory.is_some(),
         };
         self.send(peer, message);
     }

@@ -343,6 +343,8 @@ pub enum Message<F> {
         view: Option<View>,
         /// Whether it is in sync and healthy, so that the asker should leave the lead to it.
         able: bool,
+        /// Whether its database remembers a view: then this is no first start, whatever the view register says.
+        remembers: bool,
     },
     /// "Stop listening to any view before `number`, and show me your position." From a candidate that will propose
     /// view `number` on top of `base`, or from the primary of `base` (then both numbers are equal).

@@ -22,6 +22,8 @@ pub(crate) struct Starting {
     again_at: Time,
     /// The register has answered that there is no view.
     no_view: bool,
+    /// Another replica has shown that there was a view, after this one had read an empty register.
+    view_was_shown: bool,
     /// Who has shown an empty database.
     empty: BTreeMap<ReplicaIndex, DatabaseId>,
     waits_for: ReplicaSet,
@@ -34,6 +36,7 @@ impl Starting {
             reading: None,
             again_at: now,
             no_view: false,
+            view_was_shown: false,
             empty: BTreeMap::new(),
             waits_for: ReplicaSet::EMPTY,
             swap: None,
@@ -51,6 +54,12 @@ impl Starting {
         match message {
             Message::Alive { view: None, position, .. } if self.no_view && position.op > Op(0) => {
                 return Next::Halt(HaltReason::RegisterLost);
+            }
+            Message::Alive { view, remembers, .. } if self.no_view && (view.is_some() || remembers) => {
+                // There was a view. It may have been installed since the register was read: only a register that is
+                // read from now on, and is still empty, has lost it.
+                (self.view_was_shown, self.no_view, self.reading) = (true, false, None);
+                self.again_at = now;
             }
             Message::Alive { view: None, database, .. } if self.no_view => {
                 self.empty.insert(peer, database);
@@ -99,7 +108,9 @@ impl Starting {
                     following: None,
                 }
             }
-            RegisterRead::Empty if common.position.op > Op(0) => Next::Halt(HaltReason::RegisterLost),
+            RegisterRead::Empty if common.position.op > Op(0) || self.view_was_shown => {
+                Next::Halt(HaltReason::RegisterLost)
+            }
             RegisterRead::Empty => {
                 self.no_view = true;
                 Next::Stay

@@ -253,7 +253,8 @@ impl Dialogue {
                 words.expect("at");
                 let position = position(words.next());
                 let view = words.is("view").then(|| self.view(words));
-                Message::Alive { database: database(from.0), position, view, able: words.is("able") }
+                let (able, remembers) = (words.is("able"), words.is("remembers"));
+                Message::Alive { database: database(from.0), position, view, able, remembers }
             }
             "call" => {
                 let base = self.view(words);

@@ -88,11 +88,12 @@ impl Dialogue {
     fn sent(&self, message: &Message<Word>) -> String {
         match message {
             Message::Probe => "probe".into(),
-            Message::Alive { position, view, able, .. } => format!(
-                "alive at {}{}{}",
+            Message::Alive { position, view, able, remembers, .. } => format!(
+                "alive at {}{}{}{}",
                 name(*position),
                 view.as_ref().map_or_else(String::new, |view| format!(" view {}", self.view_name(view))),
-                if *able { " able" } else { "" }
+                if *able { " able" } else { "" },
+                if *remembers && view.is_none() { " remembers" } else { "" }
             ),
             Message::Call { base, number } => format!("call {} for {number}", self.view_name(base)),
             Message::Shown { number, database, position } => {
