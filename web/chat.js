@@ -1,7 +1,7 @@
 // Chatting, for whoever is signed in: what comes is put in its place, what is typed is sent once and in order.
 
 import { Account } from "./account.js";
-import { NobodyServed } from "./connection.js";
+import { KeptOnFewer, NobodyServed } from "./connection.js";
 import { byId } from "./elements.js";
 import { Model } from "./model.js";
 import { announce, notice } from "./notice.js";
@@ -13,6 +13,8 @@ import { Talk } from "./talk.js";
 /** What has arrived is acknowledged at most so often, in milliseconds. */
 const ACKNOWLEDGE_EVERY = 300;
 const CONVERSATIONS_PAGE = 500;
+/** What is kept on too few replicas is asked for again after this, in milliseconds. */
+const ASK_AGAIN_AFTER = 500;
 
 export class Chat {
   constructor(connection, me) {
@@ -153,7 +155,10 @@ export class Chat {
     return true;
   }
 
-  /** Sends letters one after the other, each until it is answered: so they keep their order. */
+  /**
+   * Sends letters one after the other, each until it has its place: so they keep their order. One that is kept on fewer
+   * replicas than were asked for keeps no other waiting.
+   */
   async #post() {
     if (this.posting) return;
     this.posting = true;
@@ -161,12 +166,17 @@ export class Chat {
       const [letter] = this.letters;
       try {
         const { request_id, with: to_id, text } = letter;
-        const sent = await this.connection.call("send_message", { request_id, to_id, text });
+        const sent = await this.connection.call("send_message", { request_id, to_id, text }, { tellKept: true });
         this.outbox.settle(letter);
         this.model.sent(letter, sent);
       } catch (error) {
         // Nobody can say whether it arrived: it goes again, and counts once.
         if (error instanceof NobodyServed) continue;
+        if (error instanceof KeptOnFewer) {
+          this.#askAgain(letter, error);
+          this.letters = this.letters.filter((other) => other !== letter);
+          continue;
+        }
         // It stays in the outbox for the next session.
         if (error.reason === "SESSION_INVALID") break;
         this.outbox.settle(letter);
@@ -176,6 +186,32 @@ export class Chat {
     }
     this.posting = false;
     this.dispatchSent?.();
+  }
+
+  /** Asks again for a letter that has its place, until enough replicas hold it. It stays in the outbox until then. */
+  async #askAgain(letter, kept) {
+    this.model.kept(letter, kept);
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_AFTER));
+      try {
+        const { request_id, with: to_id, text } = letter;
+        const sent = await this.connection.call("send_message", { request_id, to_id, text }, { tellKept: true });
+        this.outbox.settle(letter);
+        this.model.sent(letter, sent);
+        return;
+      } catch (error) {
+        if (error instanceof NobodyServed) continue;
+        if (error instanceof KeptOnFewer) {
+          this.model.kept(letter, error);
+          continue;
+        }
+        // It stays in the outbox for the next session.
+        if (error.reason === "SESSION_INVALID") return;
+        this.outbox.settle(letter);
+        this.model.refused(letter, error.message);
+        return;
+      }
+    }
   }
 
   /** Waits until everything typed here is sent, or until somebody must decide. */

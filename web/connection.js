@@ -14,6 +14,15 @@ export class Refused extends Error {
   }
 }
 
+/** A call took effect, and fewer replicas hold that than were asked for: the same request id asks again. */
+export class KeptOnFewer extends Error {
+  constructor({ copies, replicas, message }) {
+    super(message);
+    this.copies = copies;
+    this.replicas = replicas;
+  }
+}
+
 /** Nobody served in time; whether the call had an effect is unknown. */
 export class NobodyServed extends Error {
   constructor() {
@@ -73,8 +82,11 @@ export class Connection extends EventTarget {
     this.#dial(link.address);
   }
 
-  /** Makes a call, wherever it must go, until it is answered, refused, or the time is over. */
-  async call(name, parameters = {}, limit = CALL_LIMIT) {
+  /**
+   * Makes a call, wherever it must go, until it is answered, refused, or the time is over. What is kept on too few replicas
+   * is asked for again too, unless `tellKept` says that the caller does so.
+   */
+  async call(name, parameters = {}, { limit = CALL_LIMIT, tellKept = false } = {}) {
     const until = Date.now() + limit;
     let pause = 20;
     for (;;) {
@@ -82,6 +94,7 @@ export class Connection extends EventTarget {
       const outcome = await link.ask(name, parameters, until);
       if (outcome.answer) return outcome.answer;
       if (outcome.refused) throw new Refused(outcome.refused.reason, outcome.refused.message);
+      if (outcome.kept && (tellKept || Date.now() >= until)) throw new KeptOnFewer(outcome.kept);
       if (Date.now() >= until) throw new NobodyServed();
       await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
       pause = Math.min(pause * 2, 1000);
@@ -249,6 +262,7 @@ class Link {
         break;
       case "answer": this.#settle(what.id, { answer: Object.values(what.answer)[0] }); break;
       case "refused": this.#settle(what.id, { refused: what }); break;
+      case "kept_on_fewer": this.#settle(what.id, { kept: what }); break;
       case "try_again": this.#settle(what.id, { tryAgain: what }); break;
       case "beat": break;
       default:

@@ -114,7 +114,9 @@ export class Model extends EventTarget {
   /** A letter's message may be here before its acknowledgement is: it is shown once. */
   #takeBack(one, message) {
     const letter = one.letters.find((letter) => !letter.shownAs && !letter.refused && letter.text === message.text);
-    if (letter) letter.shownAs = message.id;
+    if (!letter) return;
+    letter.shownAs = message.id;
+    if (letter.kept) this.copies.set(message.id, letter.kept);
   }
 
   page(one, messages, more) {
@@ -157,6 +159,7 @@ export class Model extends EventTarget {
     const one = this.conversation(letter.with, letter.to);
     one.letters = one.letters.filter((other) => other.request_id !== letter.request_id);
     if (copies < replicas) this.copies.set(message_id, { copies, replicas });
+    else this.copies.delete(message_id);
     const message = {
       id: message_id, from_id: this.me.id, from: this.me.name, to_id: letter.with, to: letter.to,
       text: letter.text, sent_at, delivered: false, undeliverable: false,
@@ -165,6 +168,13 @@ export class Model extends EventTarget {
     if (!one.last || message_id > one.last.id) one.last = message;
     this.#changed(one);
     this.dispatchEvent(new Event("people"));
+  }
+
+  /** A letter has its place, on fewer replicas than were asked for, and is asked for again. */
+  kept(letter, { copies, replicas }) {
+    letter.kept = { copies, replicas, asked: true };
+    if (letter.shownAs) this.copies.set(letter.shownAs, letter.kept);
+    this.#changed(this.conversation(letter.with, letter.to));
   }
 
   /** A letter will not be sent: it stays in sight with the reason. */

@@ -6,6 +6,8 @@ import { newRequestId } from "./storage.js";
 import { TEXT_BYTES_MAX, bytesOf, dayKey, dayOf, exactTimeOf, printable, timeOf } from "./words.js";
 
 const PAGE = 60;
+/** What is said of a message that has its place on fewer replicas than were asked for. */
+const keptOn = (kept) => (kept ? `kept on ${kept.copies} of ${kept.replicas}` : "");
 /** Nearer than this to its end, the conversation follows what comes. */
 const AT_END = 48;
 /** Messages of one person within this time stand together. */
@@ -134,7 +136,7 @@ export class Talk {
     for (const letter of one.letters) {
       if (letter.shownAs && one.messages.some((message) => message.id === letter.shownAs)) continue;
       between(letter.typed_at);
-      rows.push({ key: letter.request_id, state: letter.refused ?? "", make: () => this.#letter(letter) });
+      rows.push({ key: letter.request_id, state: letter.refused ?? keptOn(letter.kept), make: () => this.#letter(letter) });
       before = { at: letter.typed_at, mine: true };
     }
     return rows;
@@ -147,6 +149,7 @@ export class Talk {
     if (one.id === this.model.me.id) return null;
     if (message.id <= one.seenUpTo) return ["✓✓", "read"];
     if (message.delivered || message.id <= one.deliveredUpTo) return ["✓✓", "arrived"];
+    if (copies?.asked) return [keptOn(copies), "kept on fewer replicas than were asked for"];
     if (copies) return [`✓ ${copies.copies} of ${copies.replicas}`, "sent, with fewer copies than there should be"];
     return ["✓", "sent"];
   }
@@ -172,7 +175,7 @@ export class Talk {
     return element("li", { class: `message mine first ${letter.refused ? "failed" : "pending"}`, "data-request": letter.request_id },
       said("You: "),
       element("p", { class: "text", dir: "auto" }, letter.text),
-      element("span", { class: "meta" }, letter.refused ? null : "sending…"),
+      element("span", { class: "meta" }, letter.refused ? null : keptOn(letter.kept) || "sending…"),
       refused);
   }
 

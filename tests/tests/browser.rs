@@ -401,6 +401,37 @@ async fn a_fail_over_can_be_watched_and_made() {
 }
 
 #[tokio::test]
+async fn a_message_on_too_few_replicas_says_so_until_enough_hold_it() {
+    let Some(driver) = Driver::start().await else { return };
+    let cluster = Cluster::serving_with(2, "min_in_sync = 2").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let alice = driver.browser(Look::LIGHT).await;
+    alice.open(&page(&cluster, 0)).await;
+    alice.registers("alice", PASSWORD).await;
+    alice.finds("bob").await;
+    let kept = "document.body.innerText.includes('kept on 1 of 2')";
+    loop {
+        alice.types("#text", "on one").await;
+        cluster.pause(1);
+        alice.presses(ENTER).await;
+        alice.until(&format!("{kept} || document.querySelector('.failed')")).await;
+        if alice.asks(&format!("return {kept};")).await == true {
+            break;
+        }
+        // The browser was slower than the primary, which had already gone on without the other: refused without effect.
+        alice.asks("[...document.querySelectorAll('.refused button')].find((one) => one.textContent === 'Let it go').click();").await;
+        cluster.resume(1);
+        cluster.until_all_in_sync().await;
+    }
+    assert_eq!(bob.hear_texts(1).await, ["on one"], "it has its place all the same");
+    cluster.resume(1);
+    cluster.until_all_in_sync().await;
+    alice.until("!document.body.innerText.includes('kept on')").await;
+    until_messages(&alice, &["me: on one".to_owned()]).await;
+    assert_eq!(alice.errors().await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn how_things_stand_is_said_in_one_voice() {
     let Some(driver) = Driver::start().await else { return };
     let mut cluster = Cluster::serving_with(3, "min_in_sync = 2").await;

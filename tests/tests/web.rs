@@ -60,7 +60,7 @@ impl Socket {
     /// Makes a call and hears what comes of it.
     async fn call(&mut self, name: &str, parameters: Value) -> Value {
         self.say(json!({ "id": 7, "call": { name: parameters } }).to_string()).await;
-        self.hear(&["answer", "refused", "try_again"]).await
+        self.hear(&["answer", "refused", "kept_on_fewer", "try_again"]).await
     }
 }
 
@@ -105,6 +105,29 @@ async fn pages_come_with_strict_rules_and_nothing_else_is_there() {
             assert!(head.starts_with("http/1.1 404"), "{path}: {head}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_is_told_that_its_message_is_kept_on_fewer_replicas_and_asks_again() {
+    let cluster = Cluster::serving_with(2, "min_in_sync = 2").await;
+    let alice = Person::register(&cluster, "alice").await;
+    let mut socket = Socket::open(&cluster.address(0).to_string(), "/socket", None).await.unwrap();
+    let me = socket.call("identify", json!({ "token": alice.token })).await;
+    let to_id = &me["answer"]["answer"]["account"]["account_id"];
+    let message = json!({ "request_id": id(), "to_id": to_id, "text": "to myself" });
+    cluster.pause(1);
+    let kept = socket.call("send_message", message.clone()).await;
+    let kept = &kept["kept_on_fewer"];
+    assert_eq!(
+        (&kept["id"], &kept["copies"], &kept["replicas"]),
+        (&json!(7), &json!(1), &json!(2)),
+        "{kept}"
+    );
+    cluster.resume(1);
+    cluster.until_all_in_sync().await;
+    let sent = socket.call("send_message", message).await;
+    assert_eq!(sent["answer"]["answer"]["sent"]["copies"], 2, "{sent}");
+    assert_eq!(alice.hear_texts(1).await, ["to myself"]);
 }
 
 #[tokio::test]

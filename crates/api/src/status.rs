@@ -1,6 +1,7 @@
 //! Refusals and faults as gRPC statuses, and back. This is the only place that knows which code and reason is which.
 
-use chat::Refusal;
+use crate::v1;
+use chat::{KeptOnFewer, Refusal};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -25,6 +26,11 @@ pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 /// After how long a call that met a busy replica may be repeated at the earliest.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// It took effect, and fewer replicas hold it than were asked for: the same request id asks again.
+pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";
+/// Too few replicas are in sync for what was asked.
+pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
+
 /// The code and the reason of a refusal.
 pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
     match refusal {
@@ -33,7 +39,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
         Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
         Refusal::NoSuchAccount { .. } | Refusal::AccountGone => (Code::NotFound, "NO_SUCH_ACCOUNT"),
-        Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, "TOO_FEW_IN_SYNC"),
+        Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, TOO_FEW_IN_SYNC),
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
         Refusal::Busy => (Code::ResourceExhausted, BUSY),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
@@ -72,6 +78,37 @@ pub fn refused(refusal: &Refusal) -> Status {
     Status::with_error_details(code, refusal.to_string(), details)
 }
 
+/// The status of what took effect on fewer replicas than were asked for.
+pub fn kept_on_fewer(kept: &KeptOnFewer) -> Status {
+    with_reason(Code::Aborted, KEPT_ON_FEWER, &kept.to_string(), copies_of(kept))
+}
+
+/// A refusal as one answer of a stream.
+pub fn in_a_stream(refusal: &Refusal) -> v1::Refused {
+    let (code, reason) = code_and_reason(refusal);
+    v1::Refused {
+        code: code.into(),
+        reason: reason.into(),
+        message: refusal.to_string(),
+        metadata: HashMap::new(),
+    }
+}
+
+/// What took effect on fewer replicas than were asked for, as one answer of a stream.
+pub fn kept_in_a_stream(kept: &KeptOnFewer) -> v1::Refused {
+    v1::Refused {
+        code: Code::Aborted.into(),
+        reason: KEPT_ON_FEWER.into(),
+        message: kept.to_string(),
+        metadata: copies_of(kept),
+    }
+}
+
+fn copies_of(kept: &KeptOnFewer) -> HashMap<String, String> {
+    let number = |name: &str, number: usize| (name.to_owned(), number.to_string());
+    HashMap::from([number("copies", kept.copies), number("replicas", kept.replicas)])
+}
+
 /// The status of a replica that does not lead, with the address of the one that does, if it is known.
 pub fn not_primary(primary: Option<&str>) -> Status {
     let metadata = primary.map(|address| ("primary".to_owned(), address.to_owned())).into_iter().collect();
@@ -102,6 +139,8 @@ pub enum Meaning {
         /// The shortest wait that the replica asks for.
         retry_after: Duration,
     },
+    /// The call took effect, and fewer replicas hold that than were asked for: the same request id asks again.
+    KeptOnFewer(Kept),
     /// The call was refused, and had no effect.
     Refused {
         /// The code.
@@ -111,6 +150,25 @@ pub enum Meaning {
         /// One sentence for people.
         message: String,
     },
+}
+
+/// What `KEPT_ON_FEWER` says to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How many replicas hold it.
+    pub copies: u32,
+    /// How many replicas there are.
+    pub replicas: u32,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Kept {
+    /// Reads the metadata of `KEPT_ON_FEWER`.
+    pub fn read(metadata: &HashMap<String, String>, message: &str) -> Self {
+        let number = |name| metadata.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
+        Self { copies: number("copies"), replicas: number("replicas"), message: message.to_owned() }
+    }
 }
 
 /// Reads a status as a client must.
@@ -125,6 +183,9 @@ pub fn meaning(status: &Status) -> Meaning {
         Some(info) if info.reason == BUSY => {
             let asked = details.retry_info().and_then(|retry| retry.retry_delay);
             Meaning::Busy { retry_after: asked.unwrap_or(BUSY_RETRY_AFTER) }
+        }
+        Some(info) if info.reason == KEPT_ON_FEWER => {
+            Meaning::KeptOnFewer(Kept::read(&info.metadata, status.message()))
         }
         Some(info) => Meaning::Refused {
             code: status.code(),
@@ -156,6 +217,17 @@ mod tests {
         let refusal = Refusal::NameTaken { name: "bob".into() };
         let Meaning::Refused { code, reason, message } = meaning(&refused(&refusal)) else { panic!() };
         assert_eq!((code, &*reason, message), (Code::AlreadyExists, "NAME_TAKEN", refusal.to_string()));
+    }
+
+    #[test]
+    fn what_is_kept_on_fewer_replicas_is_no_refusal() {
+        let kept = KeptOnFewer { copies: 1, wanted: 2, replicas: 3 };
+        let read = Kept { copies: 1, replicas: 3, message: kept.to_string() };
+        let status = kept_on_fewer(&kept);
+        assert_eq!((status.code(), meaning(&status)), (Code::Aborted, Meaning::KeptOnFewer(read.clone())));
+        let v1::Refused { code, reason, message, metadata } = kept_in_a_stream(&kept);
+        assert_eq!((code, &*reason), (10, "KEPT_ON_FEWER"));
+        assert_eq!(Kept::read(&metadata, &message), read);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! What is refused is data: a [`Refusal`], one sentence that says what is wrong and what would be right.
 
 mod address;
+mod copies;
 mod fact;
 mod identity;
 mod limits;
@@ -13,10 +14,12 @@ mod password;
 mod pattern;
 mod refusal;
 mod request;
+mod sequence;
 mod service_state;
 mod text;
 
 pub use address::{Address, parse_servers};
+pub use copies::KeptOnFewer;
 pub use fact::{Fact, Record, RequestMark};
 pub use identity::{AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SessionId, TokenHash};
 pub use limits::{
@@ -28,5 +31,6 @@ pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
 pub use refusal::{Refusal, span};
 pub use request::{Action, Answer, Recipient, Request};
+pub use sequence::Sequence;
 pub use service_state::ServiceState;
 pub use text::MessageText;

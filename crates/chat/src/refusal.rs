@@ -168,6 +168,47 @@ pub enum Refusal {
     HistoryReplaced,
 }
 
+impl Refusal {
+    /// Whether the same bytes are refused whenever they come. Every other refusal rests on something that changes (who is
+    /// in sync, which accounts there are, a clock), so the same request may be accepted later, and must not land behind
+    /// what followed it then.
+    pub const fn is_for_the_request_alone(&self) -> bool {
+        match self {
+            Self::NameEmpty
+            | Self::NameTooLong { .. }
+            | Self::NameCharacter { .. }
+            | Self::NameMixed
+            | Self::PasswordTooShort
+            | Self::PasswordTooLong
+            | Self::PasswordCharacter
+            | Self::TextEmpty
+            | Self::TextTooLong { .. }
+            | Self::TextCharacter { .. }
+            | Self::NotText { .. }
+            | Self::PatternTooLong { .. }
+            | Self::PatternInvalid { .. }
+            | Self::PatternTooCostly
+            | Self::Address { .. }
+            | Self::PageTooLarge { .. }
+            | Self::Malformed(_)
+            | Self::RequestIdInvalid => true,
+            Self::RequestTooOld { .. }
+            | Self::RequestTooEarly { .. }
+            | Self::RequestIdReused
+            | Self::NameTaken { .. }
+            | Self::WrongCredentials
+            | Self::NotSignedIn
+            | Self::SessionInvalid
+            | Self::NoSuchAccount { .. }
+            | Self::AccountGone
+            | Self::TooFewInSync { .. }
+            | Self::TooManyCopies { .. }
+            | Self::Busy
+            | Self::HistoryReplaced => false,
+        }
+    }
+}
+
 /// A span as people say it: in its largest unit of which there are two, or one.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();

@@ -1,8 +1,10 @@
 //! Requests: what a client wants changed, already validated; and their answers.
 
 use crate::identity::{AccountId, MessageId, Millis, RequestId, SessionId, TokenHash};
+use crate::limits::Limits;
 use crate::name::UserName;
 use crate::password::PasswordHash;
+use crate::sequence::Sequence;
 use crate::text::MessageText;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,8 +16,22 @@ pub struct Request {
     pub id: RequestId,
     /// Whose session it comes from; none for those who are not signed in yet.
     pub session: Option<TokenHash>,
+    /// The stream that it belongs to, whose requests take effect in order.
+    pub sequence: Option<Sequence>,
     /// What is wanted.
     pub action: Action,
+}
+
+impl Request {
+    /// On how many replicas it must be before it is done: what its sender asks for, and what the operator demands.
+    pub fn copies_wanted(&self, limits: &Limits) -> usize {
+        match &self.action {
+            // Asked for by the replica itself.
+            Action::BeginHistory => 0,
+            Action::SendMessage { min_copies, .. } => limits.min_in_sync.max(*min_copies),
+            _ => limits.min_in_sync,
+        }
+    }
 }
 
 /// What a request wants changed.
@@ -61,7 +77,7 @@ pub enum Action {
         to: Recipient,
         /// What.
         text: MessageText,
-        /// Refused without effect if fewer replicas are in sync.
+        /// Refused without effect if fewer replicas are in sync; done once as many hold it.
         min_copies: usize,
     },
     /// The calling account has everything up to this message.

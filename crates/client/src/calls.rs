@@ -8,10 +8,15 @@ use api::v1::chat_client::ChatClient;
 use api::{AUTHORIZATION, v1};
 use chat::Address;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+
+/// What is kept on fewer replicas than were asked for is asked for again after this. A replica that is missing takes at
+/// least so long to come back.
+pub(crate) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A client. Cheap to clone; all clones share one connection.
 #[derive(Clone, Debug)]
@@ -226,11 +231,15 @@ impl Client {
         text: &str,
         min_copies: u32,
     ) -> Result<Sent, ClientError> {
-        self.send_with_id(token, &self.connection.new_request_id().await, to, text, min_copies).await
+        let request_id = self.connection.new_request_id().await;
+        self.until_kept_on_enough(|| self.send_with_id(token, &request_id, to, text, min_copies)).await
     }
 
     /// Sends one message under a request id of the caller's (see [`Client::new_request_id`]), who may send it again with the same
     /// id for a day, after a restart of its own too: it takes effect once, and the answer is the same.
+    ///
+    /// Unlike the other calls it does not ask again by itself when the message is kept on fewer replicas than were asked
+    /// for ([`ClientError::KeptOnFewer`]): the caller has the id to do so, and may want to tell somebody first.
     pub async fn send_with_id(
         &self,
         token: &str,
@@ -252,7 +261,7 @@ impl Client {
         };
         let call =
             |mut client: ChatClient<Channel>, request| async move { client.send_message(request).await };
-        Ok(self.call(Some(token), message, call).await?.into())
+        Ok(self.call_once(Some(token), &message, call).await?.into())
     }
 
     /// A new request id, dated by the service's clock as far as it is known: its date says until when a retry is accepted.
@@ -342,11 +351,48 @@ impl Client {
         self.call(Some(token), v1::GetAccountRequest {}, call).await
     }
 
-    /// One call, with the same message (and so the same request id) however often it must be tried.
+    /// One call, with the same message (and so the same request id) however often it must be tried, until enough replicas
+    /// hold what it changes.
     async fn call<M, R, F>(
         &self,
         token: Option<&str>,
         message: M,
+        call: impl Fn(ChatClient<Channel>, Request<M>) -> F,
+    ) -> Result<R, ClientError>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.until_kept_on_enough(|| self.call_once(token, &message, &call)).await
+    }
+
+    /// Asks again, with the same request id, while what took effect is kept on too few replicas and there is time.
+    async fn until_kept_on_enough<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let until = tokio::time::Instant::now() + self.connection.timeout();
+        let mut kept = None;
+        loop {
+            match ask().await {
+                Err(error @ ClientError::KeptOnFewer { .. }) => {
+                    if tokio::time::Instant::now() >= until {
+                        return Err(error);
+                    }
+                    kept = Some(error);
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                // That it has taken effect is known; that asking again came to nothing changes nothing of it.
+                Err(error) => return Err(kept.unwrap_or(error)),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    async fn call_once<M, R, F>(
+        &self,
+        token: Option<&str>,
+        message: &M,
         call: impl Fn(ChatClient<Channel>, Request<M>) -> F,
     ) -> Result<R, ClientError>
     where

@@ -147,6 +147,7 @@ impl Connection {
                 Meaning::Refused { reason, message, .. } => {
                     return Err(ClientError::Refused { reason, message });
                 }
+                Meaning::KeptOnFewer(kept) => return Err(kept.into()),
                 Meaning::NotPrimary { .. } | Meaning::Unknown => {
                     always_busy = false;
                     status.message().clone_into(&mut last);

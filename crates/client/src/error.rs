@@ -1,5 +1,6 @@
 //! What a call can come to, besides success.
 
+use api::status::Kept;
 use chat::ServiceState;
 use std::time::Duration;
 use thiserror::Error;
@@ -12,6 +13,16 @@ pub enum ClientError {
     Refused {
         /// A word for programs, such as `NAME_TAKEN`.
         reason: String,
+        /// One sentence for people.
+        message: String,
+    },
+    /// It took effect, and fewer replicas hold that than were asked for. The same request id asks again.
+    #[error("{message}")]
+    KeptOnFewer {
+        /// How many replicas hold it.
+        copies: u32,
+        /// How many replicas there are.
+        replicas: u32,
         /// One sentence for people.
         message: String,
     },
@@ -28,6 +39,12 @@ pub enum ClientError {
     /// The outbox was closed before this message was answered; it may or may not have been sent.
     #[error("the message was not answered before sending ended")]
     Abandoned,
+}
+
+impl From<Kept> for ClientError {
+    fn from(Kept { copies, replicas, message }: Kept) -> Self {
+        Self::KeptOnFewer { copies, replicas, message }
+    }
 }
 
 impl ClientError {

@@ -215,6 +215,9 @@ fn ended(status: &Status) -> Ended {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
         Meaning::Busy { retry_after } => Ended::Busy(retry_after),
-        Meaning::NotPrimary { .. } | Meaning::Unknown => Ended::Broken(status.message().to_owned()),
+        // A stream that only listens changes nothing that could be kept.
+        Meaning::NotPrimary { .. } | Meaning::Unknown | Meaning::KeptOnFewer(_) => {
+            Ended::Broken(status.message().to_owned())
+        }
     }
 }

@@ -3,11 +3,15 @@
 //! Messages wait here until they are answered. When a stream breaks, the next one begins with the first message that
 //! has no answer, and carries the same request ids: what took effect before gets its answer, what did not takes effect
 //! now, and neither overtakes the other.
+//!
+//! A refusal is an answer. One that may pass ends the stream, and nothing behind it has taken effect: the next stream begins
+//! with what follows it. What is kept on fewer replicas than were asked for has its place; it steps out of the line and is
+//! asked for again a little later, behind whatever is in the line then.
 
-use crate::calls::{Sent, signed};
+use crate::calls::{ASK_AGAIN_AFTER, Sent, signed};
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
-use api::status::{BUSY, Meaning, meaning};
+use api::status::{BUSY, KEPT_ON_FEWER, Kept, Meaning, meaning};
 use api::v1;
 use api::v1::send_messages_response::Outcome;
 use std::collections::VecDeque;
@@ -35,7 +39,9 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Waits until the message is acknowledged or refused.
+    /// Waits until the message is acknowledged or refused. One that is kept on fewer replicas than were asked for is asked
+    /// for again until enough hold it, or the client's timeout is over: then this says how many do
+    /// ([`ClientError::KeptOnFewer`]).
     pub async fn answered(self) -> Result<Sent, ClientError> {
         self.answer.await.unwrap_or(Err(ClientError::Abandoned))
     }
@@ -45,6 +51,30 @@ impl Ticket {
 struct Unanswered {
     message: v1::SendMessageRequest,
     answer: oneshot::Sender<Result<Sent, ClientError>>,
+    /// Set once it is known to have its place.
+    kept: Option<KeptUntil>,
+}
+
+/// What is known of a message that is kept on fewer replicas than were asked for.
+#[derive(Debug)]
+struct KeptUntil {
+    /// When asking ends.
+    give_up_at: Instant,
+    /// What was said last.
+    error: ClientError,
+}
+
+impl Unanswered {
+    /// Whoever gave the message may not care about its answer.
+    fn settle(self, result: Result<Sent, ClientError>) {
+        let _ = self.answer.send(result);
+    }
+
+    /// What is known to be kept is told so, whatever asking again came to: it has taken effect.
+    fn fail(mut self, error: ClientError) {
+        let told = self.kept.take().map_or(error, |kept| kept.error);
+        self.settle(Err(told));
+    }
 }
 
 impl Outbox {
@@ -56,6 +86,7 @@ impl Outbox {
             given,
             given_up: false,
             unanswered: VecDeque::new(),
+            kept: VecDeque::new(),
         };
         tokio::spawn(postman.run());
         Self { connection, messages }
@@ -71,7 +102,8 @@ impl Outbox {
             text: text.to_owned(),
             min_copies,
         };
-        self.messages.send(Unanswered { message, answer }).await.map_err(|_| ClientError::Abandoned)?;
+        let unanswered = Unanswered { message, answer, kept: None };
+        self.messages.send(unanswered).await.map_err(|_| ClientError::Abandoned)?;
         Ok(Ticket { answer: ticket })
     }
 }
@@ -82,13 +114,18 @@ struct Postman {
     given: mpsc::Receiver<Unanswered>,
     /// The application has given its last message.
     given_up: bool,
+    /// In the order of the stream.
     unanswered: VecDeque<Unanswered>,
+    /// Kept on fewer replicas than were asked for, each with the moment when it is asked for again, soonest first.
+    kept: VecDeque<(Instant, Unanswered)>,
 }
 
 /// Why one stream ended.
 enum Ended {
     /// Everything is answered, and nothing more will come.
     Done,
+    /// With a refusal that may pass: the primary is as good as before.
+    Refused,
     Final(ClientError),
     Broken(String),
     /// The replica has too much to do: it is asked again after this.
@@ -102,11 +139,21 @@ impl Postman {
         // The time runs from the last answer, and only while something waits for one.
         let mut until = None;
         loop {
-            if self.unanswered.is_empty() {
+            while self.unanswered.is_empty() {
                 until = None;
-                match self.given.recv().await {
-                    Some(message) => self.unanswered.push_back(message),
-                    None => return,
+                if self.given_up && self.kept.is_empty() {
+                    return;
+                }
+                let ask_again_at = self.ask_again_at();
+                tokio::select! {
+                    given = self.given.recv(), if !self.given_up => match given {
+                        Some(message) => self.unanswered.push_back(message),
+                        None => self.given_up = true,
+                    },
+                    () = tokio::time::sleep_until(ask_again_at), if !self.kept.is_empty() => {
+                        let due = self.due();
+                        self.unanswered.extend(due);
+                    }
                 }
             }
             let limit = *until.get_or_insert_with(|| Instant::now() + self.connection.timeout());
@@ -117,6 +164,7 @@ impl Postman {
             let mut progress = false;
             match self.deliver(&primary, limit, &mut progress).await {
                 Ended::Done => return,
+                Ended::Refused => {}
                 Ended::Final(error) => return self.fail(&error),
                 Ended::Broken(why) => {
                     last = why;
@@ -163,17 +211,21 @@ impl Postman {
             Err(status) => return ended(&status),
         };
         let mut answer_by = first_answer_by;
+        let mut refused = false;
         loop {
-            let room = self.unanswered.len() < IN_FLIGHT_MAX && !self.given_up;
+            let room = self.unanswered.len() + self.kept.len() < IN_FLIGHT_MAX && !self.given_up;
+            let ask_again_at = self.ask_again_at();
             tokio::select! {
                 answer = answers.message() => {
                     let answer = match answer {
                         Ok(Some(answer)) => answer,
+                        Ok(None) if refused => return Ended::Refused,
                         Ok(None) => return Ended::Broken("the stream ended".into()),
                         Err(status) => return ended(&status),
                     };
-                    if !self.answered(answer) {
-                        return Ended::Broken("an answer out of order".into());
+                    match self.answered(answer) {
+                        Some(told) => refused = told == Told::Refused,
+                        None => return Ended::Broken("an answer out of order".into()),
                     }
                     *progress = true;
                     answer_by = Instant::now() + self.connection.timeout();
@@ -191,34 +243,71 @@ impl Postman {
                     }
                     None => self.given_up = true,
                 },
+                () = tokio::time::sleep_until(ask_again_at), if !self.kept.is_empty() => {
+                    if self.unanswered.is_empty() {
+                        answer_by = Instant::now() + self.connection.timeout();
+                    }
+                    let due = self.due();
+                    let said = due.iter().all(|one| say.try_send(one.message.clone()).is_ok());
+                    self.unanswered.extend(due);
+                    if !said {
+                        return Ended::Broken("the stream is over".into());
+                    }
+                }
                 () = primary.lost() => return Ended::Broken("the primary was lost".into()),
                 () = tokio::time::sleep_until(answer_by), if !self.unanswered.is_empty() => {
                     return Ended::Broken("no answer in time".into());
                 }
             }
-            if self.given_up && self.unanswered.is_empty() {
+            if self.given_up && self.unanswered.is_empty() && self.kept.is_empty() {
                 return Ended::Done;
             }
         }
     }
 
-    /// Gives the first message its answer. False if the answer belongs to another.
-    fn answered(&mut self, answer: v1::SendMessagesResponse) -> bool {
-        let first = self.unanswered.pop_front_if(|first| first.message.request_id == answer.request_id);
-        let Some(first) = first else { return false };
-        let result = match answer.outcome {
-            Some(Outcome::Sent(sent)) => Ok(sent.into()),
-            Some(Outcome::Refused(refused)) => {
-                Err(ClientError::Refused { reason: refused.reason, message: refused.message })
+    /// When the first of those that are kept on too few replicas is asked for again.
+    fn ask_again_at(&self) -> Instant {
+        self.kept.front().map_or_else(Instant::now, |(at, _)| *at)
+    }
+
+    /// Those that it is time to ask for again.
+    fn due(&mut self) -> Vec<Unanswered> {
+        let now = Instant::now();
+        let due = self.kept.iter().take_while(|(at, _)| *at <= now).count();
+        self.kept.drain(..due).map(|(_, one)| one).collect()
+    }
+
+    /// Gives the first message its answer. `None` if the answer belongs to another.
+    fn answered(&mut self, answer: v1::SendMessagesResponse) -> Option<Told> {
+        let outcome = answer.outcome?;
+        let first = self.unanswered.pop_front_if(|first| first.message.request_id == answer.request_id)?;
+        match outcome {
+            Outcome::Sent(sent) => {
+                first.settle(Ok(sent.into()));
+                Some(Told::Sent)
             }
-            None => {
-                self.unanswered.push_front(first);
-                return false;
+            Outcome::Refused(refused) if refused.reason == KEPT_ON_FEWER => {
+                self.keep(first, Kept::read(&refused.metadata, &refused.message).into());
+                Some(Told::Kept)
             }
-        };
-        // Whoever gave the message may not care about its answer.
-        let _ = first.answer.send(result);
-        true
+            Outcome::Refused(refused) => {
+                let error = ClientError::Refused { reason: refused.reason, message: refused.message };
+                first.fail(error);
+                Some(Told::Refused)
+            }
+        }
+    }
+
+    /// A message has its place, on fewer replicas than were asked for: it is asked for again, while there is time.
+    fn keep(&mut self, mut one: Unanswered, error: ClientError) {
+        let now = Instant::now();
+        let give_up_at =
+            one.kept.take().map_or_else(|| now + self.connection.timeout(), |kept| kept.give_up_at);
+        if now >= give_up_at {
+            return one.settle(Err(error));
+        }
+        one.kept = Some(KeptUntil { give_up_at, error });
+        self.kept.push_back((now + ASK_AGAIN_AFTER, one));
     }
 
     fn fail(mut self, error: &ClientError) {
@@ -226,16 +315,28 @@ impl Postman {
         while let Ok(one) = self.given.try_recv() {
             self.unanswered.push_back(one);
         }
-        for one in self.unanswered {
-            let _ = one.answer.send(Err(error.clone()));
+        let kept = self.kept.into_iter().map(|(_, one)| one);
+        for one in self.unanswered.into_iter().chain(kept) {
+            one.fail(error.clone());
         }
     }
+}
+
+/// What an answer told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Sent,
+    Kept,
+    Refused,
 }
 
 fn ended(status: &Status) -> Ended {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
         Meaning::Busy { retry_after } => Ended::Busy(retry_after),
-        Meaning::NotPrimary { .. } | Meaning::Unknown => Ended::Broken(status.message().to_owned()),
+        // No single message of the stream is meant: what has no answer is sent again, and gets its own.
+        Meaning::NotPrimary { .. } | Meaning::Unknown | Meaning::KeptOnFewer(_) => {
+            Ended::Broken(status.message().to_owned())
+        }
     }
 }

@@ -188,7 +188,7 @@ pub enum Effect<F> {
     Execute {
         /// For the answer, and for the `Commit`, `RollBack` and `Answer` of this batch.
         token: Token,
-        /// How many replicas will hold the batch, this one included.
+        /// How many replicas in sync are to hold the batch, this one included; one may be lost before it is committed.
         copies: usize,
     },
     /// Commit the open transaction. Answered by [`Event::BatchCommitted`].
@@ -244,7 +244,7 @@ pub enum Effect<F> {
     Answer {
         /// The batch.
         token: Token,
-        /// On how many replicas it is durable.
+        /// On how many replicas in sync it is durable now: what was asked for may have been more.
         copies: usize,
     },
     /// This read may be answered from the committed state as it is now.

@@ -1,13 +1,13 @@
 //! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
 
 use crate::delivery::{Delivery, Wants};
-use crate::gateway::{Declined, Gateway, Settled};
+use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
 use crate::passwords::Passwords;
 use crate::timeline::ViewChange;
 use crate::{Settings, clock, tokens};
-use api::status::{not_primary, refused};
+use api::status::{kept_on_fewer, not_primary, refused};
 use api::v1::chat_server::Chat;
 use api::{AUTHORIZATION, v1};
 use chat::{
@@ -90,10 +90,12 @@ impl ChatService {
         action: Action,
     ) -> Answered<(Answer, usize)> {
         let id = request_id(id).map_err(|refusal| refused(&refusal))?;
-        let request = ChatRequest { id, session, action };
-        let Settled { outcome, copies } =
-            self.gateway.settle(request).await.map_err(|why| self.declined(why))?;
-        outcome.map(|answer| (answer, copies)).map_err(|refusal| refused(&refusal))
+        let request = ChatRequest { id, session, sequence: None, action };
+        let settled = self.gateway.settle(request).await.map_err(|why| self.declined(why))?;
+        settled.done(self.settings.addresses.len()).map_err(|not_done| match not_done {
+            NotDone::Refused(refusal) => refused(&refusal),
+            NotDone::KeptOnFewer(kept) => kept_on_fewer(&kept),
+        })
     }
 
     /// How this replica stands, as it says to whoever asks.

@@ -53,8 +53,15 @@ pub(crate) enum Incoming {
 /// Requests whose transaction is open or being committed.
 #[derive(Debug)]
 struct Batch {
-    replies: Vec<oneshot::Sender<Settled>>,
+    replies: Vec<Reply>,
     executed: Option<store::Executed>,
+}
+
+/// Where the outcome of a request goes, and on how many replicas it must be before it is done.
+#[derive(Debug)]
+struct Reply {
+    to: oneshot::Sender<Settled>,
+    wanted: usize,
 }
 
 /// Everything that the driver needs to perform effects.
@@ -288,8 +295,14 @@ impl Driver {
         if more {
             self.state.backlog.push_back(Event::RequestsWaiting);
         }
-        let (requests, replies) =
-            pending.into_iter().map(|Pending { request, reply }| (request, reply)).unzip();
+        let limits = self.settings.limits;
+        let (requests, replies) = pending
+            .into_iter()
+            .map(|Pending { request, reply: to }| {
+                let wanted = request.copies_wanted(&limits);
+                (request, Reply { to, wanted })
+            })
+            .unzip();
         self.state.batches.insert(token, Batch { replies, executed: None });
         let context = Context {
             now: clock::wall(),
@@ -297,7 +310,7 @@ impl Driver {
             primacy: self.state.primacies,
             in_sync: copies,
             replicas: self.settings.addresses.len(),
-            limits: self.settings.limits,
+            limits,
         };
         self.command(Command::Execute { token, requests, context });
     }
@@ -307,16 +320,23 @@ impl Driver {
             return;
         };
         self.delivery.committed(&executed.entries);
-        for (reply, outcome) in replies.into_iter().zip(executed.outcomes) {
-            // Who has gone away finds the answer by its request id.
-            let _ = reply.send(Settled { outcome, copies });
+        for (Reply { to, wanted }, outcome) in replies.into_iter().zip(executed.outcomes) {
+            // What was passed over is told by the refusal before it, which ends its stream.
+            if let Some(outcome) = outcome {
+                // A client that is no longer there finds the answer by its request id.
+                let _ = to.send(Settled { outcome, copies, wanted });
+            }
         }
     }
 
     /// The first request of every primacy: without effect where a history has begun.
     fn begin_history(&self) {
-        let request =
-            Request { id: RequestId(uuid::Uuid::now_v7()), session: None, action: Action::BeginHistory };
+        let request = Request {
+            id: RequestId(uuid::Uuid::now_v7()),
+            session: None,
+            sequence: None,
+            action: Action::BeginHistory,
+        };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             if gateway.settle(request).await.is_err() {

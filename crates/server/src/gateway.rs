@@ -5,7 +5,7 @@
 //! have a hole where its owner saw none.
 
 use crate::driver::Incoming;
-use chat::{Address, Answer, Refusal, Request};
+use chat::{Address, Answer, KeptOnFewer, Refusal, Request};
 use protocol::{Event, HaltReason, ReadId, ReplicaIndex, Status};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,30 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) outcome: Result<Answer, Refusal>,
-    /// On how many replicas its effect is durable.
+    /// On how many replicas its effect is durable, now that it is answered.
     pub(crate) copies: usize,
+    /// On how many it must be before it is done.
+    pub(crate) wanted: usize,
+}
+
+/// Why a request is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotDone {
+    Refused(Refusal),
+    /// It has its place all the same.
+    KeptOnFewer(KeptOnFewer),
+}
+
+impl Settled {
+    /// The answer, and how many of the replicas hold it.
+    pub(crate) fn done(self, replicas: usize) -> Result<(Answer, usize), NotDone> {
+        let Self { outcome, copies, wanted } = self;
+        let answer = outcome.map_err(NotDone::Refused)?;
+        if copies < wanted {
+            return Err(NotDone::KeptOnFewer(KeptOnFewer { copies, wanted, replicas }));
+        }
+        Ok((answer, copies))
+    }
 }
 
 /// A request and who waits for it.
@@ -271,7 +293,8 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request { id: RequestId(uuid::Uuid::now_v7()), session: None, action: Action::CloseSession }
+        let id = RequestId(uuid::Uuid::now_v7());
+        Request { id, session: None, sequence: None, action: Action::CloseSession }
     }
 
     /// Polls something once and drops it, as when its client goes away.

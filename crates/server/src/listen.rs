@@ -3,13 +3,13 @@
 use crate::chat_service::{Answered, ChatService, message, request_id};
 use crate::clock;
 use crate::delivery::{Delivered, End, NextUp, Receipt, ReceiptKind, Registered, Wants};
-use crate::gateway::Settled;
+use crate::gateway::{Declined, NotDone, Settled};
 use crate::run::LISTENER_BEAT;
-use api::status::{code_and_reason, refused};
+use api::status::{in_a_stream, kept_in_a_stream, refused};
 use api::v1;
 use api::v1::listen_messages_response::Event;
 use api::v1::send_messages_response::Outcome;
-use chat::{Fact, HistoryId, MessageId, Record, Refusal, Request as ChatRequest, TokenHash};
+use chat::{Fact, HistoryId, MessageId, Record, Refusal, Request as ChatRequest, Sequence, TokenHash};
 use std::time::Duration;
 use store::Session;
 use tokio::sync::{mpsc, oneshot};
@@ -200,6 +200,9 @@ enum Unanswered {
 
 /// Takes messages from a stream, each into effect in the stream's order, and answers each by itself in that order.
 ///
+/// A refusal for a reason that may pass ends the stream with its answer, and nothing behind it takes effect: that message
+/// may be sent again, and what follows it must not be there before it. One for the message alone is only answered.
+///
 /// Everything belongs to one term: when the primacy ends, the stream ends with the first message that has no answer, and
 /// nothing behind it takes effect.
 pub(crate) fn send_messages(
@@ -214,11 +217,14 @@ pub(crate) fn send_messages(
     let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);
     let answering = service.clone();
     let replies = answers.clone();
+    let sequence = Sequence::default();
     tokio::spawn(async move {
         while let Some((request_id, one)) = unanswered.recv().await {
-            let answer = answer(&answering, request_id, one).await;
-            let over = answer.is_err();
-            if replies.send(answer).await.is_err() || over {
+            let (answer, then) = match answer(&answering, request_id, one).await {
+                Ok((answer, then)) => (Ok(answer), then),
+                Err(status) => (Err(status), Then::End),
+            };
+            if replies.send(answer).await.is_err() || matches!(then, Then::End) {
                 return;
             }
         }
@@ -244,7 +250,8 @@ pub(crate) fn send_messages(
                 }
             };
             let checked = request_id(&message.request_id).and_then(|id| {
-                Ok(ChatRequest { id, session: Some(token), action: service.send_action(&message)? })
+                let action = service.send_action(&message)?;
+                Ok(ChatRequest { id, session: Some(token), sequence: Some(sequence.clone()), action })
             });
             let one = match checked {
                 Err(refusal) => Unanswered::Refused(refusal),
@@ -264,28 +271,34 @@ pub(crate) fn send_messages(
     Ok(ReceiverStream::new(stream))
 }
 
+/// What becomes of a stream after an answer.
+enum Then {
+    GoOn,
+    End,
+}
+
 async fn answer(
     service: &ChatService,
     request_id: Vec<u8>,
     one: Unanswered,
-) -> Answered<v1::SendMessagesResponse> {
-    let refusal = match one {
-        Unanswered::Refused(refusal) => refusal,
+) -> Answered<(v1::SendMessagesResponse, Then)> {
+    let done = match one {
+        Unanswered::Refused(refusal) => Err(NotDone::Refused(refusal)),
         Unanswered::Submitted(outcome) => {
-            let Settled { outcome, copies } =
-                outcome.await.map_err(|_| service.declined(crate::gateway::Declined::NotServing))?;
-            match outcome {
-                Ok(answer) => {
-                    let sent = service.sent(&answer, copies)?;
-                    return Ok(v1::SendMessagesResponse { request_id, outcome: Some(Outcome::Sent(sent)) });
-                }
-                // Without a session nothing of this stream can succeed any more.
-                Err(Refusal::SessionInvalid) => return Err(refused(&Refusal::SessionInvalid)),
-                Err(refusal) => refusal,
-            }
+            let settled = outcome.await.map_err(|_| service.declined(Declined::NotServing))?;
+            settled.done(service.settings.addresses.len())
         }
     };
-    let (code, reason) = code_and_reason(&refusal);
-    let refused = v1::Refused { code: code.into(), reason: reason.into(), message: refusal.to_string() };
-    Ok(v1::SendMessagesResponse { request_id, outcome: Some(Outcome::Refused(refused)) })
+    let (outcome, then) = match done {
+        Ok((answer, copies)) => (Outcome::Sent(service.sent(&answer, copies)?), Then::GoOn),
+        // Without a session nothing of this stream can succeed any more.
+        Err(NotDone::Refused(Refusal::SessionInvalid)) => return Err(refused(&Refusal::SessionInvalid)),
+        Err(NotDone::Refused(refusal)) => {
+            let then = if refusal.is_for_the_request_alone() { Then::GoOn } else { Then::End };
+            (Outcome::Refused(in_a_stream(&refusal)), then)
+        }
+        // It has its place, so what follows it stands behind it.
+        Err(NotDone::KeptOnFewer(kept)) => (Outcome::Refused(kept_in_a_stream(&kept)), Then::GoOn),
+    };
+    Ok((v1::SendMessagesResponse { request_id, outcome: Some(outcome) }, then))
 }

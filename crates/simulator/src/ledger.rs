@@ -20,6 +20,10 @@ pub struct Ledger {
     moments: u64,
     /// How many reads were answered.
     pub reads: u64,
+    /// How many answers said that fewer replicas hold something than were asked for.
+    pub kept: u64,
+    /// How many requests stood behind a refusal in their stream.
+    pub passed_over: u64,
 }
 
 impl Ledger {
@@ -32,6 +36,8 @@ impl Ledger {
             acted_in: ViewNumber(0),
             moments: 0,
             reads: 0,
+            kept: 0,
+            passed_over: 0,
         }
     }
 

@@ -27,6 +27,10 @@ pub struct Report {
     pub reads: u64,
     /// Messages that were heard.
     pub heard: u64,
+    /// Answers that said that fewer replicas hold something than were asked for.
+    pub kept: u64,
+    /// Requests that stood behind a refusal in their stream.
+    pub passed_over: u64,
     /// Views that were installed.
     pub views: u64,
     /// How long it took from the end of the faults until all was well, in microseconds.
@@ -40,6 +44,8 @@ impl Report {
         self.acknowledged += other.acknowledged;
         self.reads += other.reads;
         self.heard += other.heard;
+        self.kept += other.kept;
+        self.passed_over += other.passed_over;
         self.views += other.views;
         self.healed_after = self.healed_after.max(other.healed_after);
     }
@@ -67,6 +73,8 @@ pub fn live(world: &mut World) -> Report {
         events: world.events,
         acknowledged: world.ledger.answers.len() as u64,
         reads: world.ledger.reads,
+        kept: world.ledger.kept,
+        passed_over: world.ledger.passed_over,
         heard: world.listeners.iter().map(|listener| listener.heard.len() as u64).sum(),
         views: world.register.views.len() as u64,
         healed_after: world.healed_after,

@@ -521,7 +521,10 @@ impl World {
                     self.tell(i, waiter, Outcome::OutOfDate);
                     continue;
                 }
-                Decided::PassedOver => continue,
+                Decided::PassedOver => {
+                    self.ledger.passed_over += 1;
+                    continue;
+                }
             }
             let request = waiter.request.id;
             let op = self.disks[i].state.effect(request).expect("an acknowledged request took effect");
@@ -531,6 +534,7 @@ impl World {
             checks::same_answer(self, request, op);
             let wanted = self.wanted(waiter);
             if copies < wanted {
+                self.ledger.kept += 1;
                 self.tell(i, waiter, Outcome::KeptOnFewer);
             } else {
                 checks::as_many_copies(self, i, batch.end, wanted);

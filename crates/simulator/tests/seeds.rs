@@ -47,6 +47,8 @@ fn no_seed_breaks_an_invariant() {
         enough(sum.acknowledged) && enough(sum.reads) && enough(sum.heard) && enough(sum.views),
         "the runs exercised too little to prove anything: {sum:?}"
     );
+    let rare = |count: u64| count > last / 50;
+    assert!(rare(sum.kept) && rare(sum.passed_over), "too few runs lacked copies: {sum:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
 use crate::retention::LogRetention;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
-    Refusal, Request, RequestId, RequestMark, SessionId, TokenHash, UserName,
+    Refusal, Request, RequestId, RequestMark, Sequence, SessionId, TokenHash, UserName,
 };
 use protocol::{Entry, Forgetting, Op, Position, Time, Verdict, WallTime};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -37,8 +37,9 @@ pub struct Context {
 pub struct Executed {
     /// The entries, following the position before the batch.
     pub entries: Vec<Entry<Record>>,
-    /// What each request is to be told once the batch is committed, in the order of the requests.
-    pub outcomes: Vec<Result<Answer, Refusal>>,
+    /// What each request is to be told once the batch is committed, in the order of the requests. One without an outcome
+    /// was passed over, because its sequence is broken.
+    pub outcomes: Vec<Option<Result<Answer, Refusal>>>,
 }
 
 enum Decision {
@@ -89,6 +90,10 @@ pub(crate) fn execute(
     }
     let may_forget = look(permission, known.unwrap_or_default(), context);
     for request in requests {
+        if request.sequence.as_ref().is_some_and(Sequence::is_broken) {
+            outcomes.push(None);
+            continue;
+        }
         let decided = decide(connection, request, end.op.next(), at, context).map_err(&sql)?;
         let outcome = match decided {
             Ok(Decision::Happens(fact, answer)) => {
@@ -97,9 +102,14 @@ pub(crate) fn execute(
                 Ok(answer)
             }
             Ok(Decision::Nothing(answer)) => Ok(answer),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                if let (Some(sequence), false) = (&request.sequence, refusal.is_for_the_request_alone()) {
+                    sequence.break_off();
+                }
+                Err(refusal)
+            }
         };
-        outcomes.push(outcome);
+        outcomes.push(Some(outcome));
     }
     if entries.iter().any(|entry| entry.op.0.is_multiple_of(TIDY_EVERY))
         && let Some(fact) = forgettable(connection, may_forget).map_err(&sql)?
@@ -292,7 +302,7 @@ fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
     if asked > context.replicas {
         return Err(Refusal::TooManyCopies { wanted: asked, replicas: context.replicas });
     }
-    let wanted = asked.max(context.limits.min_in_sync);
+    let wanted = request.copies_wanted(&context.limits);
     if context.in_sync < wanted {
         return Err(Refusal::TooFewInSync { in_sync: context.in_sync, wanted });
     }

@@ -8,7 +8,7 @@
 
 use chat::{
     AccountId, Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules,
-    PasswordHash, Recipient, Refusal, Request, RequestId, TokenHash, UserName,
+    PasswordHash, Recipient, Refusal, Request, RequestId, Sequence, TokenHash, UserName,
 };
 use proptest::prelude::*;
 use protocol::{Position, Time};
@@ -35,7 +35,8 @@ fn name(name: &str) -> UserName {
 }
 
 fn request(session: Option<u8>, action: Action) -> Request {
-    Request { id: RequestId(Uuid::now_v7()), session: session.map(|n| TokenHash([n; 32])), action }
+    let session = session.map(|n| TokenHash([n; 32]));
+    Request { id: RequestId(Uuid::now_v7()), session, sequence: None, action }
 }
 
 fn create(who: &str) -> Request {
@@ -67,7 +68,7 @@ fn run(primary: &mut Writer, secondary: &mut Writer, requests: &[Request]) -> Ve
         let executed = primary.execute(std::slice::from_ref(one), &context()).unwrap();
         secondary.persist(&executed.entries).unwrap();
         primary.commit().unwrap();
-        outcomes.extend(executed.outcomes);
+        outcomes.extend(executed.outcomes.into_iter().flatten());
     }
     outcomes
 }
@@ -344,9 +345,46 @@ fn refusals_change_nothing() {
         assert_eq!(pair.run(&[one])[0], Err(refusal));
     }
     let executed = pair.primary.execute(&[wanted(3)], &Context { in_sync: 2, ..context() }).unwrap();
-    assert_eq!(executed.outcomes, [Err(Refusal::TooFewInSync { in_sync: 2, wanted: 3 })]);
+    assert_eq!(executed.outcomes, [Some(Err(Refusal::TooFewInSync { in_sync: 2, wanted: 3 }))]);
     pair.primary.roll_back().unwrap();
     assert_eq!(pair.primary.identity(), before);
+}
+
+/// A message that was refused for the moment is sent again: what followed it in its stream must not be there before it.
+#[test]
+fn behind_a_refusal_that_may_pass_nothing_of_its_stream_takes_effect() {
+    let words = |primary: &mut Writer, requests: &[Request], in_sync: usize| {
+        let executed = primary.execute(requests, &Context { in_sync, ..context() }).unwrap();
+        primary.commit().unwrap();
+        let word = |outcome: Option<Result<Answer, Refusal>>| match outcome {
+            None => "passed over",
+            Some(Ok(_)) => "done",
+            Some(Err(_)) => "refused",
+        };
+        executed.outcomes.into_iter().map(word).collect::<Vec<_>>()
+    };
+    let text = |text| MessageText::parse(text).unwrap();
+    let letter = |sequence: &Sequence, to: &str, min_copies| {
+        let action = Action::SendMessage { to: Recipient::Named(name(to)), text: text("x"), min_copies };
+        Request { sequence: Some(sequence.clone()), ..request(Some(1), action) }
+    };
+    let mut pair = Pair::with_two_people();
+    let primary = &mut pair.primary;
+
+    let (one, other) = (Sequence::default(), Sequence::default());
+    let too_few = letter(&one, "bob", 3);
+    let behind = letter(&one, "bob", 0);
+    let batch = [letter(&one, "bob", 0), too_few.clone(), behind.clone(), letter(&other, "bob", 0)];
+    assert_eq!(words(primary, &batch, 2), ["done", "refused", "passed over", "done"]);
+    // In the next batch too, when everything is well again.
+    assert_eq!(words(primary, std::slice::from_ref(&behind), 3), ["passed over"]);
+    // The sender begins another stream with what was refused.
+    let again = Sequence::default();
+    let resent = [too_few, behind].map(|one| Request { sequence: Some(again.clone()), ..one });
+    assert_eq!(words(primary, &resent, 3), ["done", "done"]);
+    // An unknown recipient may be registered before the message is sent again.
+    let unknown = [letter(&other, "nobody", 0), letter(&other, "bob", 0)];
+    assert_eq!(words(primary, &unknown, 3), ["refused", "passed over"]);
 }
 
 #[test]
@@ -453,7 +491,7 @@ fn the_log_is_pruned_behind_its_bound_and_says_so() {
     let mut writer = Writer::open(&path, LogRetention::keep(100)).unwrap();
     let all: Vec<Request> = (0..2100).map(|i| create(&format!("user{i}"))).collect();
     let executed = writer.execute(&all, &context()).unwrap();
-    assert!(executed.outcomes.iter().all(Result::is_ok));
+    assert!(executed.outcomes.iter().flatten().all(Result::is_ok));
     writer.commit().unwrap();
     let readers = Readers::new(&path);
     let piece = |after| readers.read(|reader| reader.log_after(protocol::Op(after), 1 << 20)).unwrap();

@@ -20,7 +20,8 @@ Examples:
   trialogue listen --as bob                      hear what comes
   trialogue demo                                 watch two replicas die while people chat
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time."
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time,
+4 done, but kept on fewer replicas than were asked for."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -213,7 +214,7 @@ pub(crate) struct Send {
     /// Send each line of standard input as one message, in order, without waiting for each
     #[arg(long)]
     pub(crate) stdin_lines: bool,
-    /// Refuse, without effect, when fewer replicas are in sync
+    /// Refuse, without effect, when fewer replicas are in sync; ask again while fewer hold it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) min_copies: u32,
     /// Print one JSON object a message: id, copies, replicas

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Nobody served in time: exit code 3.
     NobodyServed(String),
+    /// Done, and kept on fewer replicas than were asked for: exit code 4.
+    KeptOnFewer(String),
     /// The problem was reported already: exit code 1.
     Reported,
     /// Whoever read our output has gone away; that is no failure.
@@ -26,6 +28,7 @@ impl Failure {
             Self::Failed(line) => (line, 1),
             Self::Usage(line) => (line, 2),
             Self::NobodyServed(line) => (line, 3),
+            Self::KeptOnFewer(line) => (line, 4),
             Self::Reported => return ExitCode::FAILURE,
             Self::PipeClosed => return ExitCode::SUCCESS,
         };
@@ -36,7 +39,9 @@ impl Failure {
     /// What it says, if there is anything left to say.
     pub(crate) fn sentence(self) -> String {
         match self {
-            Self::Failed(line) | Self::Usage(line) | Self::NobodyServed(line) => line,
+            Self::Failed(line) | Self::Usage(line) | Self::NobodyServed(line) | Self::KeptOnFewer(line) => {
+                line
+            }
             Self::Reported | Self::PipeClosed => String::new(),
         }
     }
@@ -61,6 +66,7 @@ impl From<ClientError> for Failure {
                 Self::NobodyServed(error.to_string())
             }
             ClientError::Refused { .. } => Self::Failed(error.to_string()),
+            ClientError::KeptOnFewer { .. } => Self::KeptOnFewer(error.to_string()),
         }
     }
 }

@@ -83,7 +83,7 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         }
     });
     let mut progress = Progress::new();
-    let mut refused = 0_u64;
+    let (mut refused, mut kept) = (0_u64, 0_u64);
     while let Some((number, ticket)) = tickets.recv().await {
         let answer = match ticket {
             Ok(ticket) => ticket.answered().await,
@@ -100,6 +100,10 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
                 refused += 1;
                 complain(&format!("line {number}: {error}"));
             }
+            Err(error @ ClientError::KeptOnFewer { .. }) => {
+                kept += 1;
+                complain(&format!("line {number}: {error}"));
+            }
             Err(error) => {
                 progress.clear();
                 complain(&format!("line {number} and those after it have no answer"));
@@ -108,10 +112,12 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         }
     }
     progress.clear();
-    if refused == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Failed(format!("{refused} lines were refused; the others were sent")))
+    match (refused, kept) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::KeptOnFewer(format!(
+            "all lines were sent; {kept} are kept on fewer replicas than were asked for"
+        ))),
+        _ => Err(Failure::Failed(format!("{refused} lines were refused; the others were sent"))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::frames::{Account, Answer, Ask, Call, Conversation, Cursor, Message, Receipt, Say};
 use crate::chat_service::{Answered, ChatService};
-use api::status::{Meaning, meaning, refused};
+use api::status::{Kept, Meaning, meaning, refused};
 use api::v1::chat_server::Chat;
 use api::v1::listen_messages_response::Event;
 use api::{AUTHORIZATION, v1};
@@ -28,6 +28,9 @@ pub(super) async fn make(chat: ChatService, token: Option<String>, ask: Ask) -> 
 pub(super) fn failed(id: u64, status: &Status) -> Say {
     match meaning(status) {
         Meaning::Refused { reason, message, .. } => Say::Refused { id, reason, message },
+        Meaning::KeptOnFewer(Kept { copies, replicas, message }) => {
+            Say::KeptOnFewer { id, copies, replicas, message }
+        }
         Meaning::NotPrimary { primary } => Say::TryAgain { id, primary },
         Meaning::Unknown | Meaning::Busy { .. } => Say::TryAgain { id, primary: None },
     }

@@ -103,6 +103,18 @@ pub(crate) enum Say {
         /// One sentence for people.
         message: String,
     },
+    /// A call took effect, and fewer replicas hold that than the operator demands: made again with the same `request_id`, it
+    /// is answered once enough do.
+    KeptOnFewer {
+        /// Which.
+        id: u64,
+        /// How many replicas hold it.
+        copies: u32,
+        /// How many replicas there are.
+        replicas: u32,
+        /// One sentence for people.
+        message: String,
+    },
     /// Nobody can say here whether a call had an effect: make it again, with the same `request_id`.
     TryAgain {
         /// Which.

@@ -36,8 +36,10 @@ pub(crate) async fn read(person: Person, stage: Stage, seed: u64) {
             Err(ClientError::Refused { message, .. }) => {
                 stage.ledger.complain(format!("a read was refused: {message}"));
             }
-            // No replica served for long: the next read tries again.
-            Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {}
+            // No replica served for long: the next read tries again. A read changes nothing that could be kept.
+            Err(
+                ClientError::NobodyServed { .. } | ClientError::Abandoned | ClientError::KeptOnFewer { .. },
+            ) => {}
         }
         stage.pause(Duration::from_millis(random.random_range(0..100))).await;
     }

@@ -56,6 +56,12 @@ pub(crate) enum Told {
         request_id: Vec<u8>,
         sent: client::Sent,
     },
+    /// A message has its place, on fewer replicas than were asked for, and is asked for again.
+    Kept {
+        request_id: Vec<u8>,
+        copies: u32,
+        replicas: u32,
+    },
     /// A message was refused, and will not be sent again.
     Refused {
         request_id: Vec<u8>,
@@ -180,7 +186,8 @@ impl App {
                 text: letter.text.clone(),
                 typed_at: letter.typed_at,
                 refused: None,
-                arrived: false,
+                arrived: None,
+                kept: None,
             });
         }
     }
@@ -247,6 +254,11 @@ impl App {
                     conversation.sent(&request_id, sent);
                 }
                 self.sort();
+            }
+            Told::Kept { request_id, copies, replicas } => {
+                for conversation in &mut self.conversations {
+                    conversation.kept(&request_id, copies, replicas);
+                }
             }
             Told::Refused { request_id, why } => {
                 let all = self.conversations.iter_mut().flat_map(|one| &mut one.pending);
@@ -479,7 +491,8 @@ impl App {
             text: text.clone(),
             typed_at: now,
             refused: None,
-            arrived: false,
+            arrived: None,
+            kept: None,
         });
         self.clear_input();
         self.typed.push(text.clone());

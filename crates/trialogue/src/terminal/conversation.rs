@@ -24,8 +24,10 @@ pub(crate) struct Pending {
     pub(crate) typed_at: u64,
     /// Why it was refused.
     pub(crate) refused: Option<String>,
-    /// The listener has brought it already; only its answer is missing.
-    pub(crate) arrived: bool,
+    /// The listener has brought it already, as this message; only its answer is missing.
+    pub(crate) arrived: Option<u64>,
+    /// It has its place, and is kept on so many replicas of so many: fewer than were asked for, so it is asked for again.
+    pub(crate) kept: Option<(u32, u32)>,
 }
 
 /// How much of what came before is here.
@@ -111,18 +113,21 @@ impl Conversation {
         let new = message.id > self.last_id;
         self.note_last(message);
         let mine = message.from_id == me;
+        let mut copies = None;
         if mine && new {
             // Its answer may still be on its way: the oldest like it is this one.
             let waiting = self
                 .pending
                 .iter_mut()
-                .find(|one| !one.arrived && one.refused.is_none() && one.text == message.text);
+                .find(|one| one.arrived.is_none() && one.refused.is_none() && one.text == message.text);
             if let Some(pending) = waiting {
-                pending.arrived = true;
+                pending.arrived = Some(message.id);
+                copies = pending.kept;
             }
         }
         if self.older != Older::Unknown {
             self.insert(message, me);
+            self.copies_of(message.id, copies);
         }
         new
     }
@@ -136,6 +141,21 @@ impl Conversation {
             }
         }
         self.older = if more { Older::More } else { Older::Nothing };
+    }
+
+    /// Something that was typed here has its place, on fewer replicas than were asked for.
+    pub(crate) fn kept(&mut self, request_id: &[u8], copies: u32, replicas: u32) {
+        let Some(pending) = self.pending.iter_mut().find(|one| one.request_id == request_id) else { return };
+        pending.kept = Some((copies, replicas));
+        if let Some(id) = pending.arrived {
+            self.copies_of(id, Some((copies, replicas)));
+        }
+    }
+
+    fn copies_of(&mut self, id: u64, copies: Option<(u32, u32)>) {
+        if let (Some(shown), Some(_)) = (self.messages.get_mut(&id), copies) {
+            shown.copies = copies;
+        }
     }
 
     /// The answer to something that was typed here.

@@ -41,13 +41,14 @@ pub(crate) fn rows(conversation: &Conversation, app: &App, width: usize) -> Vec<
         let mark = mark(*id, message, conversation);
         rows.message(*id, message.at, who, id_of_name, &text_of(message), &mark, Style::default());
     }
-    for pending in conversation.pending.iter().filter(|one| !one.arrived) {
+    for pending in conversation.pending.iter().filter(|one| one.arrived.is_none()) {
         let id = u64::MAX;
         rows.day(id, pending.typed_at);
         let dim = Style::default().add_modifier(Modifier::DIM);
-        let (mark, style) = match &pending.refused {
-            None => ("…".to_owned(), dim),
-            Some(_) => ("not sent".to_owned(), palette(app.colours).problem),
+        let (mark, style) = match (&pending.refused, pending.kept) {
+            (None, None) => ("…".to_owned(), dim),
+            (None, Some((copies, replicas))) => (format!("kept on {copies} of {replicas}"), dim),
+            (Some(_), _) => ("not sent".to_owned(), palette(app.colours).problem),
         };
         rows.message(id, pending.typed_at, &app.me.name, app.me.id, &pending.text, &mark, style);
         if let Some(why) = &pending.refused {

@@ -6,7 +6,7 @@ use crate::sessions::{Session, Sessions};
 use crate::status;
 use api::status::{HISTORY_REPLACED, SESSION_INVALID};
 use chat::{NameRules, ServiceState, UserName};
-use client::{Client, ClientError, Heard, InUse, Start, To};
+use client::{Client, ClientError, Heard, InUse, Sent, Start, To};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,8 @@ const PAGE: u32 = 60;
 const NAMES_MAX: usize = 500;
 /// What has arrived is acknowledged at most so often.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(300);
+/// What is kept on too few replicas is asked for again after this.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Everything that goes on beside the screen.
 #[derive(Debug)]
@@ -292,38 +294,73 @@ async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)
         let (up_to, history) = arrived.borrow_and_update().clone();
         match shared.client.acknowledge(&shared.session.token, up_to, &history).await {
             // Without an answer the next acknowledgement covers this one.
-            Ok(_) | Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {}
+            Ok(_)
+            | Err(
+                ClientError::NobodyServed { .. } | ClientError::Abandoned | ClientError::KeptOnFewer { .. },
+            ) => {}
             Err(error) => shared.complain(Some(error)),
         }
         tokio::time::sleep(ACKNOWLEDGE_EVERY).await;
     }
 }
 
-/// Sends letters one after the other, each until it is answered.
+/// Sends letters one after the other, each until it has its place. One that is kept on fewer replicas than were asked for
+/// keeps nobody waiting: what follows it stands behind it already.
 async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::UnboundedReceiver<Letter>) {
+    let mut kept = JoinSet::new();
     while let Some(letter) = letters.recv().await {
-        let id = letter.request_id.as_bytes();
-        let outcome = loop {
-            let to = To::Account(letter.with);
-            let sent = shared.client.send_with_id(&shared.session.token, id, to, &letter.text, 0);
-            match sent.await {
-                Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
-                    shared.say(Told::Connection(Connection::NobodyServes));
-                }
-                other => break other,
+        match send_until_told(&shared, &letter).await {
+            Err(error @ ClientError::KeptOnFewer { .. }) => {
+                kept.spawn(ask_again(shared.clone(), outbox.clone(), letter, error));
             }
-        };
-        let told = match outcome {
-            Ok(sent) => Told::Sent { request_id: id.to_vec(), sent },
             // It stays in the outbox for the next session.
             Err(error) if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error)),
-            Err(error) => Told::Refused { request_id: id.to_vec(), why: error.to_string() },
-        };
-        if let Err(error) = lock(&outbox).settle(letter.request_id) {
-            shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
+            outcome => settle(&shared, &outbox, &letter, outcome),
         }
-        shared.say(told);
     }
+    kept.join_all().await;
+}
+
+/// Asks again for a letter that has its place, until enough replicas hold it. It stays in the outbox until then.
+async fn ask_again(shared: Shared, outbox: Arc<Mutex<Outbox>>, letter: Letter, mut error: ClientError) {
+    let request_id = letter.request_id.as_bytes().to_vec();
+    while let ClientError::KeptOnFewer { copies, replicas, .. } = error {
+        shared.say(Told::Kept { request_id: request_id.clone(), copies, replicas });
+        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        match send_until_told(&shared, &letter).await {
+            Err(again) => error = again,
+            Ok(sent) => return settle(&shared, &outbox, &letter, Ok(sent)),
+        }
+    }
+    if error.is_refused_for(SESSION_INVALID) {
+        return shared.complain(Some(error));
+    }
+    settle(&shared, &outbox, &letter, Err(error));
+}
+
+/// Sends a letter until there is an answer.
+async fn send_until_told(shared: &Shared, letter: &Letter) -> Result<Sent, ClientError> {
+    let (id, to) = (letter.request_id.as_bytes(), To::Account(letter.with));
+    loop {
+        match shared.client.send_with_id(&shared.session.token, id, to, &letter.text, 0).await {
+            Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
+                shared.say(Told::Connection(Connection::NobodyServes));
+            }
+            told => return told,
+        }
+    }
+}
+
+/// A letter will not be sent again.
+fn settle(shared: &Shared, outbox: &Mutex<Outbox>, letter: &Letter, outcome: Result<Sent, ClientError>) {
+    let request_id = letter.request_id.as_bytes().to_vec();
+    if let Err(error) = lock(outbox).settle(letter.request_id) {
+        shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
+    }
+    shared.say(match outcome {
+        Ok(sent) => Told::Sent { request_id, sent },
+        Err(error) => Told::Refused { request_id, why: error.to_string() },
+    });
 }
 
 /// Finds the account of a name, whatever its case.

@@ -118,7 +118,8 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
             Span::styled(count, Style::default().add_modifier(Modifier::REVERSED | Modifier::BOLD)),
         ]));
         let dim = Style::default().add_modifier(Modifier::DIM);
-        let waits = conversation.pending.iter().filter(|one| !one.arrived && one.refused.is_none()).count();
+        let waits =
+            conversation.pending.iter().filter(|one| one.arrived.is_none() && one.refused.is_none()).count();
         let preview =
             if waits > 0 { format!("{waits} on the way…") } else { conversation.last_text.clone() };
         lines.push(Line::styled(format!("  {}", shortened(&preview, width.saturating_sub(3))), dim));

@@ -138,6 +138,10 @@ impl Stage {
                 let sent = client::Sent { id, sent_at: NOON + id * MINUTE, copies, replicas: 3 };
                 Told::Sent { request_id: self.last_sent.clone(), sent }
             }
+            "kept" => {
+                let copies = u32::try_from(after(words, "on").unwrap_or(1)).unwrap();
+                Told::Kept { request_id: self.last_sent.clone(), copies, replicas: 3 }
+            }
             "refused" => Told::Refused { request_id: self.last_sent.clone(), why: text },
             "found" => Told::Found { id: number(words[2]), name: words[1].into() },
             "notice" => Told::Notice(text),
