@@ -122,6 +122,19 @@ impl Cluster {
         self.environment.push((name, value.to_owned()));
     }
 
+    /// Tells one replica alone that the replicas listen elsewhere, from its next start on.
+    pub fn tell(&self, i: usize, addresses: &[Address]) {
+        let shared = std::fs::read_to_string(self.folder.path().join("trialogue.toml")).unwrap();
+        let (_, settings) = shared.split_once('\n').unwrap();
+        let addresses: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
+        let text = format!("addresses = [{}]\n{settings}", addresses.join(", "));
+        std::fs::write(self.own_settings(i), text).unwrap();
+    }
+
+    fn own_settings(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("trialogue-{i}.toml"))
+    }
+
     pub fn start(&mut self, i: usize) {
         let log = File::options().create(true).append(true).open(self.log(i)).unwrap();
         self.start_logging_to(i, log);
@@ -131,10 +144,12 @@ impl Cluster {
     pub fn start_logging_to(&mut self, i: usize, log: File) {
         assert!(self.children[i].is_none(), "replica {i} runs already");
         std::fs::create_dir_all(self.replica_folder(i)).unwrap();
+        let own = self.own_settings(i);
+        let settings = if own.exists() { own } else { self.folder.path().join("trialogue.toml") };
         let child = Command::new(program())
             .arg("replica")
             .args(["--index", &i.to_string(), "--until-stdin-closes", "--config"])
-            .arg(self.folder.path().join("trialogue.toml"))
+            .arg(settings)
             .env("TRIALOGUE_BOOT_ID_FILE", self.boot_id_file())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())

@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, program};
 use serde_json::Value;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Someone at a terminal, with a home of their own.
@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 pub struct Shell {
     home: tempfile::TempDir,
     servers: String,
+    key_file: Option<PathBuf>,
 }
 
 /// What a command did.
@@ -23,11 +24,17 @@ pub struct Done {
 
 impl Shell {
     pub fn new(cluster: &Cluster) -> Self {
-        Self::with_servers(&cluster.servers())
+        Self::of(cluster, &cluster.servers())
+    }
+
+    /// Someone who may read the cluster's key, and reaches the replicas there.
+    pub fn of(cluster: &Cluster, servers: &str) -> Self {
+        let key_file = Some(cluster.data().join("cluster.key"));
+        Self { key_file, ..Self::with_servers(servers) }
     }
 
     pub fn with_servers(servers: &str) -> Self {
-        Self { home: tempfile::tempdir().unwrap(), servers: servers.to_owned() }
+        Self { home: tempfile::tempdir().unwrap(), servers: servers.to_owned(), key_file: None }
     }
 
     pub fn home(&self) -> &Path {
@@ -38,12 +45,11 @@ impl Shell {
         let mut command = Command::new(program());
         command
             .args(arguments)
-            .env("TRIALOGUE_HOME", self.home.path())
-            .env("TRIALOGUE_SERVERS", &self.servers)
             .env_remove("TRIALOGUE_PASSWORD")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        self.lend(&mut command);
         command
     }
 
@@ -68,8 +74,16 @@ impl Shell {
     pub fn shell_line(&self, line: &str, path: &str) -> Done {
         let mut command = Command::new("sh");
         command.args(["-c", line]).env("PATH", path);
-        command.env("TRIALOGUE_HOME", self.home.path()).env("TRIALOGUE_SERVERS", &self.servers);
+        self.lend(&mut command);
         done(command.stdin(Stdio::null()).output().unwrap())
+    }
+
+    fn lend(&self, command: &mut Command) {
+        command.env("TRIALOGUE_HOME", self.home.path()).env("TRIALOGUE_SERVERS", &self.servers);
+        match &self.key_file {
+            Some(path) => command.env("TRIALOGUE_KEY_FILE", path),
+            None => command.env_remove("TRIALOGUE_KEY_FILE"),
+        };
     }
 
     /// Runs it and asserts that it succeeds; gives its standard output.

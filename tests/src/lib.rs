@@ -12,6 +12,7 @@ pub mod command;
 pub mod faulty_disk;
 pub mod people;
 pub mod raw;
+pub mod recorder;
 pub mod screen;
 pub mod terminal_picture;
 pub mod up;

@@ -5,6 +5,7 @@
 use api::v1;
 use api::v1::replica_client::ReplicaClient;
 use client::{Start, To};
+use server::ClusterKey;
 use std::time::Duration;
 use tonic::Code;
 use whole_process_tests::cluster::Cluster;
@@ -214,59 +215,130 @@ async fn unknown_names_and_wrong_passwords_are_answered_alike() {
 async fn without_the_cluster_key_the_service_between_replicas_is_closed() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
+    let hello = |cluster_id: &[u8]| v1::Hello {
+        replica: 2,
+        replicas: 3,
+        protocol: api::PROTOCOL,
+        program: api::PROGRAM.into(),
+        cluster_id: cluster_id.to_vec(),
+        nonce: vec![7; 32],
+    };
+    let say = |message| v1::ReplicaMessage { message: Some(message), wall_clock: 0 };
+    let id = cluster.heartbeat(0).await.unwrap().cluster_id;
     for i in 0..3 {
         let mut replica = ReplicaClient::new(channel(&cluster, i).await);
-        for key in [None, Some("0".repeat(64)), Some(alice.token.clone())] {
-            macro_rules! closed {
-                ($call:ident, $message:expr) => {{
-                    let mut request = tonic::Request::new($message);
-                    if let Some(key) = &key {
-                        request.metadata_mut().insert(api::CLUSTER_KEY, key.parse().unwrap());
-                    }
-                    let status = replica
-                        .$call(request)
-                        .await
-                        .err()
-                        .unwrap_or_else(|| panic!("{} was allowed", stringify!($call)));
-                    assert_eq!(status.code(), Code::PermissionDenied);
-                }};
-            }
-            closed!(fetch_snapshot, v1::FetchSnapshotRequest { replica: 1 });
-            closed!(exchange, tokio_stream::iter([v1::ReplicaMessage::default()]));
+        let challenge = replica.challenge(v1::ChallengeRequest {}).await.unwrap().into_inner().challenge;
+        for proof in [vec![], vec![0; 32], challenge.clone()] {
+            let snapshot = v1::FetchSnapshotRequest {
+                replica: 1,
+                nonce: vec![7; 32],
+                challenge: challenge.clone(),
+                proof: proof.clone(),
+            };
+            let refused =
+                replica.fetch_snapshot(snapshot).await.expect_err("a snapshot was sent to a stranger");
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            let digest =
+                v1::DigestRequest { challenge: challenge.clone(), proof, ..v1::DigestRequest::default() };
+            let refused = chat(&cluster, i).await.digest(digest).await.unwrap_err();
+            assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "CLUSTER_KEY_NEEDED"));
         }
+        let nothing = tokio_stream::iter([v1::ReplicaMessage::default()]);
+        assert_eq!(replica.exchange(nothing).await.unwrap_err().code(), Code::PermissionDenied);
+        let another = tokio_stream::iter([say(v1::replica_message::Message::Hello(hello(&[7; 16])))]);
+        let refused = replica.exchange(another).await.unwrap_err();
+        assert!(refused.message().contains("another cluster") || i == 2, "{refused}");
     }
+    // Who knows the cluster's id, which is no secret, gets a Hello, and without a proof not a word more.
+    let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
+    let proof = v1::Proof { proof: vec![0; 32] };
+    let said = [v1::replica_message::Message::Hello(hello(&id)), v1::replica_message::Message::Proof(proof)]
+        .map(say);
+    let mut answers = replica.exchange(tokio_stream::iter(said)).await.unwrap().into_inner();
+    let first = answers.message().await.unwrap().unwrap();
+    assert!(matches!(first.message, Some(v1::replica_message::Message::Hello(_))), "{first:?}");
+    let refused = answers.message().await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     // The view is as it was: nobody was disturbed.
     tokio::time::timeout(Duration::from_secs(5), alice.send("alice", "x")).await.unwrap();
     assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
 }
 
+/// Meets a replica as its peers do.
+async fn meet(
+    cluster: &Cluster,
+    key: &ClusterKey,
+    as_replica: u32,
+) -> (tokio::sync::mpsc::Sender<v1::ReplicaMessage>, tonic::Streaming<v1::ReplicaMessage>) {
+    let (sender, said) = tokio::sync::mpsc::channel(8);
+    let say = |message| v1::ReplicaMessage { message: Some(message), wall_clock: 0 };
+    let nonce = server::draw_nonce();
+    let hello = v1::Hello {
+        replica: as_replica,
+        replicas: 3,
+        protocol: api::PROTOCOL,
+        program: api::PROGRAM.into(),
+        cluster_id: key.cluster_id().0.to_vec(),
+        nonce: nonce.to_vec(),
+    };
+    sender.send(say(v1::replica_message::Message::Hello(hello))).await.unwrap();
+    let mut replica = ReplicaClient::new(channel(cluster, 0).await);
+    let said = tokio_stream::wrappers::ReceiverStream::new(said);
+    let mut answers = replica.exchange(said).await.unwrap().into_inner();
+    let Some(v1::replica_message::Message::Hello(theirs)) = answers.message().await.unwrap().unwrap().message
+    else {
+        panic!("it does not say who it is");
+    };
+    let proofs = key.proofs(server::Call {
+        purpose: server::Purpose::Stream,
+        caller: as_replica,
+        called: 0,
+        caller_nonce: &nonce,
+        called_nonce: &theirs.nonce,
+    });
+    let proof = proofs.by(server::Side::Caller, &[]);
+    sender.send(say(v1::replica_message::Message::Proof(v1::Proof { proof }))).await.unwrap();
+    let Some(v1::replica_message::Message::Proof(theirs)) = answers.message().await.unwrap().unwrap().message
+    else {
+        panic!("it does not prove who it is");
+    };
+    assert!(proofs.verify(server::Side::Called, &[], &theirs.proof));
+    (sender, answers)
+}
+
 #[tokio::test]
 async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
-    let cluster = Cluster::serving().await;
+    let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
-    let key = std::fs::read_to_string(cluster.data().join("cluster.key")).unwrap();
-    let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
-    let hello = |replica, replicas| v1::ReplicaMessage {
-        message: Some(v1::replica_message::Message::Hello(v1::Hello { replica, replicas })),
+    let key = ClusterKey::read(&cluster.data().join("cluster.key")).unwrap();
+    let hello = |replica, replicas| v1::Hello {
+        replica,
+        replicas,
+        protocol: api::PROTOCOL,
+        program: api::PROGRAM.into(),
+        cluster_id: key.cluster_id().0.to_vec(),
+        nonce: vec![7; 32],
+    };
+    let said = |hello| v1::ReplicaMessage {
+        message: Some(v1::replica_message::Message::Hello(hello)),
         wall_clock: 0,
     };
-    let nonsense = [
-        vec![],
-        vec![v1::ReplicaMessage::default()],
-        vec![hello(0, 3)],
-        vec![hello(9, 3)],
-        vec![hello(u32::MAX, 3)],
-        vec![hello(1, 4)],
-    ];
-    for messages in nonsense {
-        let mut request = tonic::Request::new(tokio_stream::iter(messages));
-        request.metadata_mut().insert(api::CLUSTER_KEY, key.trim().parse().unwrap());
-        let mut answers = replica.exchange(request).await.unwrap().into_inner();
-        // It says who it is, and then nothing more.
-        while let Ok(Some(answer)) = tokio::time::timeout(GENEROUS, answers.message()).await.unwrap() {
-            assert!(matches!(answer.message, Some(v1::replica_message::Message::Hello(_))), "{answer:?}");
-        }
+    let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
+    let short = v1::Hello { nonce: vec![7; 31], ..hello(1, 3) };
+    for hello in [hello(0, 3), hello(9, 3), hello(u32::MAX, 3), hello(1, 4), short] {
+        let refused = replica.exchange(tokio_stream::iter([said(hello)])).await.unwrap_err();
+        assert!(!refused.message().is_empty(), "{refused}");
     }
     alice.send("alice", "x").await;
     assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
+    // Whoever has proven that it has the key is believed to be that replica; what makes no sense ends its stream.
+    cluster.kill(2);
+    for nonsense in [v1::ReplicaMessage::default(), said(hello(2, 3))] {
+        let (sender, mut answers) = meet(&cluster, &key, 2).await;
+        sender.send(nonsense).await.unwrap();
+        while let Ok(Some(_)) = tokio::time::timeout(GENEROUS, answers.message()).await.unwrap() {}
+    }
+    alice.send("alice", "y").await;
+    cluster.start(2);
+    cluster.until_all_in_sync().await;
 }

@@ -23,8 +23,11 @@ pub mod v1 {
 
 /// The metadata key of the session token.
 pub const AUTHORIZATION: &str = "authorization";
-/// The metadata key of the cluster's key.
-pub const CLUSTER_KEY: &str = "trialogue-cluster-key";
+/// The number of the protocol between replicas. Programs with different numbers refuse each other.
+/// 1 was that of the programs which sent the cluster's key instead of proving that they have it; they did not say it.
+pub const PROTOCOL: u32 = 2;
+/// This program, as it names itself to other replicas.
+pub const PROGRAM: &str = concat!("trialogue ", env!("CARGO_PKG_VERSION"));
 /// The largest message between a client and a replica, in bytes: a text, its names and some room.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// The largest answer to a client, in bytes: a page of the longest texts.

@@ -79,7 +79,7 @@ pub fn to_wire(message: &Message<Record>) -> v1::ReplicaMessage {
 /// The message that a wire form stands for.
 pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireError> {
     Ok(match message.message.ok_or(WireError::Missing("message"))? {
-        Wire::Hello(_) => return Err(WireError::OutOfRange("message")),
+        Wire::Hello(_) | Wire::Proof(_) => return Err(WireError::OutOfRange("message")),
         Wire::Probe(_) => Message::Probe,
         Wire::Alive(m) => Message::Alive {
             database: read_database(&m.database)?,

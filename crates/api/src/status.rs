@@ -16,10 +16,12 @@ pub const NOT_PRIMARY: &str = "NOT_PRIMARY";
 pub const HISTORY_REPLACED: &str = "HISTORY_REPLACED";
 /// The session is unknown, expired or revoked.
 pub const SESSION_INVALID: &str = "SESSION_INVALID";
-/// The replica could not do its work.
-pub const FAULT: &str = "FAULT";
 /// More is under way than the replica takes on; nothing was done, and the same call may be repeated after `RetryInfo`.
 pub const BUSY: &str = "BUSY";
+/// The call is for those who prove that they have the cluster's key.
+pub const CLUSTER_KEY_NEEDED: &str = "CLUSTER_KEY_NEEDED";
+/// The replica could not do its work.
+pub const FAULT: &str = "FAULT";
 /// A request or an answer is larger than a message may be; repeating it can't help.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
@@ -70,12 +72,11 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
 
 /// The status that tells a client of a refusal.
 pub fn refused(refusal: &Refusal) -> Status {
-    let (code, reason) = code_and_reason(refusal);
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     if *refusal == Refusal::Busy {
-        details.set_retry_info(Some(BUSY_RETRY_AFTER));
+        return busy(BUSY_RETRY_AFTER);
     }
-    Status::with_error_details(code, refusal.to_string(), details)
+    let (code, reason) = code_and_reason(refusal);
+    with_reason(code, reason, &refusal.to_string(), HashMap::new())
 }
 
 /// The status of what took effect on fewer replicas than were asked for.
@@ -113,6 +114,21 @@ fn copies_of(kept: &KeptOnFewer) -> HashMap<String, String> {
 pub fn not_primary(primary: Option<&str>) -> Status {
     let metadata = primary.map(|address| ("primary".to_owned(), address.to_owned())).into_iter().collect();
     with_reason(Code::Unavailable, NOT_PRIMARY, "this replica does not lead; ask the primary", metadata)
+}
+
+/// The status of a replica that takes on no more now; the call may be repeated after `wait`.
+pub fn busy(wait: Duration) -> Status {
+    let (code, reason) = code_and_reason(&Refusal::Busy);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code, Refusal::Busy.to_string(), details)
+}
+
+/// The status of a caller that has not proven to have the cluster's key.
+pub fn cluster_key_needed() -> Status {
+    let message =
+        "digests are for those who prove that they have the cluster's key, as `trialogue verify` does";
+    with_reason(Code::PermissionDenied, CLUSTER_KEY_NEEDED, message, HashMap::new())
 }
 
 /// The status of a replica that could not do its work; what went wrong stands in its log.

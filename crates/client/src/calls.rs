@@ -139,16 +139,6 @@ impl Client {
         found.cloned().collect()
     }
 
-    /// What each table of one replica comes to; `None` if it does not answer.
-    pub async fn digest(&self, replica: &Address, first_op: u64) -> Option<v1::DigestResponse> {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{replica}")).ok()?;
-        let channel = endpoint.connect_timeout(self.connection.timeout()).connect().await.ok()?;
-        let mut client = ChatClient::new(channel);
-        let answer =
-            tokio::time::timeout(self.connection.timeout(), client.digest(v1::DigestRequest { first_op }));
-        Some(answer.await.ok()?.ok()?.into_inner())
-    }
-
     /// Makes an account.
     pub async fn create_account(&self, name: &str, password: &str) -> Result<u64, ClientError> {
         let message = v1::CreateAccountRequest {

@@ -291,7 +291,7 @@ impl Connection {
         Some((server, heartbeat, channel))
     }
 
-    fn channel(&self, server: &Address) -> Option<Channel> {
+    pub(crate) fn channel(&self, server: &Address) -> Option<Channel> {
         let mut known = self.known();
         if let Some(channel) = known.channels.get(server) {
             return Some(channel.clone());
@@ -323,7 +323,7 @@ fn dated(millis: i64) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
 
-fn client(channel: Channel) -> ChatClient<Channel> {
+pub(crate) fn client(channel: Channel) -> ChatClient<Channel> {
     ChatClient::new(channel)
         .max_decoding_message_size(CLIENT_ANSWER_BYTES_MAX)
         .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX)

@@ -11,6 +11,7 @@
 //! ```
 
 mod calls;
+mod comparing;
 mod connection;
 mod error;
 mod listening;
@@ -18,6 +19,7 @@ mod outbox;
 
 pub use api::v1::{Account, Conversation, GetAccountResponse, Message, Receipt};
 pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, To};
+pub use comparing::DigestError;
 pub use connection::{InUse, Options};
 pub use error::ClientError;
 pub use listening::{Heard, Listening, Start};

@@ -1,6 +1,7 @@
 //! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
 
 use crate::delivery::{Delivery, Wants};
+use crate::digest::Digests;
 use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
 use crate::listen::{self, Listener};
@@ -17,7 +18,6 @@ use chat::{
 use protocol::RoleName;
 use std::sync::Arc;
 use store::{Account, Message, Reader, Readers, Session, StoreError};
-use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
@@ -35,8 +35,7 @@ pub(crate) struct ChatService {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) passwords: Passwords,
-    /// Comparing tables reads all of them: one at a time.
-    pub(crate) digests: Arc<Semaphore>,
+    pub(crate) digests: Digests,
     /// The views that this replica has seen come.
     pub(crate) views: tokio::sync::watch::Receiver<Vec<ViewChange>>,
     /// Grows with each beat that listeners are due.
@@ -62,7 +61,7 @@ impl ChatService {
         self.gateway.read(self.read_now(ask)).await.map_err(|why| self.declined(why))?
     }
 
-    async fn read_now<T: Send + 'static>(
+    pub(crate) async fn read_now<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
     ) -> Answered<T> {
@@ -126,6 +125,7 @@ impl ChatService {
             fault: published.trouble().unwrap_or_default(),
             min_in_sync: small(self.settings.limits.min_in_sync),
             messages: self.delivery.messages(),
+            cluster_id: self.key.cluster_id().0.to_vec(),
             unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
             wall_clock: clock::wall().0,
         }
@@ -185,23 +185,7 @@ impl Chat for ChatService {
     }
 
     async fn digest(&self, request: Request<v1::DigestRequest>) -> Answered<Response<v1::DigestResponse>> {
-        let first_op = request.into_inner().first_op.min(i64::MAX.cast_unsigned()).cast_signed();
-        let _place = self.digests.acquire().await.map_err(|_| api::status::fault())?;
-        let digest = self.read_now(move |reader| {
-            let position = reader.identity()?.position;
-            let (first_op, digests) = store::digest_tables(reader, first_op)?;
-            let tables = store::TABLES.iter().zip(digests).map(|((table, _), digest)| v1::TableDigest {
-                table: (*table).to_owned(),
-                digest: digest.to_vec(),
-            });
-            Ok(Ok(v1::DigestResponse {
-                op: position.op.0,
-                chain: position.chain.0.to_vec(),
-                first_op: first_op.cast_unsigned(),
-                tables: tables.collect(),
-            }))
-        });
-        Ok(Response::new(digest.await?))
+        self.digest_of(request.into_inner()).await.map(Response::new)
     }
 
     async fn create_account(

@@ -126,7 +126,13 @@ impl Driver {
 
     fn take(&mut self, incoming: Incoming) -> Result<(), RunError> {
         match incoming {
-            Incoming::Core(event) => self.handle(event),
+            Incoming::Core(event) => {
+                if let Event::StreamClosed { peer, stream } = event {
+                    // Nothing comes from it any more: the peer must learn that, too.
+                    self.close_link(peer, stream);
+                }
+                self.handle(event);
+            }
             Incoming::Store(answer) => self.on_store(answer)?,
             Incoming::Linked { peer, link } => {
                 let stream = link.stream;
@@ -396,7 +402,7 @@ impl Driver {
         let address = self.settings.addresses[usize::from(from.0)].clone();
         let database = self.settings.database(usize::from(self.index.0));
         tokio::spawn(async move {
-            let fetched = source.fetch(&address, &database, memory).await;
+            let fetched = source.fetch(from, &address, &database, memory).await;
             if let Err(error) = &fetched {
                 warn!(%error, "no snapshot was taken from replica {from}");
             }

@@ -1,4 +1,5 @@
-//! The cluster's key: who has it is a replica of this cluster. Kept in a file that only its owner can read.
+//! The cluster's key: who has it is a replica of this cluster. Kept in a file that only its owner can read, and never sent
+//! to anyone: `proof.rs` proves that one has it.
 
 use data_encoding::HEXLOWER;
 use std::fs::File;
@@ -7,7 +8,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use store::files::{Files, RealFiles};
-use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 const KEY_BYTES: usize = 32;
@@ -79,14 +79,9 @@ impl ClusterKey {
         files.publish(path, &draft, text.as_bytes()).map(drop)
     }
 
-    /// As it travels in the metadata between replicas.
-    pub fn as_metadata(&self) -> String {
-        HEXLOWER.encode(&self.0)
-    }
-
-    /// Whether this metadata value is the key; takes the same time whatever differs.
-    pub fn matches(&self, metadata: &[u8]) -> bool {
-        self.as_metadata().as_bytes().ct_eq(metadata).into()
+    #[cfg(test)]
+    pub(crate) const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
     }
 
     pub(crate) const fn bytes(&self) -> &[u8] {
@@ -128,9 +123,8 @@ mod tests {
         let made = ClusterKey::read_or_make(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let read = ClusterKey::read_or_make(&path).unwrap();
-        assert!(read.matches(made.as_metadata().as_bytes()));
-        assert!(!read.matches(b"") && !read.matches(&[b'0'; 64]));
-        assert!(!format!("{made:?}").contains(&made.as_metadata()));
+        assert_eq!(read.bytes(), made.bytes());
+        assert!(!format!("{made:?}").contains(&HEXLOWER.encode(made.bytes())));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(ClusterKey::read(&path), Err(KeyError::Public { mode: 0o644, .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,35 +1,45 @@
-//! Streams between replicas: one a pair, dialled by the higher index, authenticated by the cluster's key.
+//! Streams between replicas: one a pair, dialled by the higher index, open once both have proven who they are
+//! (`handshake.rs`).
 //!
 //! A stream is a connection between two incarnations of two processes; it gets a fresh number here, and whatever
 //! arrives late from an earlier one has nowhere to arrive.
 
 use crate::clock;
 use crate::driver::Incoming;
-use crate::key::ClusterKey;
+use crate::handshake::{Credentials, Greeted};
 use crate::peer_clock::PeerClock;
+use crate::proof::draw_nonce;
 use crate::timeline::SignsOfLife;
 use api::replica::from_wire;
+use api::v1::ReplicaMessage;
 use api::v1::replica_client::ReplicaClient;
 use api::v1::replica_message::Message as Wire;
-use api::v1::{Hello, ReplicaMessage};
-use api::{CLUSTER_KEY, REPLICA_MESSAGE_BYTES_MAX};
+use api::{PROGRAM, PROTOCOL, REPLICA_MESSAGE_BYTES_MAX};
 use chat::Address;
 use protocol::{Event, ReplicaIndex, StreamId};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, warn};
 
 /// Messages that wait for one peer. A peer that leaves so many unread is as good as gone.
 const OUTBOUND_MAX: usize = 1024;
+/// How often each replica tells the others what its wall clock shows: secondaries have nothing else to say to each other.
+const CLOCK_TOLD_EVERY: Duration = Duration::from_secs(1);
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const REDIAL_FIRST: Duration = Duration::from_millis(20);
 const REDIAL_AT_MOST: Duration = Duration::from_millis(250);
+/// Different refusals that are logged, until this time has passed since the last of them.
+const REFUSALS_MAX: usize = 16;
+const REFUSALS_PAUSE: Duration = Duration::from_mins(1);
+/// What a program with protocol 1 answers.
+const KEY_WANTED_BY_PROTOCOL_1: &str = "the service between replicas needs the cluster's key";
 
 /// An open stream to a peer. Dropping it closes the stream.
 #[derive(Debug)]
@@ -43,62 +53,45 @@ pub(crate) struct Link {
 /// Makes links out of streams, whoever opened them.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
-    me: ReplicaIndex,
-    replicas: usize,
-    key: ClusterKey,
+    credentials: Arc<Credentials>,
     streams: Arc<AtomicU64>,
     driver: mpsc::Sender<Incoming>,
     signs: Arc<SignsOfLife>,
+    refusals: Arc<Refusals>,
 }
 
 impl Peers {
     pub(crate) fn new(
-        me: ReplicaIndex,
-        replicas: usize,
-        key: ClusterKey,
+        credentials: Credentials,
         driver: mpsc::Sender<Incoming>,
         signs: Arc<SignsOfLife>,
     ) -> Self {
-        Self { me, replicas, key, streams: Arc::default(), driver, signs }
+        let credentials = Arc::new(credentials);
+        Self { credentials, streams: Arc::default(), driver, signs, refusals: Arc::default() }
     }
 
-    /// The queue of what is said to a peer, which begins with who says it.
-    pub(crate) fn outbound(&self) -> (mpsc::Sender<ReplicaMessage>, ReceiverStream<ReplicaMessage>) {
-        let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
-        let hello = Hello {
-            replica: u32::from(self.me.0),
-            replicas: u32::try_from(self.replicas).unwrap_or(u32::MAX),
-        };
-        let hello = ReplicaMessage { message: Some(Wire::Hello(hello)), wall_clock: 0 };
-        sender.try_send(hello).expect("a new queue has room for its first message");
-        (sender, ReceiverStream::new(receiver))
+    /// The queue of what is said to a peer.
+    pub(crate) fn outbound() -> (mpsc::Sender<ReplicaMessage>, mpsc::Receiver<ReplicaMessage>) {
+        mpsc::channel(OUTBOUND_MAX)
     }
 
-    /// Reads who the peer is from its first message. `dialled` is whom this replica meant to reach.
-    pub(crate) async fn meet(
+    /// Reads who calls; whoever can't be a replica of this cluster is refused.
+    pub(crate) async fn greet(&self, inbound: &mut Streaming<ReplicaMessage>) -> Result<Greeted, Status> {
+        self.credentials.greet(inbound).await.inspect_err(|status| self.refusals.log(status))
+    }
+
+    /// Serves a caller that was greeted, once it has proven who it is.
+    pub(crate) async fn admit(
         &self,
-        inbound: &mut Streaming<ReplicaMessage>,
-        dialled: Option<ReplicaIndex>,
-    ) -> Result<ReplicaIndex, Status> {
-        let first = tokio::time::timeout(CONNECT_LIMIT, inbound.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("the peer did not say who it is"))??;
-        let Some(ReplicaMessage { message: Some(Wire::Hello(hello)), .. }) = first else {
-            return Err(Status::invalid_argument("the first message must be Hello"));
-        };
-        if usize::try_from(hello.replicas) != Ok(self.replicas) {
-            return Err(Status::failed_precondition(format!(
-                "replica {} is configured with {} replicas, replica {} with {}",
-                hello.replica, hello.replicas, self.me, self.replicas
-            )));
-        }
-        let peer = u8::try_from(hello.replica).ok().map(ReplicaIndex);
-        let peer = peer.filter(|peer| usize::from(peer.0) < self.replicas && *peer != self.me);
-        match (peer, dialled) {
-            (Some(peer), None) if peer > self.me => Ok(peer),
-            (Some(peer), Some(dialled)) if peer == dialled => Ok(peer),
-            _ => Err(Status::invalid_argument(format!("replica {} is not expected here", hello.replica))),
-        }
+        caller: Greeted,
+        outbound: mpsc::Sender<ReplicaMessage>,
+        mut inbound: Streaming<ReplicaMessage>,
+    ) -> Result<(), Status> {
+        let answered = self.credentials.answer(&caller, &outbound, &mut inbound).await;
+        answered.inspect_err(|status| self.refusals.log(status))?;
+        self.refusals.forget();
+        self.serve(caller.peer, outbound, inbound).await;
+        Ok(())
     }
 
     /// Hands an open stream to the driver and reads from it until it ends.
@@ -110,15 +103,26 @@ impl Peers {
     ) {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (open, mut closed) = watch::channel(());
+        // Not held by this task: a link that is dropped closes the stream.
+        let tell = outbound.downgrade();
         let link = Link { stream, outbound, _open: open };
         if self.driver.send(Incoming::Linked { peer, link }).await.is_err() {
             return;
         }
         let mut peer_clock = PeerClock::default();
+        let mut tell_clock = tokio::time::interval(CLOCK_TOLD_EVERY);
+        tell_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let message = tokio::select! {
                 message = inbound.message() => message,
                 _ = closed.changed() => return,
+                _ = tell_clock.tick() => {
+                    if let Some(outbound) = tell.upgrade() {
+                        // A full queue says with its own messages what the clock shows.
+                        let _ = outbound.try_send(ReplicaMessage { message: None, wall_clock: clock::wall().0 });
+                    }
+                    continue;
+                }
             };
             self.signs.note(peer);
             let message = match message {
@@ -138,6 +142,9 @@ impl Peers {
                 if self.driver.send(Incoming::Core(compared)).await.is_err() {
                     return;
                 }
+            }
+            if message.message.is_none() && message.wall_clock > 0 {
+                continue;
             }
             match from_wire(message) {
                 Ok(message) => {
@@ -184,15 +191,67 @@ impl Peers {
         let mut client = ReplicaClient::new(channel)
             .max_decoding_message_size(REPLICA_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(REPLICA_MESSAGE_BYTES_MAX);
-        let (outbound, said) = self.outbound();
-        let request = authenticated(said, &self.key)?;
-        let opened = tokio::time::timeout(CONNECT_LIMIT, client.exchange(request))
+        let (outbound, said) = Self::outbound();
+        let nonce = draw_nonce();
+        let hello =
+            ReplicaMessage { message: Some(Wire::Hello(self.credentials.hello(&nonce))), wall_clock: 0 };
+        outbound.try_send(hello).expect("a new queue has room for its first message");
+        let opened = tokio::time::timeout(CONNECT_LIMIT, client.exchange(ReceiverStream::new(said)))
             .await
-            .map_err(|_| Status::unavailable("no answer in time"))??;
-        let mut inbound = opened.into_inner();
-        let peer = self.meet(&mut inbound, Some(peer)).await?;
+            .map_err(|_| Status::unavailable("no answer in time"))?;
+        let mut inbound = opened.map_err(of_an_older_program)?.into_inner();
+        self.credentials.call(peer, &outbound, &mut inbound, nonce).await?;
         self.serve(peer, outbound, inbound).await;
         Ok(())
+    }
+}
+
+/// A program with protocol 1 refuses whoever does not send it the cluster's key, which is never sent any more.
+fn of_an_older_program(status: Status) -> Status {
+    if status.code() == Code::PermissionDenied && status.message() == KEY_WANTED_BY_PROTOCOL_1 {
+        return Status::failed_precondition(format!(
+            "it runs an older trialogue, which speaks protocol 1 between replicas, and this is {PROGRAM}, which speaks \
+             protocol {PROTOCOL}: run the same program for all of them"
+        ));
+    }
+    status
+}
+
+/// Who was refused and why: each is logged once, and strangers can't flood the log.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<Logged>);
+
+#[derive(Debug, Default)]
+struct Logged {
+    sentences: BTreeSet<String>,
+    last: Option<Instant>,
+}
+
+impl Refusals {
+    fn log(&self, status: &Status) {
+        if self.is_news(status.message(), Instant::now()) {
+            warn!("a stream between replicas was refused: {}", status.message());
+        }
+    }
+
+    fn is_news(&self, sentence: &str, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.sentences.contains(sentence) {
+            return false;
+        }
+        if logged.sentences.len() >= REFUSALS_MAX {
+            if logged.last.is_some_and(|last| now.duration_since(last) < REFUSALS_PAUSE) {
+                return false;
+            }
+            logged.sentences.clear();
+        }
+        logged.last = Some(now);
+        logged.sentences.insert(sentence.to_owned())
+    }
+
+    /// A peer was admitted: what it is refused for the next time is news.
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sentences.clear();
     }
 }
 
@@ -205,12 +264,19 @@ pub(crate) async fn connect(address: &Address) -> Result<Channel, Status> {
     endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
-/// A request that carries the cluster's key.
-pub(crate) fn authenticated<T>(message: T, key: &ClusterKey) -> Result<Request<T>, Status> {
-    let mut value = AsciiMetadataValue::try_from(key.as_metadata())
-        .map_err(|_| Status::internal("the cluster's key is not ASCII"))?;
-    value.set_sensitive(true);
-    let mut request = Request::new(message);
-    request.metadata_mut().insert(CLUSTER_KEY, value);
-    Ok(request)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_logged_once_and_strangers_do_not_flood_the_log() {
+        let (refusals, began) = (Refusals::default(), Instant::now());
+        assert!(refusals.is_news("another cluster", began));
+        assert!(!refusals.is_news("another cluster", began + REFUSALS_PAUSE * 9));
+        let many = |now| (0..1000).filter(|i| refusals.is_news(&format!("program {i}"), now)).count();
+        assert_eq!(many(began), REFUSALS_MAX - 1);
+        assert_eq!(many(began + REFUSALS_PAUSE), REFUSALS_MAX);
+        refusals.forget();
+        assert!(refusals.is_news("another cluster", began));
+    }
 }

@@ -1,76 +1,99 @@
-//! The service between replicas. Whoever lacks the cluster's key reaches nothing of it.
+//! The service between replicas. Whoever does not prove that they have the cluster's key reaches nothing of it.
 
+use crate::challenges::Challenges;
 use crate::key::ClusterKey;
 use crate::peers::Peers;
+use crate::proof::{Call, Purpose, Side};
 use crate::snapshot_transfer::{Chunks, SnapshotSource};
-use api::CLUSTER_KEY;
 use api::v1::replica_server::Replica;
-use api::v1::{FetchSnapshotRequest, ReplicaMessage};
-use tokio_stream::wrappers::ReceiverStream;
+use api::v1::{ChallengeRequest, ChallengeResponse, FetchSnapshotRequest, ReplicaMessage};
+use protocol::ReplicaIndex;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::info;
 
 #[derive(Debug)]
 pub(crate) struct ReplicaService {
+    pub(crate) me: ReplicaIndex,
     pub(crate) key: ClusterKey,
     pub(crate) peers: Peers,
     pub(crate) snapshots: SnapshotSource,
+    pub(crate) challenges: Challenges,
 }
 
 #[tonic::async_trait]
 impl Replica for ReplicaService {
-    type ExchangeStream = ReceiverOf<ReplicaMessage>;
+    type ExchangeStream = Said;
     type FetchSnapshotStream = Chunks;
 
     async fn exchange(
         &self,
         request: Request<Streaming<ReplicaMessage>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        self.authenticate(&request)?;
         let mut inbound = request.into_inner();
-        let (outbound, said) = self.peers.outbound();
+        let caller = self.peers.greet(&mut inbound).await?;
+        let (outbound, messages) = Peers::outbound();
+        let (refuse, refusal) = oneshot::channel();
         let peers = self.peers.clone();
         tokio::spawn(async move {
-            match peers.meet(&mut inbound, None).await {
-                Ok(peer) => peers.serve(peer, outbound, inbound).await,
-                Err(status) => warn!("a stream between replicas was refused: {}", status.message()),
+            if let Err(status) = peers.admit(caller, outbound, inbound).await {
+                // The caller may have gone away.
+                let _ = refuse.send(status);
             }
         });
-        Ok(Response::new(ReceiverOf(said)))
+        Ok(Response::new(Said { messages, refusal: Some(refusal) }))
+    }
+
+    async fn challenge(&self, _: Request<ChallengeRequest>) -> Result<Response<ChallengeResponse>, Status> {
+        Ok(Response::new(ChallengeResponse {
+            challenge: self.challenges.give().to_vec(),
+            replica: u32::from(self.me.0),
+            cluster_id: self.key.cluster_id().0.to_vec(),
+        }))
     }
 
     async fn fetch_snapshot(
         &self,
         request: Request<FetchSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
-        self.authenticate(&request)?;
-        info!("sends a snapshot to replica {}", request.get_ref().replica);
-        Ok(Response::new(self.snapshots.send().await?))
-    }
-}
-
-impl ReplicaService {
-    fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let given = request.metadata().get(CLUSTER_KEY).map(tonic::metadata::MetadataValue::as_bytes);
-        if given.is_some_and(|given| self.key.matches(given)) {
-            Ok(())
-        } else {
-            Err(Status::permission_denied("the service between replicas needs the cluster's key"))
+        let FetchSnapshotRequest { replica, nonce, challenge, proof } = request.into_inner();
+        let proofs = self.key.proofs(Call {
+            purpose: Purpose::Snapshot,
+            caller: replica,
+            called: u32::from(self.me.0),
+            caller_nonce: &nonce,
+            called_nonce: &challenge,
+        });
+        if !self.challenges.take(&challenge, || proofs.verify(Side::Caller, &[], &proof)) {
+            return Err(Status::permission_denied(
+                "a snapshot is for those who prove that they have the cluster's key",
+            ));
         }
+        info!("sends a snapshot to replica {replica}");
+        Ok(Response::new(self.snapshots.send(proofs).await?))
     }
 }
 
-/// A queue as a response stream.
+/// What is said to a caller; if it is refused after all, that comes last.
 #[derive(Debug)]
-pub(crate) struct ReceiverOf<T>(ReceiverStream<T>);
+pub(crate) struct Said {
+    messages: mpsc::Receiver<ReplicaMessage>,
+    refusal: Option<oneshot::Receiver<Status>>,
+}
 
-impl<T> futures_util::Stream for ReceiverOf<T> {
-    type Item = Result<T, Status>;
+impl futures_util::Stream for Said {
+    type Item = Result<ReplicaMessage, Status>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        std::pin::Pin::new(&mut self.0).poll_next(context).map(|item| item.map(Ok))
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(message) = ready!(self.messages.poll_recv(context)) {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        let Some(refusal) = &mut self.refusal else { return Poll::Ready(None) };
+        let refusal = ready!(Pin::new(refusal).poll(context));
+        self.refusal = None;
+        Poll::Ready(refusal.ok().map(Err))
     }
 }

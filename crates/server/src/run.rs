@@ -1,13 +1,16 @@
 //! One replica, from its start to its end.
 
 use crate::blocking::blocking;
+use crate::challenges::Challenges;
 use crate::chat_service::ChatService;
 use crate::clock;
 use crate::config::Settings;
 use crate::connections::accept;
 use crate::delivery::Delivery;
+use crate::digest::Digests;
 use crate::driver::Driver;
 use crate::gateway::{Gateway, Published};
+use crate::handshake::Credentials;
 use crate::key::{ClusterKey, KeyError};
 use crate::lock::{FolderLock, LockError};
 use crate::passwords::Passwords;
@@ -35,7 +38,7 @@ use store::files::RealFiles;
 use store::{LogRetention, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -155,7 +158,8 @@ pub async fn run(
     let delivery = Arc::new(Delivery::default());
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let signs = Arc::new(SignsOfLife::default());
-    let peers = Peers::new(me, replicas, key.clone(), answers.clone(), signs.clone());
+    let credentials = Credentials { me, replicas, key: key.clone() };
+    let peers = Peers::new(credentials, answers.clone(), signs.clone());
     info!(%address, position = %stored.position, "starts");
 
     let driver = Driver {
@@ -185,6 +189,7 @@ pub async fn run(
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
     let (beat, beats) = watch::channel(0);
     tokio::spawn(beat_while_leased(gateway.clone(), beat));
+    let challenges = Challenges::new();
     let chat = ChatService {
         index: me.0,
         settings,
@@ -193,12 +198,12 @@ pub async fn run(
         delivery,
         readers,
         passwords: Passwords::new(),
-        digests: Arc::new(Semaphore::new(1)),
+        digests: Digests::new(challenges.clone()),
         views: views_seen,
         beats,
     };
     let pages = Web::of(chat.clone()).router();
-    let replica = ReplicaService { key, peers, snapshots };
+    let replica = ReplicaService { me, key, peers, snapshots, challenges };
     let service = serve(listener, pages, chat, replica, seen);
     tokio::select! {
         () = shutdown => {

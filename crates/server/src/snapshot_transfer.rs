@@ -1,10 +1,11 @@
 //! Snapshots on their way: a whole database from the primary to a replica that can't be brought level otherwise.
 
 use crate::key::ClusterKey;
-use crate::peers::{authenticated, connect};
+use crate::peers::connect;
+use crate::proof::{Call, Proofs, Purpose, Side, draw_nonce};
 use api::REPLICA_MESSAGE_BYTES_MAX;
 use api::v1::replica_client::ReplicaClient;
-use api::v1::{FetchSnapshotRequest, SnapshotChunk};
+use api::v1::{ChallengeRequest, FetchSnapshotRequest, SnapshotChunk};
 use chat::Address;
 use protocol::{Memory, ReplicaIndex};
 use sha2::{Digest, Sha256};
@@ -36,6 +37,8 @@ pub(crate) enum TransferError {
     Truncated,
     #[error("its checksum is wrong")]
     Damaged,
+    #[error("whoever sent it has not proven that they have the cluster's key")]
+    Unproven,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -55,8 +58,8 @@ pub(crate) struct SnapshotSource {
 }
 
 impl SnapshotSource {
-    /// Copies the database and sends the copy, while writes go on.
-    pub(crate) async fn send(&self) -> Result<Chunks, Status> {
+    /// Copies the database and sends the copy, while writes go on, to whoever has proven to be a replica.
+    pub(crate) async fn send(&self, proofs: Proofs) -> Result<Chunks, Status> {
         let (readers, retention, folder) =
             (self.readers.clone(), self.retention.clone(), self.folder.clone());
         let copied = tokio::task::spawn_blocking(move || {
@@ -75,7 +78,7 @@ impl SnapshotSource {
         })?;
         let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_file(&copy.path().join("chat.db"), &chunks) {
+            if let Err(error) = send_file(&copy.path().join("chat.db"), &proofs, &chunks) {
                 warn!(%error, "a snapshot could not be read to its end");
                 // The receiver has gone away: it will ask again.
                 let _ = chunks.blocking_send(Err(api::status::fault()));
@@ -84,9 +87,11 @@ impl SnapshotSource {
         Ok(ReceiverStream::new(stream))
     }
 
-    /// Fetches a snapshot, puts it beside the database, gives it what it is to remember of views, and checks it.
+    /// Fetches a snapshot from replica `from`, puts it beside the database, gives it what it is to remember of views, and
+    /// checks it.
     pub(crate) async fn fetch(
         &self,
+        from: ReplicaIndex,
         address: &Address,
         database: &Path,
         memory: Option<Memory>,
@@ -96,8 +101,22 @@ impl SnapshotSource {
         let target = PathBuf::from(target);
         let channel = connect(address).await?;
         let mut client = ReplicaClient::new(channel).max_decoding_message_size(REPLICA_MESSAGE_BYTES_MAX);
-        let request = authenticated(FetchSnapshotRequest { replica: u32::from(self.me.0) }, &self.key)?;
+        let challenge = client.challenge(ChallengeRequest {}).await?.into_inner().challenge;
+        let (replica, nonce) = (u32::from(self.me.0), draw_nonce());
+        let proofs = self.key.proofs(Call {
+            purpose: Purpose::Snapshot,
+            caller: replica,
+            called: u32::from(from.0),
+            caller_nonce: &nonce,
+            called_nonce: &challenge,
+        });
+        let proof = proofs.by(Side::Caller, &[]);
+        let request = FetchSnapshotRequest { replica, nonce: nonce.to_vec(), challenge, proof };
         let mut chunks = client.fetch_snapshot(request).await?.into_inner();
+        let first = chunks.message().await?.ok_or(TransferError::Truncated)?;
+        if !proofs.verify(Side::Called, &[], &first.proof) {
+            return Err(TransferError::Unproven);
+        }
         let fault = |source| TransferError::File { path: target.clone(), source };
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut left_over = target.as_os_str().to_owned();
@@ -118,6 +137,9 @@ impl SnapshotSource {
             if !chunk.sha256.is_empty() {
                 if hash.finalize().as_slice() != chunk.sha256 {
                     return Err(TransferError::Damaged);
+                }
+                if !proofs.verify(Side::Called, &[&chunk.sha256], &chunk.proof) {
+                    return Err(TransferError::Unproven);
                 }
                 break;
             }
@@ -142,8 +164,16 @@ pub(crate) fn remove_left_overs(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn send_file(path: &Path, chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>) -> std::io::Result<()> {
+fn send_file(
+    path: &Path,
+    proofs: &Proofs,
+    chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>,
+) -> std::io::Result<()> {
     let mut file = std::fs::File::open(path)?;
+    let first = SnapshotChunk { proof: proofs.by(Side::Called, &[]), ..SnapshotChunk::default() };
+    if chunks.blocking_send(Ok(first)).is_err() {
+        return Ok(());
+    }
     let mut hash = Sha256::new();
     loop {
         let mut bytes = vec![0; CHUNK_BYTES];
@@ -152,7 +182,8 @@ fn send_file(path: &Path, chunks: &mpsc::Sender<Result<SnapshotChunk, Status>>) 
         hash.update(&bytes);
         let last = read == 0;
         let sha256 = if last { hash.clone().finalize().to_vec() } else { Vec::new() };
-        let gone = chunks.blocking_send(Ok(SnapshotChunk { bytes: bytes.into(), sha256 })).is_err();
+        let proof = if last { proofs.by(Side::Called, &[&sha256]) } else { Vec::new() };
+        let gone = chunks.blocking_send(Ok(SnapshotChunk { bytes: bytes.into(), sha256, proof })).is_err();
         if last || gone {
             return Ok(());
         }

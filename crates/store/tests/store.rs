@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use protocol::{Position, Time};
 use std::path::Path;
 use store::{
-    Context, INCOMING_SUFFIX, LogRetention, Reader, Readers, StoreError, Writer, check_snapshot, compare,
-    files::RealFiles, open_existing_read_only, swap_in,
+    Compared, Context, INCOMING_SUFFIX, LogRetention, Reader, Readers, StoreError, TABLES, Writer,
+    check_snapshot, compare_slice, files::RealFiles, open_existing_read_only, swap_in,
 };
 use uuid::Uuid;
 
@@ -121,7 +121,14 @@ impl Pair {
 
 fn difference(a: &Path, b: &Path) -> Option<String> {
     let (one, other) = (open_existing_read_only(a).unwrap(), open_existing_read_only(b).unwrap());
-    compare(&Reader::on(&one, a), &Reader::on(&other, b)).unwrap().map(|difference| difference.to_string())
+    let (one, other) = (Reader::on(&one, a), Reader::on(&other, b));
+    TABLES.iter().find_map(|table| match compare_slice(&one, &other, table, None, 1000).unwrap() {
+        Compared::Same(more) => {
+            assert_eq!(more, None, "a test has few rows");
+            None
+        }
+        Compared::Different(difference) => Some(difference.to_string()),
+    })
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What can be typed.
 
 use chat::{Address, parse_servers};
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,18 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+impl Arguments {
+    /// Reads the command line, or ends the process with what is wrong with it.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let named = |matches: &ArgMatches| matches.value_source("servers") == Some(ValueSource::CommandLine);
+        let command = matches.subcommand().map(|(_, command)| command);
+        arguments.common.servers_named = named(&matches) || command.is_some_and(named);
+        arguments
+    }
+}
+
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
@@ -43,6 +56,9 @@ pub(crate) struct Common {
         value_parser = servers
     )]
     pub(crate) servers: Servers,
+    /// Whether they were named on the command line
+    #[arg(skip)]
+    pub(crate) servers_named: bool,
     /// How long to wait for somebody to serve, such as 500ms, 10s or 1m
     #[arg(long, global = true, default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Duration,
@@ -285,15 +301,23 @@ pub(crate) struct History {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --data the databases are compared row by row; otherwise the replicas at --servers are asked for digests of their
-tables. Writes may go on: the replicas are compared at the same op.
+With --data the databases are compared row by row; otherwise, or with --servers, the replicas are asked for digests of
+their tables. They give them to those who have the cluster's key, which is read from the folder or by --key-file, and never
+sent. Writes may go on.
 
-Example:
-  trialogue verify --data ./trialogue-data")]
+Exit codes: 0 the replicas are the same; 1 they differ, or could not be compared; 2 there is no key.
+
+Examples:
+  trialogue verify                                          the key is in ./trialogue-data
+  trialogue verify --data ./trialogue-data
+  trialogue verify --servers 127.0.0.1:5100 --key-file ~/chat/cluster.key")]
 pub(crate) struct Verify {
     /// The folder of `trialogue up`
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// The file of the cluster's key; without it, the one in the folder
+    #[arg(long, env = "TRIALOGUE_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -377,7 +401,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
