@@ -104,14 +104,14 @@ impl Replica for Impostor {
         let (answer, answers) = mpsc::channel(8);
         let (heard, hello) = (self.heard.clone(), self.hello);
         tokio::spawn(async move {
-            while let Ok(Some(ReplicaMessage { message: Some(message) })) = inbound.message().await {
+            while let Ok(Some(ReplicaMessage { message: Some(message), .. })) = inbound.message().await {
                 let said = match message.clone() {
                     Wire::Hello(theirs) => Wire::Hello(hello(theirs)),
                     // Whatever else comes is sent back: a proof, so that its maker may accept it as mine.
                     other => other,
                 };
                 heard.send(message).unwrap();
-                answer.send(Ok(ReplicaMessage { message: Some(said) })).await.ok();
+                answer.send(Ok(ReplicaMessage { message: Some(said), wall_clock: 0 })).await.ok();
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -200,7 +200,7 @@ async fn programs_with_different_protocols_name_each_other_once_on_both_sides() 
                 program: program.into(),
                 ..v1::Hello::default()
             };
-            let hello = ReplicaMessage { message: Some(Wire::Hello(hello)) };
+            let hello = ReplicaMessage { message: Some(Wire::Hello(hello)), wall_clock: 0 };
             let channel = whole_process_tests::raw::channel(&cluster, 0).await;
             let mut replica = v1::replica_client::ReplicaClient::new(channel);
             let call = Request::new(tokio_stream::iter([hello]).chain(tokio_stream::pending()));

@@ -36,7 +36,7 @@ pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
 /// The code and the reason of a refusal.
 pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
     match refusal {
-        Refusal::NameTaken { .. } => (Code::AlreadyExists, "NAME_TAKEN"),
+        Refusal::NameTaken { .. } | Refusal::NameLooksTaken { .. } => (Code::AlreadyExists, "NAME_TAKEN"),
         Refusal::WrongCredentials => (Code::Unauthenticated, "WRONG_CREDENTIALS"),
         Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
         Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),

@@ -9,6 +9,7 @@ mod copies;
 mod fact;
 mod identity;
 mod limits;
+mod look;
 mod name;
 mod password;
 mod pattern;
@@ -16,6 +17,7 @@ mod refusal;
 mod request;
 mod sequence;
 mod service_state;
+mod shown;
 mod text;
 
 pub use address::{Address, parse_servers};
@@ -26,6 +28,7 @@ pub use limits::{
     Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
     PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REMEMBERING, REQUEST_AGE_MAX, SESSIONS_AN_ACCOUNT_MAX,
 };
+pub use look::{looks, looks_version};
 pub use name::{NameRules, UserName};
 pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
@@ -33,4 +36,5 @@ pub use refusal::{Refusal, span};
 pub use request::{Action, Answer, Recipient, Request};
 pub use sequence::Sequence;
 pub use service_state::ServiceState;
+pub use shown::{Escaped, escaped_json, harmless, harmless_line};
 pub use text::MessageText;

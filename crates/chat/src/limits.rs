@@ -34,10 +34,12 @@ pub struct Limits {
     pub session_lifetime: Duration,
     /// Writes are refused while fewer replicas are in sync.
     pub min_in_sync: usize,
+    /// Whether a new name may not look like that of a living account.
+    pub refuse_lookalike_names: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { session_lifetime: Duration::from_hours(24 * 30), min_in_sync: 1 }
+        Self { session_lifetime: Duration::from_hours(24 * 30), min_in_sync: 1, refuse_lookalike_names: true }
     }
 }

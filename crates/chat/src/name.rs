@@ -1,6 +1,7 @@
 //! User names: any script, shown as written, compared case-folded (RFC 8265 §3.3, `UsernameCaseMapped`).
 
 use crate::limits::NAME_CHARACTERS_MAX;
+use crate::look::looks;
 use crate::refusal::Refusal;
 use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::UsernameCaseMapped;
@@ -58,6 +59,11 @@ impl UserName {
     /// What two spellings of one name have in common.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// What names that nobody can tell apart have in common: at least one of these.
+    pub fn looks(&self) -> Vec<String> {
+        looks(&self.shown, &self.key)
     }
 }
 

@@ -126,6 +126,12 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// Nobody could tell the name from that of another account.
+    #[error("the name {name:?} looks like that of another account; choose one that can't be mistaken for it")]
+    NameLooksTaken {
+        /// The name.
+        name: String,
+    },
     /// No such account, or not that password: which of the two is not told.
     #[error("wrong name or password")]
     WrongCredentials,
@@ -196,6 +202,7 @@ impl Refusal {
             | Self::RequestTooEarly { .. }
             | Self::RequestIdReused
             | Self::NameTaken { .. }
+            | Self::NameLooksTaken { .. }
             | Self::WrongCredentials
             | Self::NotSignedIn
             | Self::SessionInvalid

@@ -198,11 +198,20 @@ impl Chat for ChatService {
         let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
         // A name that is taken is refused before a password is hashed for it, unless this is the retry that took it.
         let wanted = name.clone();
-        let taken =
-            move |reader: &Reader<'_>| Ok(Ok(reader.living(&wanted)?.is_some() && !reader.took_effect(id)?));
-        if self.read(taken).await? {
-            return Err(refused(&Refusal::NameTaken { name: name.shown().to_owned() }));
-        }
+        let looks_count = self.settings.limits.refuse_lookalike_names;
+        let taken = move |reader: &Reader<'_>| {
+            let name = wanted.shown().to_owned();
+            Ok(if reader.took_effect(id)? {
+                Ok(())
+            } else if reader.living(&wanted)?.is_some() {
+                Err(Refusal::NameTaken { name })
+            } else if looks_count && reader.looks_taken(&wanted)? {
+                Err(Refusal::NameLooksTaken { name })
+            } else {
+                Ok(())
+            })
+        };
+        self.read(taken).await?;
         let password = self.passwords.hash(password).await;
         let action = Action::CreateAccount { name, password };
         let (answer, _) = self.write(&request.request_id, None, action).await?;
@@ -467,8 +476,10 @@ fn token<T>(request: &Request<T>) -> Answered<TokenHash> {
     let refuse = |refusal| refused(&refusal);
     let value = request.metadata().get(AUTHORIZATION).ok_or_else(|| refuse(Refusal::NotSignedIn))?;
     let text = value.to_str().map_err(|_| refuse(Refusal::SessionInvalid))?;
-    let token = text.strip_prefix("Bearer ").ok_or_else(|| refuse(Refusal::SessionInvalid))?;
-    Ok(tokens::hash_of(token))
+    // The scheme's name is compared without regard to case (RFC 9110, section 11.1).
+    let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = token.ok_or_else(|| refuse(Refusal::SessionInvalid))?;
+    Ok(tokens::hash_of(token.trim_start_matches(' ')))
 }
 
 pub(crate) fn request_id(bytes: &[u8]) -> Result<RequestId, Refusal> {

@@ -1,7 +1,10 @@
 //! The settings of a cluster: one file, the same for every replica.
 
+use crate::data_folder::{KEY_FILE, REGISTER_FOLDER, REPLICA_FOLDER_PREFIX};
+use crate::web::HostName;
 use chat::{Address, Limits, NameRules};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -14,6 +17,10 @@ pub const LOCK_FILE: &str = "lock";
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 /// The most replicas of one cluster.
 pub const REPLICAS_MAX: usize = 7;
+/// The shortest session, in seconds: a shorter one ends between a person's log-in and the first message.
+const SESSION_SECONDS_MIN: u64 = 60;
+/// The longest session, in seconds: ten years.
+const SESSION_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// What every replica of a cluster agrees on, and where this machine keeps its files.
 #[derive(Clone, Debug)]
@@ -32,6 +39,10 @@ pub struct Settings {
     pub cluster_page_for_everyone: bool,
     /// The file that tells one boot of this machine from another.
     pub boot_id_file: PathBuf,
+    /// By which further names browsers may open the pages: hosts, each at any port or at one.
+    pub host_names: Vec<HostName>,
+    /// Whether a replica that crashes may leave a core, which holds whatever was in its memory.
+    pub core_dumps: bool,
     /// Where `up --playground` takes orders, if it runs these replicas.
     pub playground: Option<Address>,
 }
@@ -88,6 +99,35 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
+    /// Two replicas can't listen on one address.
+    #[error("{path}: {address} is named twice in `addresses`; give each replica its own")]
+    AddressTwice {
+        /// Which file.
+        path: PathBuf,
+        /// Which address.
+        address: Address,
+    },
+    /// Sessions that end at once, or never.
+    #[error(
+        "{path}: session_lifetime_seconds is {seconds}; give {SESSION_SECONDS_MIN} (a minute) to \
+         {SESSION_SECONDS_MAX} (ten years)"
+    )]
+    SessionLifetime {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        seconds: u64,
+    },
+    /// A name that no browser sends.
+    #[error(
+        "{path}: {name:?} in `host_names` is no host; write one such as chat.example.org or chat.example.org:8080"
+    )]
+    HostName {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        name: String,
+    },
     /// More replicas must be in sync than there are.
     #[error("{path}: min_in_sync is {wanted}, and there are {count} replicas; give 1 to {count}")]
     MinInSync {
@@ -110,6 +150,9 @@ struct File {
     log_entries_max: Option<u64>,
     illegal_name_characters: Option<String>,
     cluster_page_for_everyone: bool,
+    refuse_lookalike_names: Option<bool>,
+    host_names: Vec<String>,
+    core_dumps: bool,
 }
 
 impl Settings {
@@ -134,6 +177,11 @@ impl Settings {
                 .collect::<Result<_, _>>()
                 .map_err(|refusal| ConfigError::Address { path: path.into(), refusal })?,
         };
+        let host_names = file.host_names.iter().map(|name| {
+            HostName::parse(name)
+                .ok_or_else(|| ConfigError::HostName { path: path.into(), name: name.clone() })
+        });
+        let host_names = host_names.collect::<Result<_, _>>()?;
         let default = Limits::default();
         let folder = path.parent().unwrap_or(Path::new("."));
         let settings = Self {
@@ -143,6 +191,7 @@ impl Settings {
                     .session_lifetime_seconds
                     .map_or(default.session_lifetime, Duration::from_secs),
                 min_in_sync: file.min_in_sync.unwrap_or(default.min_in_sync),
+                refuse_lookalike_names: file.refuse_lookalike_names.unwrap_or(default.refuse_lookalike_names),
             },
             log_entries_max: file.log_entries_max.unwrap_or(100_000),
             names: file
@@ -151,6 +200,8 @@ impl Settings {
             addresses,
             cluster_page_for_everyone: file.cluster_page_for_everyone,
             boot_id_file: BOOT_ID_FILE.into(),
+            host_names,
+            core_dumps: file.core_dumps,
             playground: None,
         };
         settings.check(path)?;
@@ -165,6 +216,14 @@ impl Settings {
         if let Some(address) = self.addresses.iter().find(|address| !address.is_loopback()) {
             return Err(ConfigError::FileRegisterAcrossMachines { path, address: address.clone() });
         }
+        let mut named = BTreeSet::new();
+        if let Some(address) = self.addresses.iter().find(|address| !named.insert(address.to_string())) {
+            return Err(ConfigError::AddressTwice { path, address: address.clone() });
+        }
+        let seconds = self.limits.session_lifetime.as_secs();
+        if !(SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX).contains(&seconds) {
+            return Err(ConfigError::SessionLifetime { path, seconds });
+        }
         if self.log_entries_max == 0 {
             return Err(ConfigError::NoLog { path });
         }
@@ -176,7 +235,7 @@ impl Settings {
 
     /// The folder of one replica.
     pub fn replica_folder(&self, index: usize) -> PathBuf {
-        self.data.join(format!("replica-{index}"))
+        self.data.join(format!("{REPLICA_FOLDER_PREFIX}{index}"))
     }
 
     /// The database of one replica.
@@ -186,12 +245,12 @@ impl Settings {
 
     /// The folder of the view register.
     pub fn register_folder(&self) -> PathBuf {
-        self.data.join("register")
+        self.data.join(REGISTER_FOLDER)
     }
 
     /// The cluster key's file.
     pub fn key_file(&self) -> PathBuf {
-        self.data.join("cluster.key")
+        self.data.join(KEY_FILE)
     }
 }
 
@@ -214,9 +273,25 @@ mod tests {
         assert_eq!(settings.addresses.len(), 2);
         assert_eq!(settings.limits.min_in_sync, 2);
         assert!(settings.cluster_page_for_everyone);
-        assert!(!read("addresses = ['127.0.0.1:1']").unwrap().cluster_page_for_everyone);
+        let bare = read("addresses = ['127.0.0.1:1']").unwrap();
+        assert!(!bare.cluster_page_for_everyone && !bare.core_dumps && bare.host_names.is_empty());
+        assert!(bare.limits.refuse_lookalike_names);
         assert_eq!(settings.limits.session_lifetime, Limits::default().session_lifetime);
         assert!(settings.database(1).ends_with("replica-1/chat.db"));
+    }
+
+    #[test]
+    fn the_shortest_and_the_longest_of_each_number_is_taken() {
+        for (line, lifetime, entries) in [
+            ("session_lifetime_seconds = 60", 60, 100_000),
+            ("session_lifetime_seconds = 315360000", 315_360_000, 100_000),
+            ("log_entries_max = 1", 2_592_000, 1),
+            ("log_entries_max = 9223372036854775807", 2_592_000, i64::MAX.cast_unsigned()),
+        ] {
+            let settings = read(&format!("addresses = ['127.0.0.1:1']\n{line}")).unwrap();
+            assert_eq!(settings.limits.session_lifetime, Duration::from_secs(lifetime), "{line}");
+            assert_eq!(settings.log_entries_max, entries, "{line}");
+        }
     }
 
     #[test]
@@ -229,6 +304,15 @@ mod tests {
             ("addresses = ['127.0.0.1:1']\nmin_in_snyc = 2", "unknown field"),
             ("addresses = ['127.0.0.1:1']\nlog_entries_max = 0", "at least 1"),
             ("addresses = 7", "invalid type"),
+            ("addresses = ['127.0.0.1:1', '127.0.0.1:1']", "127.0.0.1:1 is named twice"),
+            ("addresses = ['127.0.0.1:1']\nsession_lifetime_seconds = 0", "is 0; give 60"),
+            ("addresses = ['127.0.0.1:1']\nsession_lifetime_seconds = 59", "is 59; give 60"),
+            ("addresses = ['127.0.0.1:1']\nsession_lifetime_seconds = 315360001", "315360000 (ten years)"),
+            ("addresses = ['127.0.0.1:1']\nsession_lifetime_seconds = 9223372036854775807", "ten years"),
+            ("addresses = ['127.0.0.1:1']\nsession_lifetime_seconds = -1", "invalid value"),
+            ("addresses = ['127.0.0.1:1']\nlog_entries_max = -1", "invalid value"),
+            ("addresses = ['127.0.0.1:1']\nmin_in_sync = 0", "min_in_sync is 0"),
+            ("addresses = ['127.0.0.1:1']\nhost_names = ['http://chat.example']", "is no host"),
         ];
         for (text, expected) in cases {
             let error = read(text).map(drop).unwrap_err().to_string();

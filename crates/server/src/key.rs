@@ -4,10 +4,11 @@
 use data_encoding::HEXLOWER;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use store::files::{Files, RealFiles};
+use store::{NO_FOLLOW, OwnershipError, check_file_ownership};
 use thiserror::Error;
 
 const KEY_BYTES: usize = 32;
@@ -35,6 +36,9 @@ pub enum KeyError {
         /// Which.
         path: PathBuf,
     },
+    /// The file is another user's, or a symbolic link.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// Others can read the file.
     #[error("{path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
     Public {
@@ -48,8 +52,9 @@ pub enum KeyError {
 impl ClusterKey {
     /// Reads the key.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
+        check_file_ownership(path)?;
         let fault = |source| KeyError::File { path: path.into(), source };
-        let mut file = File::open(path).map_err(fault)?;
+        let mut file = File::options().read(true).custom_flags(NO_FOLLOW).open(path).map_err(fault)?;
         let mode = file.metadata().map_err(fault)?.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyError::Public { path: path.into(), mode });
@@ -128,6 +133,9 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(ClusterKey::read(&path), Err(KeyError::Public { mode: 0o644, .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(ClusterKey::read(&link), Err(KeyError::Ownership(_))));
         std::fs::write(&path, "short").unwrap();
         assert!(matches!(ClusterKey::read(&path), Err(KeyError::Malformed { .. })));
     }

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
+use store::NO_FOLLOW;
 use store::files::{Files, RealFiles};
 use thiserror::Error;
 
@@ -57,6 +58,7 @@ impl FolderLock {
             .read(true)
             .write(true)
             .mode(0o600)
+            .custom_flags(NO_FOLLOW)
             .open(&path)
             .map_err(fault(&path))?;
         let until = Instant::now() + RETRY_FOR;
@@ -94,7 +96,7 @@ impl FolderLock {
 /// If the file can't be opened, locked or read: then nothing can be proven for as long as that lasts.
 pub(crate) fn proves_death(folder: &Path, name: &str, process: Incarnation) -> io::Result<bool> {
     // Not to wait for the other end of what is no file at all.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0) | NO_FOLLOW;
     let file = File::options().read(true).custom_flags(flags).open(folder.join(name))?;
     match file.try_lock() {
         Ok(()) => {}

@@ -6,6 +6,7 @@ use crate::chat_service::ChatService;
 use crate::clock;
 use crate::config::Settings;
 use crate::connections::accept;
+use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
 use crate::digest::Digests;
 use crate::driver::Driver;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use store::files::RealFiles;
-use store::{LogRetention, Readers, StoreError, Writer, move_aside};
+use store::{LogRetention, OwnershipError, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +63,9 @@ pub enum RunError {
     /// The folder is in use or can't be used.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The data folder is another user's.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// There is no usable cluster key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -113,6 +117,7 @@ pub async fn run(
     let me = u8::try_from(index).ok().filter(|_| index < replicas).map(ReplicaIndex);
     let me = me.ok_or(RunError::NoSuchReplica { index, replicas })?;
     let settings = Arc::new(settings);
+    check_data_folder(&settings.data)?;
     let folder = settings.replica_folder(index);
     let lock = FolderLock::acquire(&folder, LOCK_FILE)?;
     let incarnation = Incarnation(rand::random());

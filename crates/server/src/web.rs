@@ -31,6 +31,7 @@ mod playground;
 mod socket;
 
 pub(crate) use cluster::Cluster;
+pub use origin::HostName;
 pub(crate) use origin::Origins;
 pub use playground::playground_pages;
 
@@ -51,7 +52,8 @@ impl Web {
         let settings = chat.settings.clone();
         let (states, state) = watch::channel(state_of(chat.stands()));
         tokio::spawn(follow(chat.clone(), states));
-        let origins = Arc::new(Origins::of(settings.addresses.iter().chain(&settings.playground)));
+        let origins = Origins::of(settings.addresses.iter().chain(&settings.playground));
+        let origins = Arc::new(origins.with_names(&settings.host_names));
         let cluster = Cluster {
             addresses: settings.addresses.iter().map(ToString::to_string).collect(),
             playground: settings.playground.as_ref().map(ToString::to_string),
@@ -74,7 +76,8 @@ impl Web {
 }
 
 /// Adds the files of the pages, and what every answer says to the browser.
-fn with_files(routes: Router, origins: &Origins) -> Router {
+fn with_files(routes: Router, origins: &Arc<Origins>) -> Router {
+    let origins = origins.clone();
     let policy = HeaderValue::try_from(origins.content_security_policy()).expect("hosts and ports are ASCII");
     routes
         .route(
@@ -82,12 +85,23 @@ fn with_files(routes: Router, origins: &Origins) -> Router {
             get(|Path(name): Path<String>, headers: HeaderMap| async move { page(&name, &headers) }),
         )
         .fallback(|| async { nothing_here() })
-        .layer(from_fn(move |request, next| protect(request, next, policy.clone())))
+        .layer(from_fn(move |request, next| protect(request, next, origins.clone(), policy.clone())))
 }
 
-async fn protect(request: Request, next: Next, policy: HeaderValue) -> Response {
-    let mut response = next.run(request).await;
+/// What a page may not use of the device it is on; it needs none of it (Permissions Policy, W3C).
+const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), \
+                           microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), \
+                           serial=(), usb=(), xr-spatial-tracking=()";
+
+/// Refuses what was meant for another name, and says in each answer what a page may do.
+async fn protect(request: Request, next: Next, origins: Arc<Origins>, policy: HeaderValue) -> Response {
+    let (request, body) = request.into_parts();
+    let mut response = match origins.refuse_host(&request) {
+        Some(status) => (status, misdirected()).into_response(),
+        None => next.run(Request::from_parts(request, body)).await,
+    };
     let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS));
     headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -108,6 +122,11 @@ fn page(name: &str, headers: &HeaderMap) -> Response {
 fn nothing_here() -> Response {
     (StatusCode::NOT_FOUND, "There is nothing at this address. The chat is at /, the cluster at /cluster.\n")
         .into_response()
+}
+
+const fn misdirected() -> &'static str {
+    "This replica does not go by that name. Use its address, such as http://127.0.0.1:5100/, or add the name to \
+     `host_names` in its settings.\n"
 }
 
 fn foreign() -> Response {

@@ -1,5 +1,6 @@
 -- One replica's database. The log and the chat state change in the same transaction, so a crash leaves both or neither.
--- Every table but `database` is the same on every replica at the same op; `trialogue verify` compares them row by row.
+-- Every table but `database`, and those that a later script calls derived, is the same on every replica at the same op;
+-- `trialogue verify` compares them row by row.
 
 -- Who this database is; drawn when it is created, and anew when a snapshot is installed.
 CREATE TABLE database (

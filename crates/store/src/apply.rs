@@ -3,6 +3,7 @@
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
 use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
+use crate::looks;
 use crate::retention::LogRetention;
 use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
@@ -55,6 +56,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                     "INSERT INTO accounts (id, name, key, password, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(params![op, name, key, password.0, at])?;
+            looks::add(connection, op, name, key)?;
         }
         Fact::SessionOpened { account, token, expires_at } => {
             let account = account.0.cast_signed();
@@ -93,6 +95,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
             connection
                 .prepare_cached("UPDATE accounts SET deleted_at = ?2, password = '' WHERE id = ?1")?
                 .execute(params![account, at])?;
+            looks::remove(connection, account)?;
         }
         Fact::PasswordChanged { account, password, keep } => {
             let account = account.0.cast_signed();

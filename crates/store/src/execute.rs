@@ -6,6 +6,7 @@
 use crate::apply::{TIDY_EVERY, apply, millis};
 use crate::error::StoreError;
 use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
+use crate::looks;
 use crate::retention::LogRetention;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
@@ -178,6 +179,9 @@ fn decide(
         Action::CreateAccount { name, password } => {
             if living(connection, name)?.is_some() {
                 return Ok(Err(Refusal::NameTaken { name: name.shown().into() }));
+            }
+            if context.limits.refuse_lookalike_names && looks::taken(connection, name)? {
+                return Ok(Err(Refusal::NameLooksTaken { name: name.shown().into() }));
             }
             let (name, key) = (name.shown().to_owned(), name.key().to_owned());
             let fact = Fact::AccountCreated { name, key, password: password.clone() };

@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::files::{Files, RealFiles};
+use crate::looks;
 use crate::repair;
 use crate::snapshot::finish_swap;
 use crate::soundness;
@@ -15,11 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One script a schema version; version n is what `user_version` n has.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
     include_str!("../schema/4.sql"),
+    include_str!("../schema/5.sql"),
 ];
 /// "Tria", in the file's header.
 const APPLICATION_ID: i64 = 0x5472_6961;
@@ -51,6 +53,7 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
     let mut connection = connect_writer(path).map_err(&sql)?;
     migrate(&mut connection, path)?;
     soundness::check(&connection, path)?;
+    looks::refresh(&mut connection, path)?;
     // A write at each start: a disk that is full or read-only is found out now, not with the first message.
     connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
     let identity = identity(&connection, path)?;
@@ -98,7 +101,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 fn create_private(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     RealFiles.make_folder(folder).map_err(StoreError::file(folder))?;
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| StoreError::file(path)(error.into()))?;
     RealFiles.sync_folder(folder).map_err(StoreError::file(folder))

@@ -4,6 +4,7 @@
 //! leaves whatever it likes: so a file gets its real name only when its content is durable, and nobody is told of it before
 //! its name is too. [`ForgetfulFiles`] is a disk that forgets what was not synced, for the tests of everyone who writes here.
 
+use crate::ownership::NO_FOLLOW;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::File;
@@ -131,7 +132,9 @@ pub struct RealFiles;
 
 impl Files for RealFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        let mut content = Vec::new();
+        File::options().read(true).custom_flags(NO_FOLLOW).open(path)?.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {

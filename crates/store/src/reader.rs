@@ -4,6 +4,7 @@ use crate::apply::millis;
 use crate::error::StoreError;
 use crate::execute::history;
 use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
+use crate::looks;
 use chat::{
     AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, RequestId,
     SessionId, TokenHash, UserName,
@@ -200,6 +201,11 @@ impl<'a> Reader<'a> {
     /// The living account of that name. Index: `accounts_living_key`.
     pub fn living(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
         self.account_where("accounts.key = ?1 AND deleted_at IS NULL", [name.key()])
+    }
+
+    /// Whether a living account looks like this name, so that a new one may not have it. Index: the primary key of `looks`.
+    pub fn looks_taken(&self, name: &UserName) -> Result<bool, StoreError> {
+        self.sql(looks::taken(self.connection, name))
     }
 
     /// The living account of that name, or else the last one that had it. Index: `accounts_key`.

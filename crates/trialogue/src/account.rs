@@ -18,7 +18,7 @@ pub(crate) async fn create(common: &Common, account: &Account) -> Result<(), Fai
     client.create_account(&account.name, &password).await?;
     let opened = client.login(&account.name, &password).await?;
     sessions.keep(&opened)?;
-    Ok(output::line(&format!("account {} created and logged in", opened.name))?)
+    Ok(output::line(&format!("account {} created and logged in", output::plain(&opened.name)))?)
 }
 
 pub(crate) async fn login(common: &Common, account: &Account) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(crate) async fn login(common: &Common, account: &Account) -> Result<(), Fail
     let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     let opened = client_of(common).login(&account.name, &password).await?;
     sessions.keep(&opened)?;
-    Ok(output::line(&format!("logged in as {}", opened.name))?)
+    Ok(output::line(&format!("logged in as {}", output::plain(&opened.name)))?)
 }
 
 pub(crate) async fn logout(common: &Common, caller: &Caller) -> Result<(), Failure> {
@@ -39,7 +39,7 @@ pub(crate) async fn logout(common: &Common, caller: &Caller) -> Result<(), Failu
         Err(error) => return Err(error.into()),
     }
     sessions.forget(&session)?;
-    Ok(output::line(&format!("{} is logged out", session.name))?)
+    Ok(output::line(&format!("{} is logged out", output::plain(&session.name)))?)
 }
 
 pub(crate) async fn delete(common: &Common, account: &Account) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(crate) async fn delete(common: &Common, account: &Account) -> Result<(), Fai
     if let Ok(kept) = sessions.find(Some(&opened.name)) {
         sessions.forget(&kept)?;
     }
-    Ok(output::line(&format!("account {} deleted", opened.name))?)
+    Ok(output::line(&format!("account {} deleted", output::plain(&opened.name)))?)
 }
 
 pub(crate) async fn change_password(common: &Common, change: &ChangePassword) -> Result<(), Failure> {
@@ -64,5 +64,6 @@ pub(crate) async fn change_password(common: &Common, change: &ChangePassword) ->
     client.change_password(&opened.token, &old, &new).await?;
     // Its other sessions have ended, the kept one among them.
     sessions.keep(&opened)?;
-    Ok(output::line(&format!("the password of {} is changed; its other sessions have ended", opened.name))?)
+    let name = output::plain(&opened.name);
+    Ok(output::line(&format!("the password of {name} is changed; its other sessions have ended"))?)
 }

@@ -52,9 +52,9 @@ impl Failure {
     }
 }
 
-/// One line on stderr.
+/// One line on stderr, and nothing that could drive a terminal, whoever said it.
 pub(crate) fn complain(line: &str) {
-    let line = line.replace('\n', " ");
+    let line = chat::harmless_line(line);
     // With stderr gone there is nobody to tell.
     let _ = writeln!(io::stderr(), "trialogue: {line}");
 }

@@ -7,6 +7,7 @@ mod account;
 mod arguments;
 mod demo;
 mod failure;
+mod log;
 mod output;
 mod password;
 mod playground;

@@ -1,20 +1,22 @@
 //! Printing: whole lines, flushed, and nothing that could drive a terminal.
 
+use chat::{escaped_json, harmless, harmless_line};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Prints a line, or several, and flushes them: once this returns, whoever reads has them. They go out in one piece, so that
-/// whoever leaves after the first line does not break the second.
+/// whoever leaves after the first line does not break the second. A part of it that another process said is to go through
+/// [`plain`] first, lest it begin a line of its own.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(format!("{text}\n").as_bytes())?;
+    out.write_all(format!("{}\n", harmless(text)).as_bytes())?;
     out.flush()
 }
 
 /// Prints a JSON value on a line of its own.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    line(&value.to_string())
+    line(&escaped_json(&value.to_string()))
 }
 
 /// A message as JSON.
@@ -35,12 +37,13 @@ pub(crate) fn message_line(message: &client::Message) -> String {
     } else {
         message.text.replace('\n', " ⏎ ").replace('\t', "    ")
     };
-    format!("{}  {} → {}: {}", clock(message.sent_at), message.from, message.to, plain(&text))
+    let (from, to) = (plain(&message.from), plain(&message.to));
+    format!("{}  {from} → {to}: {}", clock(message.sent_at), plain(&text))
 }
 
-/// Without control characters, whatever a server may send.
+/// On one line, and nothing that could drive a terminal or turn its text around, whatever a server may send.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    harmless_line(text)
 }
 
 /// The date and time of day (UTC) of a moment given in milliseconds since 1970.
@@ -78,6 +81,21 @@ mod tests {
 
     #[test]
     fn what_could_drive_a_terminal_is_not_printed() {
-        assert_eq!(plain("a\u{1b}[2J\u{7}b\u{9b}"), "a\u{fffd}[2J\u{fffd}b\u{fffd}");
+        let hostile = "a\n\u{1b}[2J\u{202e}b".to_owned();
+        let message = client::Message {
+            id: 1,
+            from_id: 2,
+            from: hostile.clone(),
+            to_id: 3,
+            to: hostile.clone(),
+            text: hostile,
+            sent_at: 0,
+            delivered: false,
+            undeliverable: false,
+        };
+        assert_eq!(
+            message_line(&message),
+            "1970-01-01 00:00:00  a \u{fffd}[2Jb → a \u{fffd}[2Jb: a ⏎ \u{fffd}[2Jb"
+        );
     }
 }

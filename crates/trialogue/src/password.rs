@@ -4,14 +4,20 @@ use crate::arguments::PasswordSource;
 use crate::failure::Failure;
 use std::io::{self, BufRead};
 
+const PASSWORD: &str = "TRIALOGUE_PASSWORD";
+const NEW_PASSWORD: &str = "TRIALOGUE_NEW_PASSWORD";
+
+/// The variables that may hold a password. They are for this process, and are taken out of what its children inherit.
+pub(crate) const VARIABLES: [&str; 2] = [PASSWORD, NEW_PASSWORD];
+
 /// The password, from standard input, else from `TRIALOGUE_PASSWORD`, else from a prompt.
 pub(crate) fn read(source: &PasswordSource, prompt: &str) -> Result<String, Failure> {
-    one(source, "TRIALOGUE_PASSWORD", prompt)
+    one(source, PASSWORD, prompt)
 }
 
 /// A second password, from the second line, else from `TRIALOGUE_NEW_PASSWORD`, else from a prompt.
 pub(crate) fn read_new(source: &PasswordSource, prompt: &str) -> Result<String, Failure> {
-    one(source, "TRIALOGUE_NEW_PASSWORD", prompt)
+    one(source, NEW_PASSWORD, prompt)
 }
 
 fn one(source: &PasswordSource, variable: &str, prompt: &str) -> Result<String, Failure> {

@@ -7,7 +7,7 @@ use crate::output;
 use chat::{HistoryId, Millis};
 use protocol::recover::{Candidate, decide};
 use protocol::{Incarnation, Proposer, RegisterId, ReplicaIndex};
-use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE};
+use server::{DATABASE_FILE, FileRegister, FolderLock, LOCK_FILE, check_data_folder};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use store::{LogRetention, Writer};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 pub(crate) fn recover(recover: &Recover) -> Result<(), Failure> {
     let data = &recover.data;
+    check_data_folder(data).map_err(Failure::of)?;
     let folders = replica_folders(data)?;
     // All of them: a replica that runs would go on in the view that this makes obsolete.
     let locks = folders.iter().map(|(_, folder)| FolderLock::acquire(folder, LOCK_FILE));

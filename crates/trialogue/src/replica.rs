@@ -2,11 +2,12 @@
 
 use crate::arguments::{Common, Replica};
 use crate::failure::Failure;
+use crate::log;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use server::Settings;
 use std::io::Read;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 /// Names another file that identifies the machine's boot, for tests of power failures.
 const BOOT_ID_FILE: &str = "TRIALOGUE_BOOT_ID_FILE";
@@ -15,22 +16,18 @@ const SIGXFSZ: i32 = 25;
 
 pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Failure> {
     server::end_process_on_panic();
-    let filter = EnvFilter::try_from_env("TRIALOGUE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,h2=warn,hyper=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A log that can't be written, on a disk that is full, must not end the process: saying so on stderr, which is that
-        // very log, would panic.
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    log::start();
     let addresses = replica.addresses_from_servers.then(|| common.servers.0.clone());
     let mut settings = Settings::read(&replica.config, addresses).map_err(Failure::of)?;
     settings.playground = replica.playground;
     if let Some(file) = std::env::var_os(BOOT_ID_FILE) {
         settings.boot_id_file = file.into();
+    }
+    if !settings.core_dumps {
+        // Before a secret is read: a core would hold the cluster's key, and passwords that are being verified.
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        setrlimit(Resource::Core, none)
+            .map_err(|error| Failure::Failed(format!("cores could not be turned off: {error}")))?;
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

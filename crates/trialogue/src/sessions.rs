@@ -9,8 +9,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use store::files::{Files, RealFiles};
+use store::{NO_FOLLOW, check_ownership};
 
 const FILE: &str = "sessions.json";
+const OUTBOX_PREFIX: &str = "outbox-";
 
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
@@ -53,6 +55,8 @@ impl Sessions {
         RealFiles.make_folder(&folder).map_err(|error| {
             Failure::Failed(format!("{}: {error}; set TRIALOGUE_HOME to another folder", folder.display()))
         })?;
+        let ours = |name: &str| name.starts_with("sessions.") || name.starts_with(OUTBOX_PREFIX);
+        check_ownership(&folder, ours, |_| false).map_err(Failure::of)?;
         Ok(Self { folder })
     }
 
@@ -97,7 +101,7 @@ impl Sessions {
             &uuid::Uuid::NAMESPACE_OID,
             format!("{service} {}", name.to_lowercase()).as_bytes(),
         );
-        self.folder.join(format!("outbox-{}.jsonl", digest.simple()))
+        self.folder.join(format!("{OUTBOX_PREFIX}{}.jsonl", digest.simple()))
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Failure> {
@@ -108,6 +112,7 @@ impl Sessions {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            .custom_flags(NO_FOLLOW)
             .open(&lock)
             .map_err(self.fault())?;
         lock.lock().map_err(self.fault())?;
@@ -115,13 +120,12 @@ impl Sessions {
         change(&mut kept);
         let text = serde_json::to_vec_pretty(&kept).map_err(Failure::of)?;
         let draft = self.folder.join(format!("sessions.{}.draft", std::process::id()));
-        let written =
-            File::options().create(true).truncate(true).write(true).mode(0o600).open(&draft).and_then(
-                |mut file| {
-                    file.write_all(&text)?;
-                    file.sync_all()
-                },
-            );
+        let mut options = File::options();
+        options.create(true).truncate(true).write(true).mode(0o600).custom_flags(NO_FOLLOW);
+        let written = options.open(&draft).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        });
         written
             .and_then(|()| RealFiles.rename(&draft, &self.folder.join(FILE)))
             .and_then(|()| RealFiles.sync_folder(&self.folder))

@@ -122,7 +122,7 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
             Some(said) => format!(
                 "{index:>7}  {:<21}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
                 replica.address.to_string(),
-                said.role,
+                output::plain(&said.role),
                 said.view,
                 said.op,
                 summary["replicas"][index]["lag"],

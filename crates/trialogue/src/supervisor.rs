@@ -4,20 +4,20 @@
 //! and then the child ends too: no stray process is left behind.
 
 use crate::failure::Failure;
+use crate::password;
 use chat::Address;
 use rustix::process::{Pid, Signal, kill_process};
-use server::{ClusterKey, FolderLock, RunError, Settings};
+use server::{ClusterKey, FolderLock, RunError, SETTINGS_FILE, Settings, UP_LOCK_FILE, check_data_folder};
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use store::NO_FOLLOW;
 use store::files::{Files, RealFiles};
 use tokio::process::{Child, ChildStdin, Command};
 
-const SETTINGS_FILE: &str = "trialogue.toml";
-const LOCK_FILE: &str = "up.lock";
 const LOG_FILE: &str = "replica.log";
 /// A log larger than this is begun anew with the next start.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -58,7 +58,9 @@ impl Supervisor {
         replicas: u8,
         playground: Option<Address>,
     ) -> Result<Self, Failure> {
-        let lock = FolderLock::acquire(data, LOCK_FILE).map_err(Failure::of)?;
+        // Before anything is made in it: what root leaves behind, its owner can't open.
+        check_data_folder(data).map_err(Failure::of)?;
+        let lock = FolderLock::acquire(data, UP_LOCK_FILE).map_err(Failure::of)?;
         let data = std::fs::canonicalize(data)
             .map_err(|error| Failure::Failed(format!("{}: {error}", data.display())))?;
         let config = data.join(SETTINGS_FILE);
@@ -141,7 +143,11 @@ impl Supervisor {
         let log = self.open_log(index)?;
         let servers = self.told[index].iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let program = std::env::current_exe().map_err(Failure::of)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for variable in password::VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args([
                 "replica",
                 "--until-stdin-closes",
@@ -159,8 +165,6 @@ impl Supervisor {
                     .iter()
                     .flat_map(|address| ["--playground".to_owned(), address.to_string()]),
             )
-            // A password that someone gave this process is nothing to its children.
-            .env_remove("TRIALOGUE_PASSWORD")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -186,6 +190,7 @@ impl Supervisor {
             .write(true)
             .truncate(large)
             .mode(0o600)
+            .custom_flags(NO_FOLLOW)
             .open(&path)
             .map_err(fault)
     }

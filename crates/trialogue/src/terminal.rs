@@ -74,7 +74,7 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
         output::line(&format!("{waiting} messages have no answer yet; the next chat sends them"))?;
     }
     if let Some(parting) = parting {
-        output::line(&parting)?;
+        output::line(&output::plain(&parting))?;
     }
     Ok(())
 }
@@ -177,7 +177,7 @@ impl Screen {
                 unread => format!("({unread}) Trialogue · {}", app.me.name),
             };
             if wanted != title {
-                execute!(stdout(), SetTitle(layout::harmless(&wanted)))?;
+                execute!(stdout(), SetTitle(chat::harmless(&wanted)))?;
                 title = wanted;
             }
             let effects = tokio::select! {

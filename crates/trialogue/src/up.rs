@@ -146,7 +146,7 @@ fn ready_lines(supervisor: &Supervisor, up: &Up, playground: Option<&Playground>
             "ready: {} replicas at {}; data in {}",
             up.replicas,
             addresses(up),
-            supervisor.settings().data.display()
+            output::plain(&supervisor.settings().data.display().to_string())
         ),
         format!("in a browser: http://127.0.0.1:{}/ to chat, /cluster to watch", up.port),
     ];

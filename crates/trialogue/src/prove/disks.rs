@@ -173,6 +173,9 @@ impl Drop for SmallDisk {
 
 fn run(program: &str, arguments: &[&str], folder: &Path) -> bool {
     let mut command = Command::new(program);
+    for variable in crate::password::VARIABLES {
+        command.env_remove(variable);
+    }
     command.args(arguments).arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -97,7 +97,7 @@ pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure>
         let now = summary(&replicas);
         seen.look(&now);
         let picture = if as_json {
-            now.to_string()
+            chat::escaped_json(&now.to_string())
         } else {
             let changes: Vec<&str> = seen.changes.iter().map(String::as_str).collect();
             let rate = rate.of(&now, Instant::now());

@@ -416,13 +416,15 @@ impl App {
         Vec::new()
     }
 
-    /// What was pasted: whole, with its lines, whatever they are.
+    /// What was pasted: whole, with its lines, whatever they are. Control characters of a coloured terminal are left out: the
+    /// field can't show them, and no message may have them.
     pub(crate) fn paste(&mut self, text: &str) {
         if let Some(question) = &mut self.question {
             question.paste(text);
             return;
         }
-        self.input.insert_str(text.replace("\r\n", "\n").replace('\r', "\n"));
+        let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+        self.input.insert_str(lines.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), ""));
     }
 
     /// Moves over the messages by so many lines: up (negative) or down.

@@ -4,6 +4,7 @@
 use super::app::App;
 use super::conversation::{Conversation, Place, Shown};
 use super::screen::palette;
+use chat::harmless;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 use ratatui::style::{Modifier, Style};
@@ -93,16 +94,6 @@ fn mark(id: u64, message: &Shown, conversation: &Conversation) -> String {
     } else {
         "✓".into()
     }
-}
-
-/// Nothing that could drive a terminal or turn its text around, whatever somebody has sent.
-pub(crate) fn harmless(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .filter(|c| !turns(*c))
-        .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
-        .collect()
 }
 
 /// No wider than so many columns, with `…` where something was cut off.

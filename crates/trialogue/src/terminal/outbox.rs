@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use store::NO_FOLLOW;
 use uuid::Uuid;
 
 /// A message that waits to be sent.
@@ -39,7 +40,9 @@ impl Outbox {
     /// Opens the outbox at `path`, and gives what waits there, oldest first. A second program with the same outbox is
     /// refused: both would send.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<Letter>)> {
-        let file = File::options().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let mut options = File::options();
+        options.create(true).read(true).append(true).mode(0o600).custom_flags(NO_FOLLOW);
+        let file = options.open(path)?;
         if file.try_lock().is_err() {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another trialogue chat uses it"));
         }

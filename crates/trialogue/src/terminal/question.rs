@@ -80,7 +80,8 @@ impl Question {
     }
 
     pub(crate) fn paste(&mut self, text: &str) {
-        self.field.text.push_str(text.lines().next().unwrap_or_default());
+        let line = text.lines().next().unwrap_or_default();
+        self.field.text.push_str(&line.replace(char::is_control, ""));
     }
 
     pub(crate) fn key(mut self, key: KeyEvent) -> Answered {

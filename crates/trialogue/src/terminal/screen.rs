@@ -145,7 +145,7 @@ fn draw_heading(frame: &mut Frame<'_>, area: Rect, app: &App) {
 
 fn draw_messages(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if let Some((_, lines)) = &app.lines {
-        let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(layout::harmless(line))).collect();
+        let text: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(chat::harmless(line))).collect();
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), area);
         return;
     }

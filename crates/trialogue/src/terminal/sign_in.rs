@@ -45,7 +45,8 @@ impl SignIn {
     }
 
     pub(crate) fn paste(&mut self, text: &str) {
-        self.fields[self.focus].text.push_str(text.lines().next().unwrap_or_default());
+        let line = text.lines().next().unwrap_or_default();
+        self.fields[self.focus].text.push_str(&line.replace(char::is_control, ""));
     }
 
     pub(crate) fn key(&mut self, key: KeyEvent) -> Wanted {
@@ -146,7 +147,7 @@ impl SignIn {
 /// One line to type in, its end in sight, with the cursor behind it.
 pub(crate) fn draw_field(frame: &mut Frame<'_>, area: Rect, field: &Field, focused: bool) {
     let room = usize::from(area.width.saturating_sub(1));
-    let mut shown = super::layout::harmless(&field.shown());
+    let mut shown = chat::harmless(&field.shown());
     while shown.width() > room {
         shown.remove(0);
     }
