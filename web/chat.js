@@ -177,8 +177,8 @@ export class Chat {
           this.letters = this.letters.filter((other) => other !== letter);
           continue;
         }
-        // It stays in the outbox for the next session.
-        if (error.reason === "SESSION_INVALID") break;
+        // It stays in the outbox for the next session, whatever a replica says to whoever has none any more.
+        if (this.isOver || error.reason === "SESSION_INVALID") break;
         this.outbox.settle(letter);
         this.model.refused(letter, error.message);
       }
@@ -236,6 +236,7 @@ export class Chat {
 
   /** The session is over. */
   over(why, { keepOutbox = false } = {}) {
+    this.isOver = true;
     if (!keepOutbox) this.outbox.clear();
     session.forget();
     this.connection.end();

@@ -217,6 +217,14 @@ impl Browser {
         self.until("!document.getElementById('chat').hidden").await;
     }
 
+    /// Signs in with an account that there is.
+    pub async fn signs_in(&self, name: &str, password: &str) {
+        self.types("#name", name).await;
+        self.types("#password", password).await;
+        self.click("#log-in").await;
+        self.until("!document.getElementById('chat').hidden").await;
+    }
+
     /// Finds somebody by name and opens the conversation.
     pub async fn finds(&self, name: &str) {
         self.types("#find", name).await;

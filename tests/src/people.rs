@@ -28,6 +28,17 @@ impl Person {
         Self { name: name.to_owned(), token, client }
     }
 
+    /// The same person, once a new history has ended the session, with a new one.
+    ///
+    /// # Panics
+    /// If the old session is still good for anything.
+    pub async fn again(self) -> Self {
+        let refused = self.client.account(&self.token).await.unwrap_err();
+        assert!(refused.is_refused_for("SESSION_INVALID"), "{refused}");
+        let token = self.client.login(&self.name, PASSWORD).await.unwrap().token;
+        Self { token, ..self }
+    }
+
     pub async fn send(&self, to: &str, text: &str) -> u64 {
         self.client.send(&self.token, to, text, 0).await.unwrap().id
     }

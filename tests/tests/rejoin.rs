@@ -157,6 +157,7 @@ async fn a_stale_or_wiped_replica_never_serves_alone_and_recover_says_what_it_co
 
     cluster.start_all();
     cluster.until_all_in_sync().await;
+    let alice = alice.again().await;
     let start =
         |after, history: &[u8]| Start { after: Some(after), history: history.to_vec(), ..Start::default() };
     let heard = alice.hear(1, start(0, &[])).await;
@@ -191,7 +192,7 @@ async fn a_lost_view_register_is_not_taken_for_a_first_start() {
     assert!(recovered.unwrap().status.success());
     cluster.start_all();
     cluster.until_all_in_sync().await;
-    assert_eq!(alice.hear_texts(1).await, ["hello"]);
+    assert_eq!(alice.again().await.hear_texts(1).await, ["hello"]);
 }
 
 #[tokio::test]

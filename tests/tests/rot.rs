@@ -210,6 +210,6 @@ async fn a_damaged_view_or_key_stops_no_running_replica_and_is_named() {
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
     cluster.start_all();
     cluster.until_all_in_sync().await;
-    assert_eq!(alice.hear_texts(1).await, ["goes on"]);
+    assert_eq!(alice.again().await.hear_texts(1).await, ["goes on"]);
     cluster.assert_same().await;
 }

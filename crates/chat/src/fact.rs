@@ -20,6 +20,10 @@ pub enum Fact {
         /// Requests dated before this count as forgotten from here on, whatever counted before; `None` changes nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forgotten: Option<Millis>,
+        /// All sessions end: those of another history, or of a folder that was copied, are nobody's here. Entries of
+        /// before this was a rule say nothing, and end none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ends_sessions: bool,
     },
     /// Requests dated before this are forgotten: their ids are refused from here on.
     RequestsForgotten {
@@ -43,6 +47,9 @@ pub enum Fact {
         token: TokenHash,
         /// When it ends by itself.
         expires_at: Millis,
+        /// The account's sessions that end with it: those that have expired, and the oldest where there are too many.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        closes: Vec<SessionId>,
     },
     /// A session was closed.
     SessionClosed {
@@ -91,8 +98,13 @@ pub enum Fact {
         with: AccountId,
         /// The last message it has seen.
         up_to: MessageId,
-        /// Whether the other side may know: both showed their read marks at that time.
+        /// Whether the other side learns of it: both showed their read marks at that time, and more of its messages
+        /// were seen than it knew of.
         shown: bool,
+        /// The last of the other side's own messages that was seen, if it learns of that: a place between them would
+        /// tell of what others wrote. Entries of before this was a rule say nothing, and show `up_to`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown_up_to: Option<MessageId>,
     },
     /// An account shows others what it has seen, or no longer does.
     ReadMarksSet {
@@ -104,7 +116,7 @@ pub enum Fact {
 }
 
 /// The request that led to a fact, so that its retry is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestMark {
     /// The request's id.
     pub id: RequestId,
@@ -112,6 +124,13 @@ pub struct RequestMark {
     pub digest: [u8; 16],
     /// What it was answered.
     pub answer: Answer,
+    /// The session that it came from, and so whose it was; none for a request that needs no session, and in entries of
+    /// before requests had owners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// What its passwords were, in the order of [`crate::Action::passwords`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passwords: Vec<PasswordHash>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,9 +203,53 @@ mod tests {
             id: RequestId(uuid::Uuid::now_v7()),
             digest: [7; 16],
             answer: Answer::MessageSent { id: MessageId(9), sent_at: Millis(5) },
+            session: Some(SessionId(3)),
+            passwords: vec![PasswordHash("$argon2id$…".into())],
         };
         let record = Record::new(Millis(5), Some(mark), fact);
         assert_eq!(Record::decode(record.encoded()).unwrap(), record);
+    }
+
+    /// What is in logs of before requests had owners, byte for byte.
+    #[test]
+    fn records_of_before_requests_had_owners_are_understood() {
+        let cases = [
+            (
+                r#"{"at":1,"fact":{"history_began":{"history":"0198c0de-0000-7000-8000-000000000001"}}}"#,
+                Fact::HistoryBegan {
+                    history: HistoryId(uuid::uuid!("0198c0de-0000-7000-8000-000000000001")),
+                    forgotten: None,
+                    ends_sessions: false,
+                },
+            ),
+            (
+                r#"{"at":1,"request":{"id":"0198c0de-0000-7000-8000-000000000002","digest":[7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7],"answer":{"session_opened":{"session":4,"account":2,"expires_at":9}}},"fact":{"session_opened":{"account":2,"token":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"expires_at":9}}}"#,
+                Fact::SessionOpened {
+                    account: AccountId(2),
+                    token: TokenHash([1; 32]),
+                    expires_at: Millis(9),
+                    closes: vec![],
+                },
+            ),
+            (
+                r#"{"at":1,"fact":{"conversation_read":{"account":2,"with":3,"up_to":9,"shown":true}}}"#,
+                Fact::ConversationRead {
+                    account: AccountId(2),
+                    with: AccountId(3),
+                    up_to: MessageId(9),
+                    shown: true,
+                    shown_up_to: None,
+                },
+            ),
+        ];
+        for (encoded, fact) in cases {
+            let record = Record::decode(encoded.as_bytes()).unwrap();
+            assert_eq!(*record.fact(), fact);
+            let request = record.request().map(|mark| (mark.session, mark.passwords.len()));
+            assert!(request.is_none_or(|request| request == (None, 0)));
+            // The chain hashes the encoding: written again, they are the same bytes.
+            assert_eq!(Record::new(Millis(1), record.request().cloned(), fact).encoded(), encoded.as_bytes());
+        }
     }
 
     #[test]

@@ -23,7 +23,9 @@ mod text;
 pub use address::{Address, parse_servers};
 pub use copies::KeptOnFewer;
 pub use fact::{Fact, Record, RequestMark};
-pub use identity::{AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SessionId, TokenHash};
+pub use identity::{
+    AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SealedToken, SessionId, TokenHash,
+};
 pub use limits::{
     Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
     PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REMEMBERING, REQUEST_AGE_MAX, SESSIONS_AN_ACCOUNT_MAX,

@@ -1,6 +1,6 @@
 //! Requests: what a client wants changed, already validated; and their answers.
 
-use crate::identity::{AccountId, MessageId, Millis, RequestId, SessionId, TokenHash};
+use crate::identity::{AccountId, MessageId, Millis, RequestId, SealedToken, SessionId, TokenHash};
 use crate::limits::Limits;
 use crate::name::UserName;
 use crate::password::PasswordHash;
@@ -54,6 +54,8 @@ pub enum Action {
         verified: PasswordHash,
         /// The new session's token.
         token: TokenHash,
+        /// The token itself, for a retry that brings the same password.
+        sealed: SealedToken,
         /// When it ends by itself.
         expires_at: Millis,
     },
@@ -109,8 +111,25 @@ pub enum Recipient {
 }
 
 impl Action {
-    /// A digest of what is asked for, so that an id used for something else is noticed. Secrets and what differs
-    /// between two tries of one request (salts, expiry) are left out.
+    /// The passwords that came with it, as Argon2id hashes that they were verified against or turned into: what a retry
+    /// must bring again, compared by those hashes alone.
+    pub fn passwords(&self) -> Vec<PasswordHash> {
+        match self {
+            Self::CreateAccount { password, .. } => vec![password.clone()],
+            Self::OpenSession { verified, .. } | Self::DeleteAccount { verified } => vec![verified.clone()],
+            Self::ChangePassword { verified, password } => vec![verified.clone(), password.clone()],
+            Self::BeginHistory
+            | Self::CloseSession
+            | Self::SendMessage { .. }
+            | Self::Acknowledge { .. }
+            | Self::MarkRead { .. }
+            | Self::SetReadMarks { .. } => Vec::new(),
+        }
+    }
+
+    /// A digest of what is asked for, so that an id used for something else is noticed. What differs between two tries
+    /// of one request (salts, expiry) is left out, and so is every password: whoever reads a fast digest of one can try
+    /// millions of passwords a second, with or without a key (see [`Action::passwords`]).
     pub fn digest(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
         let mut feed = |parts: &[&[u8]]| {
@@ -146,7 +165,7 @@ impl Action {
 }
 
 /// What a request that took effect is answered, the first time and every time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// There is a history (whether or not this request began it).
@@ -164,6 +183,9 @@ pub enum Answer {
         account: AccountId,
         /// When it ends by itself.
         expires_at: Millis,
+        /// Its token, for whoever has the password; none in answers of before tokens were random.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<SealedToken>,
     },
     /// The session is closed.
     SessionClosed,

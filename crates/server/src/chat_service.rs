@@ -12,12 +12,12 @@ use api::status::{kept_on_fewer, not_primary, refused};
 use api::v1::chat_server::Chat;
 use api::{AUTHORIZATION, v1};
 use chat::{
-    AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Password,
-    PasswordHash, Recipient, Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
+    AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Recipient,
+    Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
 };
 use protocol::RoleName;
 use std::sync::Arc;
-use store::{Account, Message, Reader, Readers, Session, StoreError};
+use store::{Message, Reader, Readers, Session, StoreError};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
@@ -145,16 +145,6 @@ impl ChatService {
         self.read(move |reader| reader.session(token, clock::wall())).await
     }
 
-    /// Verifies a password against the account's, and returns what it was verified against.
-    async fn verified(&self, account: Account, password: &str) -> Answered<PasswordHash> {
-        let password = Password::parse(password).map_err(|_| refused(&Refusal::WrongCredentials))?;
-        if self.passwords.verify(password, Some(account.password.clone())).await {
-            Ok(account.password)
-        } else {
-            Err(refused(&Refusal::WrongCredentials))
-        }
-    }
-
     /// What a message to be sent asks for.
     pub(crate) fn send_action(&self, message: &v1::SendMessageRequest) -> Result<Action, Refusal> {
         Ok(Action::SendMessage {
@@ -192,64 +182,11 @@ impl Chat for ChatService {
         &self,
         request: Request<v1::CreateAccountRequest>,
     ) -> Answered<Response<v1::CreateAccountResponse>> {
-        let request = request.into_inner();
-        let name = self.name(&request.name).map_err(|refusal| refused(&refusal))?;
-        let password = Password::parse(&request.password).map_err(|refusal| refused(&refusal))?;
-        let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
-        // A name that is taken is refused before a password is hashed for it, unless this is the retry that took it.
-        let wanted = name.clone();
-        let looks_count = self.settings.limits.refuse_lookalike_names;
-        let taken = move |reader: &Reader<'_>| {
-            let name = wanted.shown().to_owned();
-            Ok(if reader.took_effect(id)? {
-                Ok(())
-            } else if reader.living(&wanted)?.is_some() {
-                Err(Refusal::NameTaken { name })
-            } else if looks_count && reader.looks_taken(&wanted)? {
-                Err(Refusal::NameLooksTaken { name })
-            } else {
-                Ok(())
-            })
-        };
-        self.read(taken).await?;
-        let password = self.passwords.hash(password).await;
-        let action = Action::CreateAccount { name, password };
-        let (answer, _) = self.write(&request.request_id, None, action).await?;
-        let Answer::AccountCreated { account } = answer else { return Err(mismatch()) };
-        Ok(Response::new(v1::CreateAccountResponse { account_id: account.0 }))
+        self.account_created(request.into_inner()).await.map(Response::new)
     }
 
     async fn login(&self, request: Request<v1::LoginRequest>) -> Answered<Response<v1::LoginResponse>> {
-        let request = request.into_inner();
-        let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
-        let wrong = || refused(&Refusal::WrongCredentials);
-        let account = match self.name(&request.name) {
-            Ok(name) => self.read(move |reader| Ok(Ok(reader.living(&name)?))).await?,
-            Err(_) => None,
-        };
-        // A password that can't be one is compared all the same: unknown names and wrong passwords take like time.
-        let password = Password::parse(&request.password)
-            .or_else(|_| Password::parse("a password that nobody has"))
-            .map_err(|_| wrong())?;
-        let matches =
-            self.passwords.verify(password, account.as_ref().map(|account| account.password.clone())).await;
-        let account =
-            account.filter(|_| matches && Password::parse(&request.password).is_ok()).ok_or_else(wrong)?;
-        let token = tokens::token_for(&self.key, id);
-        let action = Action::OpenSession {
-            account: account.id,
-            verified: account.password,
-            token: tokens::hash_of(&token),
-            expires_at: clock::wall().plus(self.settings.limits.session_lifetime),
-        };
-        let (answer, _) = self.write(&request.request_id, None, action).await?;
-        let Answer::SessionOpened { expires_at, .. } = answer else { return Err(mismatch()) };
-        Ok(Response::new(v1::LoginResponse {
-            token,
-            expires_at: expires_at.0,
-            account_id: account.id.0,
-            name: account.name,
-        }))
+        self.session_opened(request.into_inner()).await.map(Response::new)
     }
 
     async fn logout(&self, request: Request<v1::LogoutRequest>) -> Answered<Response<v1::LogoutResponse>> {
@@ -264,10 +201,7 @@ impl Chat for ChatService {
         request: Request<v1::DeleteAccountRequest>,
     ) -> Answered<Response<v1::DeleteAccountResponse>> {
         let token = token(&request)?;
-        let request = request.into_inner();
-        let verified = self.verified_or_retry(&request.request_id, token, &request.password).await?;
-        self.write(&request.request_id, Some(token), Action::DeleteAccount { verified }).await?;
-        Ok(Response::new(v1::DeleteAccountResponse {}))
+        self.account_deleted(token, request.into_inner()).await.map(Response::new)
     }
 
     async fn change_password(
@@ -275,12 +209,7 @@ impl Chat for ChatService {
         request: Request<v1::ChangePasswordRequest>,
     ) -> Answered<Response<v1::ChangePasswordResponse>> {
         let token = token(&request)?;
-        let request = request.into_inner();
-        let new = Password::parse(&request.new_password).map_err(|refusal| refused(&refusal))?;
-        let verified = self.verified_or_retry(&request.request_id, token, &request.password).await?;
-        let password = self.passwords.hash(new).await;
-        self.write(&request.request_id, Some(token), Action::ChangePassword { verified, password }).await?;
-        Ok(Response::new(v1::ChangePasswordResponse {}))
+        self.password_changed(token, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_accounts(
@@ -323,7 +252,10 @@ impl Chat for ChatService {
     ) -> Answered<Response<Self::SendMessagesStream>> {
         let token = token(&request)?;
         let session = self.session(token).await?;
-        Ok(Response::new(listen::send_messages(self.clone(), session, token, request.into_inner())?))
+        let answers = listen::send_messages(self.clone(), session, token, request.into_inner())?;
+        // A session that ended before its stream was registered has not ended the stream.
+        self.session(token).await?;
+        Ok(Response::new(answers))
     }
 
     type ListenMessagesStream = ReceiverStream<Answered<v1::ListenMessagesResponse>>;
@@ -351,7 +283,7 @@ impl Chat for ChatService {
         });
         let (session, after, history) = start.await?;
         let wants = Wants { messages: true, own: request.own_messages, receipts: request.receipts };
-        let listener = Listener { service: self.clone(), session, after, history, wants };
+        let listener = Listener { service: self.clone(), session, token, after, history, wants };
         Ok(Response::new(listener.start()?))
     }
 
@@ -435,24 +367,6 @@ impl Chat for ChatService {
         request: Request<v1::GetAccountRequest>,
     ) -> Answered<Response<v1::GetAccountResponse>> {
         self.account_of(token(&request)?).await.map(Response::new)
-    }
-}
-
-impl ChatService {
-    /// The hash that the caller's password was verified against. The retry of a request that took effect is let
-    /// through without: its session, or that password, may be gone by its very effect.
-    async fn verified_or_retry(
-        &self,
-        id: &[u8],
-        session: TokenHash,
-        password: &str,
-    ) -> Answered<PasswordHash> {
-        let id = request_id(id).map_err(|refusal| refused(&refusal))?;
-        if self.read(move |reader| reader.took_effect(id).map(Ok)).await? {
-            return Ok(PasswordHash(String::new()));
-        }
-        let session = self.session(session).await?;
-        self.verified(session.account, password).await
     }
 }
 

@@ -6,13 +6,15 @@
 
 use chat::{AccountId, Fact, MessageId, Record, SessionId};
 use protocol::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 /// Messages that wait for one listener; one more, and it reads from the store.
 const QUEUE_MAX: usize = 256;
+/// Messages to one recipient of which a stream remembers that no receipt came for them.
+pub(crate) const OUTSTANDING_MAX: usize = 32;
 
 /// What a listener gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +70,35 @@ struct Open {
     end: watch::Sender<Option<End>>,
     queue: Arc<Queue>,
     wants: Wants,
-    /// Whose receipts it gets: everyone to whom its account has written.
-    watches: HashSet<AccountId>,
+    /// What its account has sent, by recipient, and is not known to have arrived: what receipts are for.
+    outstanding: HashMap<AccountId, Outstanding>,
+}
+
+/// Messages from one account to another that the recipient has not acknowledged, oldest first. Where they are many, only
+/// some are kept, the newest always: a receipt then says less than has arrived, and the last one says all.
+#[derive(Debug, Default)]
+struct Outstanding(VecDeque<MessageId>);
+
+impl Outstanding {
+    fn sent(&mut self, id: MessageId) {
+        if self.0.back().is_some_and(|newest| *newest >= id) {
+            return;
+        }
+        if self.0.len() >= OUTSTANDING_MAX {
+            let mut stays = false;
+            self.0.retain(|_| {
+                stays = !stays;
+                stays
+            });
+        }
+        self.0.push_back(id);
+    }
+
+    /// The recipient has everything up to a message: the last of these that has arrived by that, if one has.
+    fn acknowledged(&mut self, up_to: MessageId) -> Option<MessageId> {
+        let arrived = self.0.partition_point(|id| *id <= up_to);
+        self.0.drain(..arrived).next_back()
+    }
 }
 
 /// What waits for one listener.
@@ -162,7 +191,7 @@ pub(crate) struct Delivery {
 struct Streams {
     open: HashMap<u64, Open>,
     by_account: HashMap<AccountId, Vec<u64>>,
-    /// The streams that get an account's receipts.
+    /// The streams of those who wrote to an account.
     watchers: HashMap<AccountId, Vec<u64>>,
 }
 
@@ -188,7 +217,7 @@ impl Delivery {
         let (end, ended) = watch::channel(None);
         let queue = Arc::new(Queue::default());
         let mut streams = self.lock();
-        let open = Open { account, session, end, queue: queue.clone(), wants, watches: HashSet::new() };
+        let open = Open { account, session, end, queue: queue.clone(), wants, outstanding: HashMap::new() };
         streams.open.insert(number, open);
         streams.by_account.entry(account).or_default().push(number);
         Registered { delivery: self.clone(), number, end: ended, queue }
@@ -207,24 +236,24 @@ impl Delivery {
                     if from != to {
                         streams.deliver(*from, &message, |wants| wants.own);
                     }
-                    streams.watch_recipient(*from, *to);
+                    streams.expect_receipt(*from, *to, MessageId(entry.op.0));
                 }
                 Fact::MessagesAcknowledged { account, up_to } => {
-                    let (with, up_to) = (*account, *up_to);
-                    let receipt = Delivered::Receipt(Receipt { with, up_to, kind: ReceiptKind::Delivered });
-                    for watcher in streams.watchers.get(account).into_iter().flatten() {
-                        if let Some(stream) = streams.open.get(watcher) {
-                            stream.queue.push(&receipt);
-                        }
+                    streams.acknowledged(*account, *up_to);
+                }
+                Fact::ConversationRead { account, with, up_to, shown, shown_up_to } => {
+                    let receipt = |with, up_to, kind| Delivered::Receipt(Receipt { with, up_to, kind });
+                    let read = receipt(*with, *up_to, ReceiptKind::Read);
+                    streams.deliver(*account, &read, |wants| wants.receipts);
+                    if let (true, Some(seen)) = (*shown, *shown_up_to) {
+                        let seen = receipt(*account, seen, ReceiptKind::Seen);
+                        streams.deliver(*with, &seen, |wants| wants.receipts);
                     }
                 }
-                Fact::ConversationRead { account, with, up_to, shown } => {
-                    let receipt = |with, kind| Delivered::Receipt(Receipt { with, up_to: *up_to, kind });
-                    streams.deliver(*account, &receipt(*with, ReceiptKind::Read), |wants| wants.receipts);
-                    if *shown {
-                        streams.deliver(*with, &receipt(*account, ReceiptKind::Seen), |wants| wants.receipts);
-                    }
-                }
+                Fact::SessionOpened { account, closes, .. } => streams
+                    .of(*account)
+                    .filter(|stream| closes.contains(&stream.session))
+                    .for_each(Open::end_session),
                 Fact::SessionClosed { session } => {
                     streams
                         .open
@@ -236,10 +265,12 @@ impl Delivery {
                 Fact::PasswordChanged { account, keep, .. } => {
                     streams.of(*account).filter(|stream| stream.session != *keep).for_each(Open::end_session);
                 }
-                Fact::HistoryBegan { .. }
+                Fact::HistoryBegan { ends_sessions: true, .. } => {
+                    streams.open.values().for_each(Open::end_session);
+                }
+                Fact::HistoryBegan { ends_sessions: false, .. }
                 | Fact::RequestsForgotten { .. }
                 | Fact::AccountCreated { .. }
-                | Fact::SessionOpened { .. }
                 | Fact::ReadMarksSet { .. } => {}
             }
         }
@@ -272,28 +303,59 @@ impl Streams {
         self.of(account).filter(|stream| wanted(&stream.wants)).for_each(|stream| stream.queue.push(what));
     }
 
-    /// From now on the sender's streams get the recipient's receipts.
-    fn watch_recipient(&mut self, sender: AccountId, recipient: AccountId) {
+    /// From now on the sender's streams hear when that message has arrived.
+    fn expect_receipt(&mut self, sender: AccountId, recipient: AccountId, id: MessageId) {
         for number in self.by_account.get(&sender).into_iter().flatten() {
-            let Some(stream) = self.open.get_mut(number) else { continue };
-            if stream.wants.receipts && stream.watches.insert(recipient) {
-                self.watchers.entry(recipient).or_default().push(*number);
+            let Some(stream) = self.open.get_mut(number).filter(|stream| stream.wants.receipts) else {
+                continue;
+            };
+            expect(&mut stream.outstanding, &mut self.watchers, *number, recipient, &[id]);
+        }
+    }
+
+    /// A recipient has everything up to a message: each sender learns how far its own messages got by that, if any did.
+    fn acknowledged(&mut self, recipient: AccountId, up_to: MessageId) {
+        for watcher in self.watchers.get(&recipient).into_iter().flatten() {
+            let Some(stream) = self.open.get_mut(watcher) else { continue };
+            let arrived = stream.outstanding.get_mut(&recipient).and_then(|sent| sent.acknowledged(up_to));
+            if let Some(up_to) = arrived {
+                let receipt = Receipt { with: recipient, up_to, kind: ReceiptKind::Delivered };
+                stream.queue.push(&Delivered::Receipt(receipt));
             }
         }
     }
 }
 
 impl Registered {
-    /// Gets the receipts of these accounts too.
-    pub(crate) fn watch(&self, recipients: Vec<AccountId>) {
+    /// Hears when these messages arrive too, which were sent before: by recipient, oldest first.
+    pub(crate) fn expect_receipts(&self, sent: Vec<(AccountId, Vec<MessageId>)>) {
         let mut streams = self.delivery.lock();
         let Streams { open, watchers, .. } = &mut *streams;
         let Some(stream) = open.get_mut(&self.number) else { return };
-        for recipient in recipients {
-            if stream.watches.insert(recipient) {
-                watchers.entry(recipient).or_default().push(self.number);
-            }
+        for (recipient, ids) in sent {
+            // What was sent since this stream is open comes after what was sent before.
+            let since = stream.outstanding.get_mut(&recipient).map(std::mem::take).unwrap_or_default();
+            expect(&mut stream.outstanding, watchers, self.number, recipient, &ids);
+            expect(&mut stream.outstanding, watchers, self.number, recipient, since.0.as_slices().0);
+            expect(&mut stream.outstanding, watchers, self.number, recipient, since.0.as_slices().1);
         }
+    }
+}
+
+/// Remembers messages of one stream's account to a recipient, and the stream as one that waits for that recipient.
+fn expect(
+    outstanding: &mut HashMap<AccountId, Outstanding>,
+    watchers: &mut HashMap<AccountId, Vec<u64>>,
+    stream: u64,
+    recipient: AccountId,
+    ids: &[MessageId],
+) {
+    let sent = outstanding.entry(recipient).or_insert_with(|| {
+        watchers.entry(recipient).or_default().push(stream);
+        Outstanding::default()
+    });
+    for id in ids {
+        sent.sent(*id);
     }
 }
 
@@ -308,8 +370,8 @@ impl Drop for Registered {
         let mut streams = self.delivery.lock();
         let Some(stream) = streams.open.remove(&self.number) else { return };
         forget(&mut streams.by_account, stream.account, self.number);
-        for watched in stream.watches {
-            forget(&mut streams.watchers, watched, self.number);
+        for recipient in stream.outstanding.into_keys() {
+            forget(&mut streams.watchers, recipient, self.number);
         }
     }
 }
@@ -333,6 +395,10 @@ mod tests {
     const ALL: Wants = Wants { messages: true, own: true, receipts: true };
 
     fn message(from: u64, to: u64) -> Entry<Record> {
+        numbered(1, from, to)
+    }
+
+    fn numbered(id: u64, from: u64, to: u64) -> Entry<Record> {
         let fact = Fact::MessageSent {
             from: AccountId(from),
             from_name: String::new(),
@@ -340,7 +406,7 @@ mod tests {
             to_name: String::new(),
             text: "x".into(),
         };
-        Position::ORIGIN.follow(Record::new(Millis(1), None, fact))
+        Entry { op: protocol::Op(id), ..Position::ORIGIN.follow(Record::new(Millis(1), None, fact)) }
     }
 
     #[tokio::test]
@@ -371,7 +437,19 @@ mod tests {
         assert_eq!((*other.end.borrow(), *stranger.end.borrow()), (Some(End::SessionOver), None));
         delivery.end_all();
         assert_eq!(*stranger.end.borrow(), Some(End::NotPrimary));
-        drop((one, other, stranger));
+        let old = delivery.register(AccountId(2), SessionId(4), LISTENS);
+        let kept = delivery.register(AccountId(2), SessionId(5), LISTENS);
+        let token = chat::TokenHash([0; 32]);
+        let opened =
+            |account, closes| record(Fact::SessionOpened { account, token, expires_at: Millis(9), closes });
+        delivery.committed(&[opened(AccountId(2), vec![SessionId(3), SessionId(4)])]);
+        assert_eq!((*old.end.borrow(), *kept.end.borrow()), (Some(End::SessionOver), None));
+        let history = chat::HistoryId(uuid::Uuid::new_v4());
+        delivery.committed(&[record(Fact::HistoryBegan { history, forgotten: None, ends_sessions: false })]);
+        assert_eq!(*kept.end.borrow(), None);
+        delivery.committed(&[record(Fact::HistoryBegan { history, forgotten: None, ends_sessions: true })]);
+        assert_eq!(*kept.end.borrow(), Some(End::SessionOver));
+        drop((one, other, stranger, old, kept));
         assert!(delivery.lock().open.is_empty() && delivery.lock().by_account.is_empty());
     }
 
@@ -390,22 +468,29 @@ mod tests {
         for stream in [&before, &earlier, &other_device, &stranger] {
             assert!(matches!(stream.queue.next().await, NextUp::ReadFromStore));
         }
-        earlier.watch(vec![bob]);
-        let up_to = MessageId(7);
-        let has = record(Fact::MessagesAcknowledged { account: bob, up_to });
-        delivery.committed(std::slice::from_ref(&has));
-        let receipt = |with, kind| NextUp::Deliver(Delivered::Receipt(Receipt { with, up_to, kind }));
-        assert_eq!(earlier.queue.next().await, receipt(bob, ReceiptKind::Delivered), "it had written before");
-        delivery.committed(&[message(1, 2), has]);
+        earlier.expect_receipts(vec![(bob, vec![MessageId(5), MessageId(6)])]);
+        let has = |up_to| record(Fact::MessagesAcknowledged { account: bob, up_to: MessageId(up_to) });
+        let receipt = |with, up_to, kind| {
+            NextUp::Deliver(Delivered::Receipt(Receipt { with, up_to: MessageId(up_to), kind }))
+        };
+        delivery.committed(&[has(5)]);
+        assert_eq!(
+            earlier.queue.next().await,
+            receipt(bob, 5, ReceiptKind::Delivered),
+            "it had written before"
+        );
+        delivery.committed(&[numbered(7, 1, 2), has(7)]);
         assert!(matches!(before.queue.next().await, NextUp::Deliver(Delivered::Message { .. })));
-        assert_eq!(before.queue.next().await, receipt(bob, ReceiptKind::Delivered), "it has written now");
+        assert_eq!(before.queue.next().await, receipt(bob, 7, ReceiptKind::Delivered), "it has written now");
         assert!(matches!(other_device.queue.next().await, NextUp::Deliver(Delivered::Message { .. })));
         for shown in [true, false] {
-            let read = Fact::ConversationRead { account: bob, with: alice, up_to, shown };
+            let shown_up_to = shown.then_some(MessageId(7));
+            let up_to = MessageId(8);
+            let read = Fact::ConversationRead { account: bob, with: alice, up_to, shown, shown_up_to };
             delivery.committed(&[record(read)]);
-            assert_eq!(other_device.queue.next().await, receipt(alice, ReceiptKind::Read));
+            assert_eq!(other_device.queue.next().await, receipt(alice, 8, ReceiptKind::Read));
         }
-        assert_eq!(before.queue.next().await, receipt(bob, ReceiptKind::Seen), "shown once, hidden once");
+        assert_eq!(before.queue.next().await, receipt(bob, 7, ReceiptKind::Seen), "shown once, hidden once");
         delivery.committed(&[message(1, 1)]);
         assert!(matches!(before.queue.next().await, NextUp::Deliver(Delivered::Message { .. })));
         assert!(stranger.queue.lock().waiting.is_empty());
@@ -417,15 +502,51 @@ mod tests {
     async fn a_listener_that_is_too_slow_for_receipts_is_told_so() {
         let delivery = Arc::new(Delivery::default());
         let slow = delivery.register(AccountId(1), SessionId(1), ALL);
-        slow.watch(vec![AccountId(2)]);
         assert!(matches!(slow.queue.next().await, NextUp::ReadFromStore));
-        let has = record(Fact::MessagesAcknowledged { account: AccountId(2), up_to: MessageId(7) });
-        for _ in 0..=QUEUE_MAX {
-            delivery.committed(std::slice::from_ref(&has));
+        let has =
+            |up_to| record(Fact::MessagesAcknowledged { account: AccountId(2), up_to: MessageId(up_to) });
+        for id in 0..=QUEUE_MAX as u64 {
+            slow.expect_receipts(vec![(AccountId(2), vec![MessageId(id)])]);
+            delivery.committed(&[has(id)]);
         }
         assert!(matches!(slow.queue.next().await, NextUp::ReadFromStore));
         assert!(matches!(slow.queue.next().await, NextUp::SayThatReceiptsWereMissed));
-        delivery.committed(&[has]);
+        slow.expect_receipts(vec![(AccountId(2), vec![MessageId(1000)])]);
+        delivery.committed(&[has(1000)]);
         assert!(matches!(slow.queue.next().await, NextUp::Deliver(Delivered::Receipt(_))));
+    }
+
+    #[tokio::test]
+    async fn a_sender_hears_of_its_own_messages_alone() {
+        let delivery = Arc::new(Delivery::default());
+        let alice = delivery.register(AccountId(1), SessionId(1), Wants { own: false, ..ALL });
+        assert!(matches!(alice.queue.next().await, NextUp::ReadFromStore));
+        alice.expect_receipts(vec![(AccountId(2), vec![MessageId(10)])]);
+        // Alice wrote 10 and 14 to bob; carol 11, 12, 13 and 15.
+        delivery.committed(&[numbered(14, 1, 2)]);
+        let mut heard = Vec::new();
+        for up_to in 9..=16 {
+            let has = Fact::MessagesAcknowledged { account: AccountId(2), up_to: MessageId(up_to) };
+            delivery.committed(&[record(has)]);
+            while let Some(Delivered::Receipt(receipt)) = alice.queue.lock().waiting.pop_front() {
+                heard.push((up_to, receipt.up_to.0));
+            }
+        }
+        assert_eq!(heard, [(10, 10), (14, 14)]);
+    }
+
+    #[test]
+    fn of_many_messages_without_a_receipt_some_are_kept_and_the_newest_always() {
+        let mut sent = Outstanding::default();
+        for id in 1..=1000 {
+            sent.sent(MessageId(id * 2));
+            assert!(sent.0.len() <= OUTSTANDING_MAX && sent.0.back() == Some(&MessageId(id * 2)));
+        }
+        sent.sent(MessageId(7));
+        assert_eq!(sent.acknowledged(MessageId(1)), None);
+        let half = sent.acknowledged(MessageId(1001)).unwrap();
+        assert!(half.0 <= 1000 && half.0.is_multiple_of(2), "{half}");
+        assert_eq!(sent.acknowledged(MessageId(9999)), Some(MessageId(2000)));
+        assert_eq!(sent.acknowledged(MessageId(9999)), None);
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
 
+mod accounts;
 mod blocking;
 mod broken_invariant;
 mod challenges;

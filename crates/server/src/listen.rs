@@ -2,7 +2,7 @@
 
 use crate::chat_service::{Answered, ChatService, message, request_id};
 use crate::clock;
-use crate::delivery::{Delivered, End, NextUp, Receipt, ReceiptKind, Registered, Wants};
+use crate::delivery::{Delivered, End, NextUp, OUTSTANDING_MAX, Receipt, ReceiptKind, Registered, Wants};
 use crate::gateway::{Declined, NotDone, Settled};
 use crate::run::LISTENER_BEAT;
 use api::status::{in_a_stream, kept_in_a_stream, refused};
@@ -36,6 +36,7 @@ enum Over {
 pub(crate) struct Listener {
     pub(crate) service: ChatService,
     pub(crate) session: Session,
+    pub(crate) token: TokenHash,
     pub(crate) after: MessageId,
     pub(crate) history: Option<HistoryId>,
     pub(crate) wants: Wants,
@@ -63,11 +64,19 @@ impl Listener {
         let history = self.history.map(|history| history.0.as_bytes().to_vec()).unwrap_or_default();
         let cursor = v1::Cursor { history, after: after.0 };
         let beat_every = u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX);
-        if self.wants.receipts {
-            let account = self.session.account.id;
-            let recipients = self.service.read(move |reader| reader.recipients(account).map(Ok)).await;
-            registered.watch(recipients.map_err(Over::Ended)?);
-        }
+        let (account, token, receipts) = (self.session.account.id, self.token, self.wants.receipts);
+        let look = self.service.read(move |reader| {
+            // A session that ended before its stream was registered has not ended the stream.
+            if let Err(refusal) = reader.session(token, clock::wall())? {
+                return Ok(Err(refusal));
+            }
+            if receipts {
+                reader.unacknowledged(account, OUTSTANDING_MAX).map(Ok)
+            } else {
+                Ok(Ok(Vec::new()))
+            }
+        });
+        registered.expect_receipts(look.await.map_err(Over::Ended)?);
         let listening = Event::Listening(v1::Listening { cursor: Some(cursor), beat_every });
         say(events, &mut registered, listening).await?;
         let mut beats = self.service.beats.clone();

@@ -1,10 +1,12 @@
-//! Passwords: Argon2id off the runtime's threads, a few at a time.
+//! Passwords: Argon2id off the runtime's threads, a few at a time. Also what is locked with one: session tokens.
 
 use crate::blocking::blocking;
+use crate::tokens::{TOKEN_BYTES, Token};
 use argon2::password_hash::phc::{PasswordHash as Phc, Salt};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use chat::{Password, PasswordHash};
+use chat::{Password, PasswordHash, SealedToken};
+use data_encoding::BASE64URL_NOPAD;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -12,6 +14,7 @@ use tokio::sync::Semaphore;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+const SALT_BYTES: usize = 16;
 /// Each computation takes memory and a whole core for some 30 ms; more at once would only starve the service.
 const AT_ONCE: usize = 2;
 
@@ -44,6 +47,31 @@ impl Passwords {
         .await
     }
 
+    /// Encrypts a session token under the password of its login, so that a retry gets the same token, and a copy of the
+    /// database opens no session.
+    ///
+    /// The key is Argon2id of the password and a salt drawn here. It is as long as the token and never used again, so the
+    /// bytes that are random to whoever lacks the password are simply added (a one-time pad).
+    pub(crate) async fn seal(&self, password: Password, token: Token) -> SealedToken {
+        self.compute(move || {
+            let salt: [u8; SALT_BYTES] = rand::random();
+            let mut sealed = salt.to_vec();
+            sealed.extend(add(&pad(password.expose(), &salt), &token.0));
+            SealedToken(BASE64URL_NOPAD.encode(&sealed))
+        })
+        .await
+    }
+
+    /// Decrypts a session token with the password of its login, which was verified; `None` if it is no sealed token.
+    pub(crate) async fn unseal(&self, password: Password, sealed: SealedToken) -> Option<Token> {
+        self.compute(move || {
+            let bytes = BASE64URL_NOPAD.decode(sealed.0.as_bytes()).ok()?;
+            let (salt, token) = bytes.split_first_chunk::<SALT_BYTES>()?;
+            Some(Token(add(&pad(password.expose(), salt), token.try_into().ok()?)))
+        })
+        .await
+    }
+
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
         blocking(work).await
@@ -56,8 +84,20 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
+fn pad(password: &str, salt: &[u8; SALT_BYTES]) -> [u8; TOKEN_BYTES] {
+    let mut pad = [0; TOKEN_BYTES];
+    argon2()
+        .hash_password_into(password.as_bytes(), salt, &mut pad)
+        .expect("a prepared password of at most 256 characters can be hashed into 32 bytes");
+    pad
+}
+
+fn add(pad: &[u8; TOKEN_BYTES], token: &[u8; TOKEN_BYTES]) -> [u8; TOKEN_BYTES] {
+    std::array::from_fn(|place| pad[place] ^ token[place])
+}
+
 fn hash_now(password: &str) -> PasswordHash {
-    let salt: [u8; 16] = rand::random();
+    let salt: [u8; SALT_BYTES] = rand::random();
     let salt = Salt::new(&salt).expect("16 bytes are a salt");
     let hash = argon2()
         .hash_password_with_salt(password.as_bytes(), salt.as_ref())
@@ -83,6 +123,21 @@ mod tests {
         assert!(!passwords.verify(Password::parse("wrong horse").unwrap(), Some(hash.clone())).await);
         assert!(!passwords.verify(Password::parse("a password that nobody has").unwrap(), None).await);
         assert_ne!(passwords.hash(right).await, hash, "each hash has a salt of its own");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_unsealed_by_the_password_of_its_login_alone() {
+        let passwords = Passwords::new();
+        let right = Password::parse("correct horse").unwrap();
+        let token = Token::draw();
+        let sealed = passwords.seal(right.clone(), token).await;
+        assert_eq!(passwords.unseal(right.clone(), sealed.clone()).await, Some(token));
+        let wrong = Password::parse("wrong horse").unwrap();
+        assert_ne!(passwords.unseal(wrong, sealed.clone()).await, Some(token));
+        assert_ne!(passwords.seal(right.clone(), token).await, sealed, "each time under another key");
+        for damaged in ["", "!", "AAAA", &sealed.0[2..]] {
+            assert_eq!(passwords.unseal(right.clone(), SealedToken(damaged.to_owned())).await, None);
+        }
     }
 
     #[test]

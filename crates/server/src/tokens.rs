@@ -1,22 +1,35 @@
-//! Session tokens: 256 bits that nobody can guess and that no database holds.
-//!
-//! A token is an HMAC of the login's request id under the cluster's key. So the retry of a login gets the same token
-//! from whichever replica answers it, and still only the token's hash is stored.
+//! Session tokens: 256 random bits. The database holds their hashes, and, for a login's retry, each of them sealed under
+//! that login's password (see `passwords.rs`): nothing that lies in the folder suffices to compute one.
 
 use crate::key::ClusterKey;
-use chat::{RequestId, TokenHash};
+use chat::TokenHash;
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use std::fmt;
 
-const PURPOSE: &[u8] = b"trialogue session token v1";
+pub(crate) const TOKEN_BYTES: usize = 32;
 
-/// The token of the session that this login opens.
-pub(crate) fn token_for(key: &ClusterKey, login: RequestId) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.bytes()).expect("HMAC takes a key of any length");
-    mac.update(PURPOSE);
-    mac.update(login.0.as_bytes());
-    BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
+/// A session token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token(pub(crate) [u8; TOKEN_BYTES]);
+
+impl Token {
+    /// A new one, from the generator that the operating system has seeded.
+    pub(crate) fn draw() -> Self {
+        Self(rand::random())
+    }
+
+    /// As clients get it and send it.
+    pub(crate) fn text(self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 impl ClusterKey {
@@ -39,15 +52,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_has_one_token_and_each_login_another() {
+    fn each_token_is_another_and_is_never_shown() {
+        let token = Token::draw();
+        assert_ne!(token, Token::draw());
+        assert_eq!(token.text().len(), 43);
+        assert!(!format!("{token:?}").contains(&token.text()));
+    }
+
+    #[test]
+    fn a_derived_password_is_always_the_same_and_of_one_key() {
         let folder = tempfile::tempdir().unwrap();
         let key = ClusterKey::read_or_make(&folder.path().join("key")).unwrap();
         let other = ClusterKey::read_or_make(&folder.path().join("other")).unwrap();
-        let login = RequestId(uuid::Uuid::now_v7());
-        assert_eq!(token_for(&key, login), token_for(&key, login));
-        assert_ne!(token_for(&key, login), token_for(&other, login));
-        assert_ne!(token_for(&key, login), token_for(&key, RequestId(uuid::Uuid::now_v7())));
-        assert_eq!(token_for(&key, login).len(), 43);
         assert_eq!(key.derived_password("one"), key.derived_password("one"));
         assert_ne!(key.derived_password("one"), key.derived_password("another"));
         assert_ne!(key.derived_password("one"), other.derived_password("one"));

@@ -4,6 +4,7 @@
 
 use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
 use crate::looks;
+use crate::requests;
 use crate::retention::LogRetention;
 use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::{Entry, Fact as _};
@@ -25,11 +26,7 @@ pub(crate) fn apply(
         .prepare_cached("INSERT INTO log (op, chain, record) VALUES (?1, ?2, ?3)")?
         .execute(params![op, entry.chain.0, text])?;
     if let Some(mark) = record.request() {
-        let answer =
-            serde_json::to_string(&mark.answer).expect("an answer has no map with keys that JSON lacks");
-        connection
-            .prepare_cached("INSERT INTO requests (id, digest, answer) VALUES (?1, ?2, ?3)")?
-            .execute(params![mark.id.0.as_bytes(), mark.digest, answer])?;
+        requests::keep(connection, mark, record)?;
     }
     apply_fact(connection, op, record)?;
     if entry.op.0.is_multiple_of(TIDY_EVERY) {
@@ -41,12 +38,15 @@ pub(crate) fn apply(
 fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
     let at = millis(record.at());
     match record.fact() {
-        Fact::HistoryBegan { history, forgotten } => {
+        Fact::HistoryBegan { history, forgotten, ends_sessions } => {
             connection
                 .prepare_cached("INSERT INTO histories (began_op, id) VALUES (?1, ?2)")?
                 .execute(params![op, history.0.as_bytes()])?;
             if let Some(before) = forgotten {
                 set_forgotten(connection, *before)?;
+            }
+            if *ends_sessions {
+                connection.prepare_cached("DELETE FROM sessions")?.execute([])?;
             }
         }
         Fact::RequestsForgotten { before } => forget(connection, *before)?,
@@ -58,7 +58,8 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .execute(params![op, name, key, password.0, at])?;
             looks::add(connection, op, name, key)?;
         }
-        Fact::SessionOpened { account, token, expires_at } => {
+        // The rule by which `closes` was drawn up: entries of before it was carry none.
+        Fact::SessionOpened { account, token, expires_at, closes: _ } => {
             let account = account.0.cast_signed();
             // A session goes when it expired before all that is remembered, so that no wrong clock ends one. (Until it is
             // known what is forgotten: by the time of the entry, as the version before did.)
@@ -127,8 +128,9 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .prepare_cached("UPDATE accounts SET acknowledged = max(acknowledged, ?2) WHERE id = ?1")?
                 .execute(params![account.0.cast_signed(), up_to.0.cast_signed()])?;
         }
-        Fact::ConversationRead { account, with, up_to, shown } => {
-            mark_read(connection, *account, *with, *up_to, *shown)?;
+        Fact::ConversationRead { account, with, up_to, shown, shown_up_to } => {
+            let shown_up_to = if *shown { shown_up_to.unwrap_or(*up_to) } else { MessageId(0) };
+            mark_read(connection, *account, *with, *up_to, shown_up_to)?;
         }
         Fact::ReadMarksSet { account, shown } => {
             connection
@@ -144,16 +146,15 @@ fn mark_read(
     account: AccountId,
     with: AccountId,
     up_to: MessageId,
-    shown: bool,
+    shown_up_to: MessageId,
 ) -> Result<(), rusqlite::Error> {
-    let shown_up_to = if shown { up_to.0 } else { 0 };
     connection
         .prepare_cached(
             "INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (account, peer) DO UPDATE SET
              up_to = max(up_to, excluded.up_to), shown_up_to = max(shown_up_to, excluded.shown_up_to)",
         )?
-        .execute([account.0, with.0, up_to.0, shown_up_to].map(u64::cast_signed))?;
+        .execute([account.0, with.0, up_to.0, shown_up_to.0].map(u64::cast_signed))?;
     Ok(())
 }
 

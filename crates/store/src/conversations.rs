@@ -43,21 +43,30 @@ fn peers(name: &str, of: &str, with: &str) -> String {
     )
 }
 
+/// How far the account's own messages got: what lies between them is others', and not told.
+fn last_of_mine(up_to: &str) -> String {
+    format!(
+        "coalesce((SELECT max(id) FROM messages WHERE sender = ?1 AND recipient = page.peer AND id <= {up_to}), 0)"
+    )
+}
+
 /// The account is `?1`, the message before which a page begins `?2`, its length `?3`, the bound of what is counted `?4`.
 fn list() -> String {
     let (to, from) = (peers("sent", "sender", "recipient"), peers("received", "recipient", "sender"));
     let newest = "max(
         coalesce((SELECT max(id) FROM messages WHERE sender = ?1 AND recipient = peer), 0),
         coalesce((SELECT max(id) FROM messages WHERE recipient = ?1 AND sender = peer), 0))";
+    let (delivered, seen) =
+        (last_of_mine("peers.acknowledged"), last_of_mine("coalesce(theirs.shown_up_to, 0)"));
     format!(
         "WITH RECURSIVE {to}, {from}, newest(peer, id) AS (
             SELECT peer, {newest} FROM
             (SELECT peer FROM sent WHERE peer IS NOT NULL UNION SELECT peer FROM received WHERE peer IS NOT NULL)),
         page(peer, id) AS (SELECT peer, id FROM newest WHERE id < ?2 ORDER BY id DESC LIMIT ?3)
         SELECT {MESSAGE},
-            peers.id, peers.name, peers.deleted_at IS NOT NULL, peers.acknowledged,
+            peers.id, peers.name, peers.deleted_at IS NOT NULL, {delivered},
             coalesce(mine.up_to, 0),
-            CASE WHEN me.shows_reads THEN coalesce(theirs.shown_up_to, 0) ELSE 0 END,
+            CASE WHEN me.shows_reads THEN {seen} ELSE 0 END,
             (SELECT count(*) FROM (SELECT 1 FROM messages AS new
                 WHERE new.recipient = ?1 AND new.sender = page.peer AND new.id > coalesce(mine.up_to, 0)
                 AND new.sender <> ?1 AND new.undeliverable = 0 LIMIT ?4))
@@ -99,14 +108,35 @@ impl Reader<'_> {
         self.sql(found)
     }
 
-    /// Everyone to whom an account has ever written. Index: `messages_conversation`.
-    pub fn recipients(&self, account: AccountId) -> Result<Vec<AccountId>, StoreError> {
+    /// What an account has sent and its recipients have not acknowledged: of each living recipient the newest messages, at
+    /// most so many, oldest first. Index: `messages_conversation`.
+    pub fn unacknowledged(
+        &self,
+        account: AccountId,
+        each_max: usize,
+    ) -> Result<Vec<(AccountId, Vec<MessageId>)>, StoreError> {
         let query = format!(
-            "WITH RECURSIVE {} SELECT peer FROM sent WHERE peer IS NOT NULL",
+            "WITH RECURSIVE {}
+             SELECT peer, messages.id FROM sent
+             JOIN accounts ON accounts.id = peer AND accounts.deleted_at IS NULL
+             JOIN messages ON messages.id IN
+                 (SELECT id FROM messages WHERE sender = ?1 AND recipient = peer AND id > accounts.acknowledged
+                  ORDER BY id DESC LIMIT ?2)
+             ORDER BY peer, messages.id",
             peers("sent", "sender", "recipient")
         );
         let found = self.connection().prepare_cached(&query).and_then(|mut find| {
-            find.query_map([account.0.cast_signed()], |row| unsigned(row, 0).map(AccountId))?.collect()
+            let each_max = i64::try_from(each_max).unwrap_or(i64::MAX);
+            let mut rows = find.query([account.0.cast_signed(), each_max])?;
+            let mut all: Vec<(AccountId, Vec<MessageId>)> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (peer, id) = (AccountId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?));
+                match all.last_mut() {
+                    Some((last, ids)) if *last == peer => ids.push(id),
+                    _ => all.push((peer, vec![id])),
+                }
+            }
+            Ok(all)
         });
         self.sql(found)
     }

@@ -7,10 +7,13 @@ use crate::apply::{TIDY_EVERY, apply, millis};
 use crate::error::StoreError;
 use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
 use crate::looks;
+use crate::reader::unsigned;
+use crate::requests;
 use crate::retention::LogRetention;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
-    Refusal, Request, RequestId, RequestMark, Sequence, SessionId, TokenHash, UserName,
+    Refusal, Request, RequestId, RequestMark, SESSIONS_AN_ACCOUNT_MAX, Sequence, SessionId, TokenHash,
+    UserName,
 };
 use protocol::{Entry, Forgetting, Op, Position, Time, Verdict, WallTime};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -44,8 +47,8 @@ pub struct Executed {
 }
 
 enum Decision {
-    /// Something happens; the answer may name the op that it gets.
-    Happens(Fact, Answer),
+    /// Something happens; the answer may name the op that it gets. The request came from that session, if from any.
+    Happens(Fact, Answer, Option<SessionId>),
     /// Nothing happens, and this is the answer.
     Nothing(Answer),
 }
@@ -97,8 +100,14 @@ pub(crate) fn execute(
         }
         let decided = decide(connection, request, end.op.next(), at, context).map_err(&sql)?;
         let outcome = match decided {
-            Ok(Decision::Happens(fact, answer)) => {
-                let mark = RequestMark { id: request.id, digest: request.action.digest(), answer };
+            Ok(Decision::Happens(fact, answer, session)) => {
+                let mark = RequestMark {
+                    id: request.id,
+                    digest: request.action.digest(),
+                    answer: answer.clone(),
+                    session,
+                    passwords: request.action.passwords(),
+                };
                 happen(Record::new(at, Some(mark), fact), &mut end, &mut entries)?;
                 Ok(answer)
             }
@@ -161,11 +170,12 @@ fn decide(
             Decision::Nothing(Answer::HistoryBegun)
         } else {
             let (history, forgotten) = (HistoryId(uuid::Uuid::new_v4()), Some(Millis(0)));
-            Decision::Happens(Fact::HistoryBegan { history, forgotten }, Answer::HistoryBegun)
+            let fact = Fact::HistoryBegan { history, forgotten, ends_sessions: true };
+            Decision::Happens(fact, Answer::HistoryBegun, None)
         }));
     }
     // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
-    if let Some(decided) = retry(connection, request)? {
+    if let Some(decided) = retry(connection, request, context.now)? {
         return Ok(decided);
     }
     if let Err(refusal) = check_date(connection, request.id, context.now)? {
@@ -185,16 +195,18 @@ fn decide(
             }
             let (name, key) = (name.shown().to_owned(), name.key().to_owned());
             let fact = Fact::AccountCreated { name, key, password: password.clone() };
-            Ok(Ok(Decision::Happens(fact, Answer::AccountCreated { account: AccountId(next.0) })))
+            Ok(Ok(Decision::Happens(fact, Answer::AccountCreated { account: AccountId(next.0) }, None)))
         }
-        Action::OpenSession { account, verified, token, expires_at } => {
+        Action::OpenSession { account, verified, token, sealed, expires_at } => {
             if password_of(connection, *account)?.as_deref() != Some(&verified.0) {
                 return Ok(Err(Refusal::WrongCredentials));
             }
             let (account, expires_at) = (*account, *expires_at);
-            let fact = Fact::SessionOpened { account, token: *token, expires_at };
-            let session = SessionId(next.0);
-            Ok(Ok(Decision::Happens(fact, Answer::SessionOpened { session, account, expires_at })))
+            let closes = closed_by_one_more(connection, account)?;
+            let fact = Fact::SessionOpened { account, token: *token, expires_at, closes };
+            let (session, sealed) = (SessionId(next.0), Some(sealed.clone()));
+            let answer = Answer::SessionOpened { session, account, expires_at, sealed };
+            Ok(Ok(Decision::Happens(fact, answer, None)))
         }
         action => {
             let caller = match caller(connection, request.session, context.now)? {
@@ -214,19 +226,20 @@ fn decide_signed_in(
     at: Millis,
 ) -> Result<Decided, rusqlite::Error> {
     let account = caller.account;
+    let happens = |fact, answer| Decision::Happens(fact, answer, Some(caller.session));
     let decision = match action {
         Action::BeginHistory | Action::CreateAccount { .. } | Action::OpenSession { .. } => {
             unreachable!("needs no session")
         }
         Action::CloseSession => {
-            Decision::Happens(Fact::SessionClosed { session: caller.session }, Answer::SessionClosed)
+            happens(Fact::SessionClosed { session: caller.session }, Answer::SessionClosed)
         }
         Action::DeleteAccount { verified } if verified.0 == caller.password => {
-            Decision::Happens(Fact::AccountDeleted { account }, Answer::AccountDeleted)
+            happens(Fact::AccountDeleted { account }, Answer::AccountDeleted)
         }
         Action::ChangePassword { verified, password } if verified.0 == caller.password => {
             let fact = Fact::PasswordChanged { account, password: password.clone(), keep: caller.session };
-            Decision::Happens(fact, Answer::PasswordChanged)
+            happens(fact, Answer::PasswordChanged)
         }
         Action::DeleteAccount { .. } | Action::ChangePassword { .. } => {
             return Ok(Err(Refusal::WrongCredentials));
@@ -248,7 +261,7 @@ fn decide_signed_in(
                 to_name,
                 text: text.as_str().to_owned(),
             };
-            Decision::Happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
+            happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
         }
         Action::Acknowledge { up_to } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
         Action::Acknowledge { up_to } if *up_to <= caller.acknowledged => {
@@ -256,46 +269,64 @@ fn decide_signed_in(
         }
         Action::Acknowledge { up_to } => {
             let fact = Fact::MessagesAcknowledged { account, up_to: *up_to };
-            Decision::Happens(fact, Answer::Acknowledged { up_to: *up_to })
+            happens(fact, Answer::Acknowledged { up_to: *up_to })
         }
         Action::MarkRead { up_to, .. } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
-        Action::MarkRead { with, up_to } => {
-            let Some(peer_shows) = shows_reads(connection, *with)? else {
-                return Ok(Err(Refusal::NoSuchAccount { name: format!("#{}", with.0) }));
-            };
-            let seen = read_up_to(connection, account, *with)?;
-            if *up_to <= seen {
-                return Ok(Ok(Decision::Nothing(Answer::ConversationRead { up_to: seen })));
-            }
-            let shown = peer_shows && shows_reads(connection, account)? == Some(true);
-            let fact = Fact::ConversationRead { account, with: *with, up_to: *up_to, shown };
-            Decision::Happens(fact, Answer::ConversationRead { up_to: *up_to })
-        }
+        Action::MarkRead { with, up_to } => return decide_read(connection, caller, *with, *up_to),
         Action::SetReadMarks { shown } => {
             let answer = Answer::ReadMarksSet { shown: *shown };
             if shows_reads(connection, account)? == Some(*shown) {
                 Decision::Nothing(answer)
             } else {
-                Decision::Happens(Fact::ReadMarksSet { account, shown: *shown }, answer)
+                happens(Fact::ReadMarksSet { account, shown: *shown }, answer)
             }
         }
     };
     Ok(Ok(decision))
 }
 
-fn retry(connection: &Connection, request: &Request) -> Result<Option<Decided>, rusqlite::Error> {
-    let known: Option<([u8; 16], String)> = connection
-        .prepare_cached("SELECT digest, answer FROM requests WHERE id = ?1")?
-        .query_row([request.id.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((digest, answer)) = known else { return Ok(None) };
-    if digest != request.action.digest() {
+/// Somebody has seen a conversation up to a message. Where the other side has written nothing, there is nothing to be seen:
+/// nothing happens, and nobody is told.
+fn decide_read(
+    connection: &Connection,
+    caller: &Caller,
+    with: AccountId,
+    up_to: MessageId,
+) -> Result<Decided, rusqlite::Error> {
+    let account = caller.account;
+    let Some(peer_shows) = shows_reads(connection, with)? else {
+        return Ok(Err(Refusal::NoSuchAccount { name: format!("#{}", with.0) }));
+    };
+    let (seen, shown_before) = read_up_to(connection, account, with)?;
+    let Some(theirs) = last_message(connection, with, account, up_to)?.filter(|_| up_to > seen) else {
+        return Ok(Ok(Decision::Nothing(Answer::ConversationRead { up_to: seen })));
+    };
+    let shown = theirs > shown_before && peer_shows && shows_reads(connection, account)? == Some(true);
+    let shown_up_to = shown.then_some(theirs);
+    let fact = Fact::ConversationRead { account, with, up_to, shown, shown_up_to };
+    Ok(Ok(Decision::Happens(fact, Answer::ConversationRead { up_to }, Some(caller.session))))
+}
+
+/// The answer of a request that took effect, for whoever made it and repeats it; nobody else learns more than that the id
+/// is taken.
+fn retry(
+    connection: &Connection,
+    request: &Request,
+    now: Millis,
+) -> Result<Option<Decided>, rusqlite::Error> {
+    let Some(kept) = requests::find(connection, request.id)? else { return Ok(None) };
+    if !kept.belongs_to(None, request.session) {
+        match caller(connection, request.session, now)? {
+            Err(refusal) => return Ok(Some(Err(refusal))),
+            Ok(caller) if kept.belongs_to(Some(caller.account), None) => {}
+            Ok(_) => return Ok(Some(Err(Refusal::RequestIdReused))),
+        }
+    }
+    let same_passwords = kept.passwords.is_empty() || kept.passwords == request.action.passwords();
+    if kept.digest != request.action.digest() || !same_passwords {
         return Ok(Some(Err(Refusal::RequestIdReused)));
     }
-    let answer = serde_json::from_str(&answer).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
-    })?;
-    Ok(Some(Ok(Decision::Nothing(answer))))
+    Ok(Some(Ok(Decision::Nothing(kept.answer))))
 }
 
 fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
@@ -370,16 +401,50 @@ fn shows_reads(connection: &Connection, account: AccountId) -> Result<Option<boo
         .optional()
 }
 
+/// What an account has seen of a conversation, and how much of that the other side knows.
 fn read_up_to(
     connection: &Connection,
     account: AccountId,
     peer: AccountId,
-) -> Result<MessageId, rusqlite::Error> {
+) -> Result<(MessageId, MessageId), rusqlite::Error> {
     let up_to = connection
-        .prepare_cached("SELECT up_to FROM reads WHERE account = ?1 AND peer = ?2")?
-        .query_row(params![account.0.cast_signed(), peer.0.cast_signed()], |row| row.get::<_, i64>(0))
+        .prepare_cached("SELECT up_to, shown_up_to FROM reads WHERE account = ?1 AND peer = ?2")?
+        .query_row(params![account.0.cast_signed(), peer.0.cast_signed()], |row| {
+            Ok((MessageId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?)))
+        })
         .optional()?;
-    Ok(MessageId(up_to.unwrap_or(0).cast_unsigned()))
+    Ok(up_to.unwrap_or_default())
+}
+
+/// The last message from one account to another, up to a place. Index: `messages_conversation`.
+fn last_message(
+    connection: &Connection,
+    from: AccountId,
+    to: AccountId,
+    up_to: MessageId,
+) -> Result<Option<MessageId>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT max(id) FROM messages WHERE sender = ?1 AND recipient = ?2 AND id <= ?3")?
+        .query_row([from.0, to.0, up_to.0].map(u64::cast_signed), |row| row.get::<_, Option<i64>>(0))
+        .map(|id| id.map(|id| MessageId(id.cast_unsigned())))
+}
+
+/// The sessions of an account that end when one more is opened: the oldest beyond what an account can have. Whether they have
+/// expired is not asked: a clock that is wrong for a moment must not end any that has not. Index: `sessions_account`.
+fn closed_by_one_more(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Vec<SessionId>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM sessions WHERE account = ?1 AND id NOT IN
+             (SELECT id FROM sessions WHERE account = ?1 ORDER BY id DESC LIMIT ?2)
+             ORDER BY id",
+        )?
+        .query_map(params![account.0.cast_signed(), SESSIONS_AN_ACCOUNT_MAX - 1], |row| {
+            unsigned(row, 0).map(SessionId)
+        })?
+        .collect()
 }
 
 /// The identity of the history that counts.

@@ -6,8 +6,8 @@ use crate::execute::history;
 use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
 use crate::looks;
 use chat::{
-    AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, RequestId,
-    SessionId, TokenHash, UserName,
+    AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, SessionId,
+    TokenHash, UserName,
 };
 use protocol::{Chain, Entry, Op};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -311,15 +311,6 @@ impl<'a> Reader<'a> {
             .connection
             .prepare_cached(query)
             .and_then(|mut find| find.query_map(what, message)?.collect::<Result<Vec<_>, _>>());
-        self.sql(found)
-    }
-
-    /// Whether a request took effect.
-    pub fn took_effect(&self, id: RequestId) -> Result<bool, StoreError> {
-        let found = self
-            .connection
-            .prepare_cached("SELECT 1 FROM requests WHERE id = ?1")
-            .and_then(|mut find| find.exists([id.0.as_bytes()]));
         self.sql(found)
     }
 

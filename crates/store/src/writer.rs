@@ -188,13 +188,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a new history on top of this log: for an operator who has accepted that entries may be lost.
+    /// Begins a new history on top of this log, and ends all sessions: for an operator who has accepted that entries may
+    /// be lost, and for a folder that was put back or copied.
     pub fn begin_new_history(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
         let at = now.max(self.identity.last_at);
         let entry = self.identity.position.follow(Record::new(
             at,
             None,
-            Fact::HistoryBegan { history, forgotten: None },
+            Fact::HistoryBegan { history, forgotten: None, ends_sessions: true },
         ));
         self.persist(&[entry])
     }
@@ -205,7 +206,7 @@ impl Writer {
     pub fn set_time_back(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
         let known = forgotten(&self.connection).map_err(StoreError::sqlite(&self.path))?;
         let forgotten = Some(known.unwrap_or(now).min(now));
-        let fact = Fact::HistoryBegan { history, forgotten };
+        let fact = Fact::HistoryBegan { history, forgotten, ends_sessions: true };
         let entry = self.identity.position.follow(Record::new(now, None, fact));
         self.persist(&[entry])
     }

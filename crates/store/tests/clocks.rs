@@ -4,7 +4,8 @@
 
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, MessageText, Millis, NameRules,
-    PasswordHash, Recipient, Record, Refusal, Request, RequestId, RequestMark, TokenHash, UserName,
+    PasswordHash, Recipient, Record, Refusal, Request, RequestId, RequestMark, SealedToken, TokenHash,
+    UserName,
 };
 use protocol::{Entry, Position, Time};
 use store::{
@@ -105,7 +106,16 @@ impl Pair {
         let expires_at = self.wall().plus(Limits::default().session_lifetime);
         let verified = PasswordHash("hash".into());
         let account = AccountId(2);
-        self.run(None, Action::OpenSession { account, verified, token: token(session), expires_at })
+        self.run(
+            None,
+            Action::OpenSession {
+                account,
+                verified,
+                token: token(session),
+                sealed: SealedToken(String::new()),
+                expires_at,
+            },
+        )
     }
 
     fn letter(&self, text: &str) -> Request {
@@ -247,11 +257,23 @@ struct OldLog {
 impl OldLog {
     fn new(begin: Millis) -> Self {
         let mut log = Self { end: Position::ORIGIN, entries: Vec::new() };
-        log.add(begin, None, Fact::HistoryBegan { history: HistoryId(Uuid::from_u128(7)), forgotten: None });
+        log.add(
+            begin,
+            None,
+            Fact::HistoryBegan {
+                history: HistoryId(Uuid::from_u128(7)),
+                forgotten: None,
+                ends_sessions: false,
+            },
+        );
         let (name, key, password) = ("alice".into(), "alice".into(), PasswordHash("hash".into()));
         log.add(begin, None, Fact::AccountCreated { name, key, password });
         let expires_at = begin.plus(Limits::default().session_lifetime);
-        log.add(begin, None, Fact::SessionOpened { account: AccountId(2), token: token(1), expires_at });
+        log.add(
+            begin,
+            None,
+            Fact::SessionOpened { account: AccountId(2), token: token(1), expires_at, closes: vec![] },
+        );
         log
     }
 
@@ -264,7 +286,13 @@ impl OldLog {
     /// A letter with an id of that date, sent at that time.
     fn letter(&mut self, request: &Request, at: Millis) {
         let answer = Answer::MessageSent { id: MessageId(self.end.op.next().0), sent_at: at };
-        let mark = RequestMark { id: request.id, digest: request.action.digest(), answer };
+        let mark = RequestMark {
+            id: request.id,
+            digest: request.action.digest(),
+            answer,
+            session: None,
+            passwords: vec![],
+        };
         let Action::SendMessage { text, .. } = &request.action else { panic!("{request:?}") };
         let (from, to) = (AccountId(2), AccountId(2));
         let (from_name, to_name) = ("alice".into(), "alice".into());

@@ -8,7 +8,7 @@
 
 use chat::{
     AccountId, Action, Answer, Cursor, Limits, MessageId, MessageText, Millis, NamePattern, NameRules,
-    PasswordHash, Recipient, Refusal, Request, RequestId, Sequence, TokenHash, UserName,
+    PasswordHash, Recipient, Refusal, Request, RequestId, SealedToken, Sequence, TokenHash, UserName,
 };
 use proptest::prelude::*;
 use protocol::{Position, Time};
@@ -46,7 +46,11 @@ fn create(who: &str) -> Request {
 fn open_session(account: chat::AccountId, who: &str, token: u8) -> Request {
     let expires_at = context().now.plus(Limits::default().session_lifetime);
     let verified = PasswordHash(format!("hash of {who}"));
-    request(None, Action::OpenSession { account, verified, token: TokenHash([token; 32]), expires_at })
+    let sealed = SealedToken(format!("sealed {token}"));
+    request(
+        None,
+        Action::OpenSession { account, verified, token: TokenHash([token; 32]), sealed, expires_at },
+    )
 }
 
 fn send(session: u8, to: &str, text: &str) -> Request {
@@ -242,7 +246,8 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
         .read(|reader| {
             let page = reader.conversations(alice, ids[4], 1)?;
             assert_eq!(page.iter().map(|one| &*one.peer_name).collect::<Vec<_>>(), ["carol"]);
-            assert_eq!(reader.recipients(alice)?, [alice, AccountId(3), carol]);
+            let waiting = [(alice, vec![ids[4]]), (carol, vec![ids[3]])];
+            assert_eq!(reader.unacknowledged(alice, 9)?, waiting, "bob has everything");
             Ok(())
         })
         .unwrap();
