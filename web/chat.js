@@ -206,7 +206,7 @@ export class Chat {
           continue;
         }
         // It stays in the outbox for the next session.
-        if (error.reason === "SESSION_INVALID") return;
+        if (this.isOver || error.reason === "SESSION_INVALID") return;
         this.outbox.settle(letter);
         this.model.refused(letter, error.message);
         return;

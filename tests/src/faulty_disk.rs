@@ -39,13 +39,13 @@ impl FaultyDisks {
         Some(Self { data: cluster.data().to_owned(), folder })
     }
 
-    /// From now on no sync of any replica succeeds, or each does again.
+    /// From now on no sync of any replica's database succeeds, or each does again.
     ///
     /// # Panics
     /// If the order can't be given.
     pub fn fail_syncs(&self, fail: bool) {
         let order = self.folder.path().join("syncs-fail");
-        if fail { std::fs::write(order, "").unwrap() } else { std::fs::remove_file(order).unwrap() }
+        if fail { std::fs::write(order, "chat.db").unwrap() } else { std::fs::remove_file(order).unwrap() }
     }
 
     /// The power fails: every file is what its syncs have made of it. No replica may run.

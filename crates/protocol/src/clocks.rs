@@ -18,22 +18,37 @@ const WRONG_BY: u64 = 3_600_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Clocks {
     ahead: BTreeMap<ReplicaIndex, i64>,
+    /// Those that are told of, because their clocks are apart from this one's.
+    apart: ReplicaSet,
 }
 
 impl Clocks {
     /// Takes note of another replica's clock. Says whether the two have come apart, or together again.
     pub(crate) fn compared(&mut self, peer: ReplicaIndex, ahead: i64) -> bool {
-        let before = self.ahead.insert(peer, ahead).unwrap_or(0);
-        (before.unsigned_abs() > APART_MAX) != (ahead.unsigned_abs() > APART_MAX)
+        self.ahead.insert(peer, ahead);
+        let before = self.apart;
+        let apart = ahead.unsigned_abs() > APART_MAX;
+        self.apart = if apart { before.with(peer) } else { before.without(peer) };
+        self.apart != before
     }
 
-    /// Whether this replica's clock is taken for wrong by those witnesses.
-    pub(crate) fn wrong_by(&self, witnesses: ReplicaSet) -> bool {
+    /// Forgets what it heard: a new primary judges by what it hears from then on.
+    pub(crate) fn forget(&mut self) {
+        self.ahead.clear();
+    }
+
+    /// Whether this replica's clock is taken for wrong by those witnesses. `primary` must be among them, unless this replica
+    /// leads: what it once heard of the others is old, while the primary goes on telling the time.
+    pub(crate) fn wrong_by(&self, witnesses: ReplicaSet, primary: Option<ReplicaIndex>) -> bool {
         let known =
             || self.ahead.iter().filter(|(peer, _)| witnesses.contains(**peer)).map(|(_, ahead)| *ahead);
         let together = |one: i64, other: i64| one.abs_diff(other) <= APART_MAX;
         let with_me = 1 + known().filter(|ahead| together(*ahead, 0)).count();
-        known().filter(|ahead| ahead.unsigned_abs() >= WRONG_BY).any(|ahead| {
+        let told = |ahead: &i64| match primary.filter(|primary| witnesses.contains(*primary)) {
+            Some(primary) => self.ahead.get(&primary) == Some(ahead),
+            None => primary.is_none(),
+        };
+        known().filter(|ahead| ahead.unsigned_abs() >= WRONG_BY).filter(told).any(|ahead| {
             let against_me = known().filter(|other| together(*other, ahead)).count();
             against_me >= 2 && against_me > with_me
         })
@@ -51,7 +66,7 @@ mod tests {
         for (peer, ahead) in (1..).zip(ahead) {
             clocks.compared(ReplicaIndex(peer), *ahead);
         }
-        clocks.wrong_by(ReplicaSet::first(9))
+        clocks.wrong_by(ReplicaSet::first(9), None)
     }
 
     #[test]
@@ -74,7 +89,10 @@ mod tests {
         let mut clocks = Clocks::default();
         clocks.compared(ReplicaIndex(1), HOUR);
         clocks.compared(ReplicaIndex(2), HOUR);
-        assert!(!clocks.wrong_by(ReplicaSet::first(2)), "only who is a witness counts");
+        assert!(!clocks.wrong_by(ReplicaSet::first(2), None), "only who is a witness counts");
+        assert!(clocks.wrong_by(ReplicaSet::first(3), Some(ReplicaIndex(2))), "the primary says so");
+        clocks.compared(ReplicaIndex(2), 0);
+        assert!(!clocks.wrong_by(ReplicaSet::first(4), Some(ReplicaIndex(2))), "the primary agrees with it");
     }
 
     #[test]

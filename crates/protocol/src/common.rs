@@ -136,8 +136,9 @@ impl<F: Fact> Common<F> {
 
     /// Whether this replica's wall clock is wrong by the word of others that are in sync and connected.
     pub(crate) fn clock_wrong(&self) -> bool {
-        let in_sync = self.view.as_ref().map(|view| view.in_sync.without(self.me));
-        in_sync.is_some_and(|others| self.clocks.wrong_by(others.intersection(self.connected())))
+        let Some(view) = &self.view else { return false };
+        let witnesses = view.in_sync.without(self.me).intersection(self.connected());
+        self.clocks.wrong_by(witnesses, Some(view.primary()).filter(|primary| *primary != self.me))
     }
 
     /// Takes note of a newer view. Returns whether it was newer.

@@ -95,12 +95,19 @@ impl<F: Fact> Common<F> {
         if asked != token {
             return None;
         }
+        let remembered = self.memory.as_ref().map(|memory| memory.view.clone());
         match outcome {
             RegisterRead::Failed => None,
-            RegisterRead::Empty => (known > ViewNumber(0)).then_some(HaltReason::RegisterLost),
+            RegisterRead::Empty if known == ViewNumber(0) => None,
+            RegisterRead::Empty => {
+                // A database without entries that remembers a view must not be taken for a new one.
+                if let Some(view) = remembered {
+                    self.adopt(&view);
+                }
+                Some(HaltReason::RegisterLost)
+            }
             RegisterRead::Current { register, view } => {
-                let remembered = self.memory.as_ref().map(|memory| &memory.view);
-                let same_number = remembered.filter(|remembered| remembered.number == view.number);
+                let same_number = remembered.as_ref().filter(|remembered| remembered.number == view.number);
                 if self.register.is_some_and(|mine| mine != *register)
                     || same_number.is_some_and(|remembered| remembered != view)
                 {
@@ -108,7 +115,7 @@ impl<F: Fact> Common<F> {
                 }
                 if view.number < known {
                     // Others that believe this register learn of the newer view from this replica, halted as it is.
-                    if let Some(view) = remembered.cloned() {
+                    if let Some(view) = remembered {
                         self.adopt(&view);
                     }
                     return Some(HaltReason::RegisterOlder);

@@ -86,6 +86,7 @@ impl Primary {
         );
         common.adopt(&view);
         common.note(Note::Leading(view.clone()));
+        common.clocks.forget();
         let mut followers: BTreeMap<_, _> =
             common.streams.keys().map(|peer| (*peer, Follower::new())).collect();
         for (peer, (stream, position)) in shown {

@@ -177,3 +177,149 @@ impl fmt::Display for Cost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Incarnation;
+    use crate::log::{Chain, Op};
+
+    const MINE: RegisterId = RegisterId([1; 16]);
+    const OTHER: RegisterId = RegisterId([2; 16]);
+
+    fn database(index: u8) -> DatabaseId {
+        DatabaseId([index; 16])
+    }
+
+    fn at(op: u64) -> Position {
+        Position { op: Op(op), chain: Chain::GENESIS }
+    }
+
+    fn proposer(attempt: u64) -> Proposer {
+        Proposer { index: ReplicaIndex(0), incarnation: Incarnation(1), attempt }
+    }
+
+    /// A view of replicas 0 to 2, from op 10 on.
+    fn view(number: u64, in_sync: &[u8]) -> View {
+        View {
+            number: ViewNumber(number),
+            members: (0..3)
+                .map(|index| Member { index: ReplicaIndex(index), database: database(index) })
+                .collect(),
+            in_sync: in_sync.iter().map(|index| ReplicaIndex(*index)).collect(),
+            op: Op(10),
+            proposed_by: proposer(number),
+        }
+    }
+
+    /// A database whose log ends at `op`, that remembers a view, and has held everything up to another one.
+    fn found(index: u8, op: u64, memory: Option<(View, u64)>) -> Candidate {
+        let memory =
+            memory.map(|(view, complete)| Memory { register: MINE, view, complete: ViewNumber(complete) });
+        Candidate { index: ReplicaIndex(index), database: database(index), position: at(op), memory }
+    }
+
+    fn remains(newest: Option<View>, highest: u64, damaged: bool) -> Remains {
+        Remains { newest: newest.map(|view| (MINE, view)), highest: ViewNumber(highest), damaged }
+    }
+
+    #[test]
+    fn whoever_held_everything_last_is_chosen_and_what_it_costs_is_said() {
+        let [all, two, one] = [view(4, &[0, 1, 2]), view(5, &[0, 1]), view(6, &[1])];
+        let sure = Cost::Nothing { by: one.clone() };
+        let whole = remains(Some(one.clone()), 6, false);
+        let cases = [
+            (
+                "the register is whole: who is in sync by it, however short its log",
+                alloc::vec![
+                    found(0, 30, Some((two.clone(), 5))),
+                    found(1, 20, Some((one.clone(), 6))),
+                    found(2, 40, Some((all.clone(), 4)))
+                ],
+                whole.clone(),
+                (1, sure),
+            ),
+            (
+                "who is in sync is gone: the one that held everything last, however short its log",
+                alloc::vec![found(0, 20, Some((one.clone(), 5))), found(2, 30, Some((one.clone(), 4)))],
+                whole,
+                (0, Cost::Lost { by: one.clone() }),
+            ),
+            (
+                "the newest view is damaged, and the one before it lists all",
+                alloc::vec![
+                    found(0, 30, Some((two.clone(), 5))),
+                    found(1, 20, Some((one.clone(), 6))),
+                    found(2, 40, Some((all.clone(), 4)))
+                ],
+                remains(Some(all.clone()), 6, true),
+                (1, Cost::NobodyKnows(Doubt::Damaged)),
+            ),
+            (
+                "it holds an older view than is remembered",
+                alloc::vec![found(0, 30, Some((two.clone(), 5))), found(2, 40, Some((all.clone(), 4)))],
+                remains(Some(all.clone()), 4, false),
+                (0, Cost::NobodyKnows(Doubt::Older)),
+            ),
+            (
+                "it is empty",
+                alloc::vec![found(0, 30, Some((two.clone(), 5))), found(2, 40, Some((all.clone(), 4)))],
+                remains(None, 0, false),
+                (0, Cost::NobodyKnows(Doubt::Empty)),
+            ),
+            (
+                "the same number was given once more",
+                alloc::vec![found(0, 30, Some((two, 5)))],
+                remains(Some(view(5, &[1, 2])), 5, false),
+                (0, Cost::NobodyKnows(Doubt::Replaced)),
+            ),
+            (
+                "another register",
+                alloc::vec![found(0, 30, Some((all.clone(), 4)))],
+                Remains { newest: Some((OTHER, all.clone())), ..remains(None, 4, false) },
+                (0, Cost::NobodyKnows(Doubt::Replaced)),
+            ),
+            (
+                "nothing is remembered yet: the register, then the longest log, then the lowest index",
+                alloc::vec![found(0, 30, None), found(1, 40, None), found(2, 40, None)],
+                remains(Some(all.clone()), 4, false),
+                (1, Cost::Nothing { by: all }),
+            ),
+        ];
+        for (case, candidates, remains, (chosen, cost)) in cases {
+            let recovery = decide(&candidates, &remains, None).expect(case);
+            assert_eq!((recovery.chosen, &recovery.cost), (ReplicaIndex(chosen), &cost), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_person_may_choose_among_those_there_are() {
+        let newest = view(6, &[1]);
+        let candidates = [found(0, 30, None), found(1, 20, None)];
+        let remains = remains(Some(newest.clone()), 6, false);
+        let of = |index| decide(&candidates, &remains, Some(ReplicaIndex(index)));
+        assert_eq!(of(0).map(|recovery| recovery.cost), Some(Cost::Lost { by: newest }));
+        assert_eq!(of(7), None);
+        assert_eq!(decide(&[], &remains, None), None);
+    }
+
+    #[test]
+    fn the_view_to_go_on_with_is_above_every_number_and_all_remember_it() {
+        let remembered = found(0, 30, Some((view(9, &[0]), 9)));
+        let other = found(2, 40, Some((view(4, &[0, 1, 2]), 4)));
+        let candidates = [remembered.clone(), other.clone()];
+        let number = |highest| {
+            let remains = remains(Some(view(4, &[0, 1, 2])), highest, false);
+            let recovery = decide(&candidates, &remains, None).expect("there are databases");
+            recovery.view(at(31), proposer(0)).number
+        };
+        assert_eq!(number(4), ViewNumber(10), "above what is remembered");
+        assert_eq!(number(12), ViewNumber(13), "above what was set aside");
+        let recovery = decide(&candidates, &remains(None, 0, false), None).expect("there are databases");
+        let next = recovery.view(at(31), proposer(0));
+        assert!(next.holds(ReplicaIndex(0), database(0), at(31)) && next.in_sync.len() == 1, "{next}");
+        assert_eq!(next.members.len(), 3, "the others are still members");
+        let complete = |candidate: &Candidate| recovery.memory(candidate, OTHER, &next).complete;
+        assert_eq!((complete(&remembered), complete(&other)), (ViewNumber(10), ViewNumber(4)));
+    }
+}

@@ -102,6 +102,10 @@ pub enum RoleName {
 
 /// What a replica looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may go with any other"
+)]
 pub struct Status {
     /// Its role.
     pub role: RoleName,

@@ -124,19 +124,11 @@ pub async fn run(
     let lock_record = lock.enter(incarnation)?;
     tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
-    let incarnation = Incarnation(rand::random());
-    let register = FileRegister::open(&settings.register_folder())?;
-    if let Err(error) = register.give_identity(me, incarnation) {
-        // What is wrong with it is said again with each attempt to read it.
-        warn!(%error, "the view register could not be looked at");
-    }
-    let register: Arc<dyn ViewRegister> = Arc::new(register);
+    let register = open_register(&settings, me, incarnation)?;
     let retention = LogRetention::keep(settings.log_entries_max);
     let writer = open_store(&settings, index, &retention)?;
     let address = settings.addresses[index].clone();
-    let listener = TcpListener::bind(address.to_string())
-        .await
-        .map_err(|source| RunError::Listen { address: address.clone(), source })?;
+    let listener = listen_on(&address).await?;
 
     let path = settings.database(index);
     let readers = Arc::new(Readers::new(&path));
@@ -185,10 +177,7 @@ pub async fn run(
         state: crate::driver::State::default(),
     };
     let mut driver = tokio::spawn(driver.run());
-    for lower in 0..me.0 {
-        let address = settings.addresses[usize::from(lower)].clone();
-        tokio::spawn(peers.clone().dial(ReplicaIndex(lower), address));
-    }
+    dial_lower(&peers, me, &settings);
 
     let (views, views_seen) = watch::channel(Vec::new());
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
@@ -224,6 +213,33 @@ pub async fn run(
             // A broken invariant: the assertion has said which. This process must not go on.
             Err(error) => Err(RunError::Service(error.to_string())),
         },
+    }
+}
+
+async fn listen_on(address: &Address) -> Result<TcpListener, RunError> {
+    let bound = TcpListener::bind(address.to_string()).await;
+    bound.map_err(|source| RunError::Listen { address: address.clone(), source })
+}
+
+/// Opens the view register; one of a version before this one is given its identity.
+fn open_register(
+    settings: &Settings,
+    me: ReplicaIndex,
+    incarnation: Incarnation,
+) -> Result<Arc<dyn ViewRegister>, RunError> {
+    let register = FileRegister::open(&settings.register_folder())?;
+    if let Err(error) = register.give_identity(me, incarnation) {
+        // What is wrong with it is said again with each attempt to read it.
+        warn!(%error, "the view register could not be looked at");
+    }
+    Ok(Arc::new(register))
+}
+
+/// Of two replicas the one with the higher index calls the other.
+fn dial_lower(peers: &Peers, me: ReplicaIndex, settings: &Settings) {
+    for lower in 0..me.0 {
+        let address = settings.addresses[usize::from(lower)].clone();
+        tokio::spawn(peers.clone().dial(ReplicaIndex(lower), address));
     }
 }
 

@@ -55,13 +55,14 @@ pub(crate) fn acknowledged_is_everywhere(world: &World) {
     }
 }
 
-/// Invariant 2, at the moment when a replica begins to serve, whatever the register says: it has what was acknowledged.
-pub(crate) fn serves_what_was_acknowledged(world: &World, i: usize) {
+/// Invariant 2, at the moment when a replica acknowledges something new, whatever the register says: it follows what was
+/// acknowledged before.
+pub(crate) fn follows_what_was_acknowledged(world: &World, i: usize) {
     let Position { op, chain } = world.ledger.acknowledged;
     let disk = &world.disks[i];
     assert!(
         disk.chain_at(op) == Some(chain) || op < disk.pruned.op || world.lied[i],
-        "invariant 2: replica {i} serves, ends at {}, and lacks op {op}, which was acknowledged",
+        "invariant 2: replica {i} acknowledges something new, ends at {}, and lacks op {op}, which was acknowledged",
         disk.position()
     );
 }

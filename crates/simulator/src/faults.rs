@@ -397,9 +397,9 @@ impl World {
     /// Every fault ends: everyone lives, every disk works, every stream can be opened.
     pub(crate) fn calm_down(&mut self) {
         self.faults_left = 0;
-        let Profile { clients, remembering, log_entries_max, min_in_sync, .. } = self.profile;
+        let Profile { log_entries_max, clients, min_in_sync, remembering, .. } = self.profile;
         let calm =
-            Profile { clients, remembering, log_entries_max, min_in_sync, ..Profile::calm(self.nodes.len()) };
+            Profile { log_entries_max, clients, min_in_sync, remembering, ..Profile::calm(self.nodes.len()) };
         self.profile = Profile { jitter: true, ..calm };
         self.heal();
         self.look_after_the_register();

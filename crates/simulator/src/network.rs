@@ -68,6 +68,9 @@ pub(crate) fn index(i: usize) -> ReplicaIndex {
     ReplicaIndex(u8::try_from(i).expect("few replicas"))
 }
 
+/// How often a core is told of another replica's clock that has not jumped, in microseconds.
+const COMPARED_EVERY: u64 = 1_000_000;
+
 impl World {
     /// Sends a message by a stream, if that lives.
     pub(crate) fn send(&mut self, i: usize, stream: StreamId, message: Message<Fact>) {
@@ -123,10 +126,10 @@ impl World {
     fn compare_clocks(&mut self, i: usize, peer: usize) {
         let ahead = self.wrong_by[peer] - self.wrong_by[i];
         if let Some(node) = &mut self.nodes[i]
-            && node.ahead[peer] != ahead
+            && (node.ahead[peer].0 != ahead || self.now >= node.ahead[peer].1)
             && !node.paused
         {
-            node.ahead[peer] = ahead;
+            node.ahead[peer] = (ahead, self.now + COMPARED_EVERY);
             self.handle(i, Event::ClockCompared { peer: index(peer), ahead });
         }
     }

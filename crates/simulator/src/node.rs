@@ -123,8 +123,8 @@ pub struct Node {
     pub(crate) broken: BTreeSet<u64>,
     pub(crate) held: VecDeque<Held>,
     pub(crate) tick_at: Option<u64>,
-    /// How far the wall clock of each peer is ahead of this one's, as the core was told.
-    pub(crate) ahead: Vec<i64>,
+    /// How far the wall clock of each peer is ahead of this one's, as the core was told, and when it is told again.
+    pub(crate) ahead: Vec<(i64, u64)>,
     /// How far this primacy may forget requests; begun by its first batch.
     pub(crate) forgetting: Option<Forgetting>,
 }
@@ -154,7 +154,7 @@ impl Node {
             broken: BTreeSet::new(),
             held: VecDeque::new(),
             tick_at: None,
-            ahead: vec![0; replicas],
+            ahead: vec![(0, 0); replicas],
             forgetting: None,
         }
     }

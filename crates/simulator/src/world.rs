@@ -451,7 +451,6 @@ impl World {
                 let node = self.node(i);
                 node.serving = true;
                 node.primacy += 1;
-                checks::serves_what_was_acknowledged(self, i);
                 self.trace.say(self.now, i, &format!("serves view {view}"));
             }
             Effect::StopServing => {
@@ -506,6 +505,7 @@ impl World {
             self.disks[i].position()
         );
         if batch.end.op > self.ledger.acknowledged.op {
+            checks::follows_what_was_acknowledged(self, i);
             self.ledger.acknowledged = batch.end;
             let led = self.node(i).replica.leads().map(|view| view.number);
             self.ledger.acted_in = self.ledger.acted_in.max(led.unwrap_or_default());

@@ -5,6 +5,7 @@
 
 use crate::apply::{TIDY_EVERY, apply, millis};
 use crate::error::StoreError;
+use crate::file::Identity;
 use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
 use crate::looks;
 use crate::reader::unsigned;
@@ -67,16 +68,15 @@ pub(crate) fn execute(
     connection: &Connection,
     path: &Path,
     requests: &[Request],
-    start: Position,
-    last_at: Millis,
+    start: &Identity,
     context: &Context,
     retention: &LogRetention,
     permission: &mut Option<(u64, Forgetting)>,
 ) -> Result<Executed, StoreError> {
     let sql = StoreError::sqlite(path);
     // Time in entries never runs backwards, whatever the clocks of successive primaries do. It is for people's eyes.
-    let at = context.now.max(last_at);
-    let mut end = start;
+    let at = context.now.max(start.last_at);
+    let mut end = start.position;
     let mut entries = Vec::new();
     let mut outcomes = Vec::with_capacity(requests.len());
     let happen = |record, end: &mut Position, entries: &mut Vec<Entry<Record>>| -> Result<(), StoreError> {

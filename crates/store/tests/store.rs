@@ -11,7 +11,10 @@ use chat::{
     PasswordHash, Recipient, Refusal, Request, RequestId, SealedToken, Sequence, TokenHash, UserName,
 };
 use proptest::prelude::*;
-use protocol::{Position, Time};
+use protocol::{
+    Incarnation, Member, Memory, Position, Proposer, RegisterId, ReplicaIndex, ReplicaSet, Time, View,
+    ViewNumber,
+};
 use std::path::Path;
 use store::{
     Compared, Context, INCOMING_SUFFIX, LogRetention, Reader, Readers, StoreError, TABLES, Writer,
@@ -436,6 +439,39 @@ fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
     let swapped = Writer::open(&target, LogRetention::keep(1000)).unwrap();
     assert_eq!(swapped.identity(), checked);
     assert_eq!(difference(&pair.path("a"), &target), None);
+}
+
+/// What a database remembers is its own: it outlives a restart, is kept by the commit of the batch that it comes with, is not
+/// compared with another's, and does not come along with a snapshot.
+#[test]
+fn what_is_remembered_of_views_is_durable_and_local() {
+    let mut pair = Pair::with_two_people();
+    let index = ReplicaIndex(2);
+    let view = View {
+        number: ViewNumber(7),
+        members: vec![Member { index, database: pair.primary.identity().database }],
+        in_sync: ReplicaSet::EMPTY.with(index),
+        op: protocol::Op(1),
+        proposed_by: Proposer { index, incarnation: Incarnation(u64::MAX), attempt: u64::MAX },
+    };
+    let memory = Memory { register: RegisterId([3; 16]), complete: view.number, view };
+    let newer = Memory { register: RegisterId([4; 16]), complete: ViewNumber(6), ..memory.clone() };
+    assert_eq!(pair.primary.memory().unwrap(), None);
+    pair.primary.remember(&newer).unwrap();
+    pair.primary.remember(&memory).unwrap();
+    assert_eq!(pair.primary.memory().unwrap().as_ref(), Some(&memory));
+    pair.assert_same();
+
+    let path = pair.path("a");
+    pair.primary = Writer::open(&path, LogRetention::keep(1000)).unwrap();
+    assert_eq!(pair.primary.memory().unwrap().as_ref(), Some(&memory), "after a restart");
+
+    let incoming = pair.folder.path().join("incoming");
+    Readers::new(&path).read(|reader| reader.snapshot_to(&incoming)).unwrap();
+    check_snapshot(&incoming, None).unwrap();
+    assert_eq!(Writer::open(&incoming, LogRetention::keep(1000)).unwrap().memory().unwrap(), None);
+    check_snapshot(&incoming, Some(&newer)).unwrap();
+    assert_eq!(Writer::open(&incoming, LogRetention::keep(1000)).unwrap().memory().unwrap(), Some(newer));
 }
 
 /// A swap that was interrupted leaves the old write-ahead log beside no database for a moment.

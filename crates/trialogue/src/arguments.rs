@@ -345,8 +345,9 @@ pub(crate) struct Prove {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Use it only when the replicas that were in sync are gone for good. It makes the replica with the longest log (or the one
-that --replica names) the only one in sync, and begins a new history, so that clients learn of the loss.
+Use it only when the replicas that were in sync are gone for good, or when the view register was lost, copied or put back. It
+makes the replica that was in sync by the newest view that can be read (or the one that --replica names) the only one in
+sync, and begins a new history, so that clients learn of the loss.
 
 Example:
   trialogue recover --data ./trialogue-data --accept-data-loss")]
@@ -354,7 +355,7 @@ pub(crate) struct Recover {
     /// The folder of `trialogue up`, which must not be running
     #[arg(long, default_value = "./trialogue-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Which replica; without it, the one with the longest log
+    /// Which replica; without it, the best by what the register and the databases know
     #[arg(long, value_name = "I")]
     pub(crate) replica: Option<usize>,
     /// Accept that messages which were acknowledged may be lost

@@ -11,6 +11,7 @@ mod nemesis;
 mod people;
 mod proxy;
 mod reading;
+mod registers;
 
 use crate::arguments::Prove;
 use crate::demo::free_ports;

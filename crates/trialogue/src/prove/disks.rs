@@ -94,13 +94,13 @@ impl Nemesis {
         }
     }
 
-    async fn all_in_sync(&self) -> bool {
+    pub(super) async fn all_in_sync(&self) -> bool {
         let now = summary(&self.observer.replicas().await);
         now["in_sync"] == json!([0, 1, 2]) && now["serving"] == true
     }
 
     /// Ends one replica, and says whether the others then serve without it: whether its database may go.
-    async fn others_serve_without(&mut self, index: usize) -> Result<bool, Failure> {
+    pub(super) async fn others_serve_without(&mut self, index: usize) -> Result<bool, Failure> {
         self.kill(index).await?;
         let without = |now: &Value| {
             let others = now["in_sync"].as_array().is_some_and(|in_sync| !in_sync.contains(&json!(index)));
@@ -118,7 +118,7 @@ impl Nemesis {
         Err(Failure::Failed(format!("replica {index} did not come back after its disk was changed")))
     }
 
-    async fn wait_until(&self, span: Duration, is_so: impl Fn(&Value) -> bool) -> bool {
+    pub(super) async fn wait_until(&self, span: Duration, is_so: impl Fn(&Value) -> bool) -> bool {
         let deadline = Instant::now() + span;
         while !is_so(&summary(&self.observer.replicas().await)) {
             if Instant::now() > deadline {

@@ -1,7 +1,8 @@
 /* Faults of a disk, for programs that this library is loaded into (LD_PRELOAD). TRIALOGUE_FAULTS names a folder:
  *
- *   syncs-fail   while a file of this name is there, every fsync and fdatasync fails with EIO; and as on a real system, what
- *                was to be synced counts as clean from then on, so that no later sync writes it unless it is written again
+ *   syncs-fail   while a file of this name is there, every fsync and fdatasync of a file or folder whose path contains what
+ *                it says fails with EIO; and as on a real system, what was to be synced counts as clean from then on, so that
+ *                no later sync writes it unless it is written again
  *   disk/D-I     what is on the disk of the file with device D and inode I: the content that its syncs have made durable.
  *                Whoever wants to see a power failure kills the processes and puts these contents back.
  *
@@ -46,13 +47,31 @@ static int ends_with(const char *name, const char *end) {
   return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-static int is_watched(int fd) {
-  char link[64], name[4096];
+/* The path behind a descriptor. */
+static int path_of(int fd, char *name, size_t size) {
+  char link[64];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  ssize_t length = readlink(link, name, sizeof name - 1);
+  ssize_t length = readlink(link, name, size - 1);
   if (length < 0) return 0;
   name[length] = 0;
-  return !ends_with(name, ".log") && !ends_with(name, "-shm");
+  return 1;
+}
+
+static int is_watched(int fd) {
+  char name[4096];
+  return path_of(fd, name, sizeof name) && !ends_with(name, ".log") && !ends_with(name, "-shm");
+}
+
+/* Whether syncs of what is behind this descriptor fail now. */
+static int sync_fails(int fd) {
+  char path[4200], wanted[256] = "", name[4096];
+  snprintf(path, sizeof path, "%s/syncs-fail", folder());
+  int order = open(path, O_RDONLY | O_CLOEXEC);
+  if (order < 0) return 0;
+  ssize_t got = read(order, wanted, sizeof wanted - 1);
+  close(order);
+  if (got < 0) abort();
+  return path_of(fd, name, sizeof name) && strstr(name, wanted) != NULL;
 }
 
 /* Copies bytes of an open file to what is on its disk. Says whether all of them are there. */
@@ -118,10 +137,9 @@ static int sync_file(int fd, int (*real)(int)) {
   struct stat found;
   if (!folder()) return real(fd);
   char path[4200];
-  snprintf(path, sizeof path, "%s/syncs-fail", folder());
   pthread_mutex_lock(&lock);
   struct file *file = find(fd, &found);
-  int fails = access(path, F_OK) == 0;
+  int fails = sync_fails(fd);
   if (file && !fails) {
     disk_path(path, sizeof path, &found);
     int disk = open(path, O_WRONLY | O_CLOEXEC);

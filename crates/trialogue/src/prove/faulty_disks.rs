@@ -49,13 +49,17 @@ impl FaultyDisks {
         vec![("LD_PRELOAD", self.library()), ("TRIALOGUE_FAULTS", self.folder.clone())]
     }
 
-    /// From now on no sync comes through, or each does again.
-    pub(crate) fn fail_syncs(&self, fail: bool) -> Result<(), Failure> {
+    /// From now on no sync comes through of a file whose path contains this; without one, each does again.
+    pub(crate) fn fail_syncs(&self, of: Option<&str>) -> Result<(), Failure> {
         let order = self.folder.join("syncs-fail");
-        if fail {
-            std::fs::write(order, "")?;
-        } else {
-            std::fs::remove_file(order)?;
+        match of {
+            Some(of) => {
+                // All at once: half of the word would be another.
+                let draft = self.folder.join("draft");
+                std::fs::write(&draft, of)?;
+                std::fs::rename(draft, order)?;
+            }
+            None => std::fs::remove_file(order)?,
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The nemesis: hurts processes, disks and connections, in an order that a seed draws, and mends what it broke.
 //!
-//! What it does to disks stands in [`super::disks`].
+//! What it does to disks stands in [`super::disks`], what it does to the view register in [`super::registers`].
 
 use super::disks::SmallDisk;
 use super::faulty_disks::FaultyDisks;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The kinds of faults, each by the name that people read.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "kill the primary",
     "kill one",
     "kill two at once",
@@ -32,6 +32,7 @@ const KINDS: [&str; 18] = [
     "fill one disk",
     "fail all syncs",
     "power failure",
+    "put the register back",
     "end the supervisor",
     "slow links",
     "stalled links",
@@ -171,6 +172,7 @@ impl Nemesis {
             "fill one disk" => self.fill(one).await?,
             "fail all syncs" => self.fail_syncs().await?,
             "power failure" => self.lose_power().await?,
+            "put the register back" => self.put_register_back(one).await?,
             "end the supervisor" => {
                 say(self, "all replicas end, and start again".into())?;
                 // A process that hangs would not notice.
@@ -210,10 +212,12 @@ impl Nemesis {
         let Some(faulty) = self.faulty.clone() else {
             return self.narrator.say("fail all syncs: left alone, because there is no C compiler");
         };
-        self.narrator.say("fail all syncs: what is written is on no disk")?;
-        faulty.fail_syncs(true)?;
+        let of = if self.random.random_bool(0.5) { "" } else { "chat.db" };
+        let which = if of.is_empty() { "of all files" } else { "of the databases" };
+        self.narrator.say(&format!("fail all syncs: those {which}; what is written is on no disk"))?;
+        faulty.fail_syncs(Some(of))?;
         self.pause_between(200, 3_000).await;
-        faulty.fail_syncs(false)
+        faulty.fail_syncs(None)
     }
 
     /// All replicas end at once, and their files are what their syncs have made of them.
