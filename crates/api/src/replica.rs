@@ -6,8 +6,8 @@ use crate::v1;
 use crate::v1::replica_message::Message as Wire;
 use chat::Record;
 use protocol::{
-    Chain, DatabaseId, Entry, Fact as _, Incarnation, Member, Message, Op, Position, Proposer, ReplicaIndex,
-    ReplicaSet, Time, View, ViewNumber,
+    Chain, DatabaseId, Entry, Fact as _, Incarnation, Member, Message, Op, Position, Proposer, RegisterId,
+    ReplicaIndex, ReplicaSet, Time, View, ViewNumber,
 };
 use thiserror::Error;
 
@@ -29,14 +29,18 @@ pub enum WireError {
 pub fn to_wire(message: &Message<Record>) -> v1::ReplicaMessage {
     let wire = match message {
         Message::Probe => Wire::Probe(v1::Probe {}),
-        Message::Alive { database, position: at, view: known, able, remembers } => Wire::Alive(v1::Alive {
-            database: database.0.to_vec(),
-            position: Some(position(at)),
-            view: known.as_ref().map(view),
-            able: *able,
-            remembers: *remembers,
-        }),
-        Message::Call { base, number } => Wire::Call(v1::Call { base: Some(view(base)), number: number.0 }),
+        Message::Alive { database, position: at, view: known, register: register_known, able } => {
+            Wire::Alive(v1::Alive {
+                database: database.0.to_vec(),
+                position: Some(position(at)),
+                view: known.as_ref().map(view),
+                register: register_known.map_or_else(Vec::new, |register| register.0.to_vec()),
+                able: *able,
+            })
+        }
+        Message::Call { base, number, register } => {
+            Wire::Call(v1::Call { base: Some(view(base)), number: number.0, register: register.0.to_vec() })
+        }
         Message::Shown { number, database, position: at } => Wire::Shown(v1::Shown {
             number: number.0,
             database: database.0.to_vec(),
@@ -85,10 +89,14 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             database: read_database(&m.database)?,
             position: read_position(m.position)?,
             view: m.view.map(read_view).transpose()?,
+            register: if m.register.is_empty() { None } else { Some(read_register(&m.register)?) },
             able: m.able,
-            remembers: m.remembers,
         },
-        Wire::Call(m) => Message::Call { base: need_view(m.base)?, number: read_number(m.number)? },
+        Wire::Call(m) => Message::Call {
+            base: need_view(m.base)?,
+            number: read_number(m.number)?,
+            register: read_register(&m.register)?,
+        },
         Wire::Shown(m) => Message::Shown {
             number: read_number(m.number)?,
             database: read_database(&m.database)?,
@@ -191,6 +199,10 @@ fn read_database(bytes: &[u8]) -> Result<DatabaseId, WireError> {
     bytes.try_into().map(DatabaseId).map_err(|_| WireError::OutOfRange("database"))
 }
 
+fn read_register(bytes: &[u8]) -> Result<RegisterId, WireError> {
+    bytes.try_into().map(RegisterId).map_err(|_| WireError::OutOfRange("register"))
+}
+
 fn read_chain(bytes: &[u8]) -> Result<Chain, WireError> {
     bytes.try_into().map(Chain).map_err(|_| WireError::OutOfRange("chain"))
 }
@@ -242,17 +254,18 @@ mod tests {
         let fact = Fact::SessionClosed { session: chat::SessionId(4) };
         let entry = at.follow(Record::new(Millis(1), None, fact));
         let (number, database, sent_at) = (ViewNumber(7), DatabaseId([8; 16]), Time::from_micros(77));
+        let register = RegisterId([9; 16]);
         vec![
             Message::Probe,
-            Message::Alive { database, position: at, view: Some(sample_view()), able: true, remembers: true },
             Message::Alive {
                 database,
-                position: Position::ORIGIN,
-                view: None,
-                able: false,
-                remembers: false,
+                position: at,
+                view: Some(sample_view()),
+                register: Some(register),
+                able: true,
             },
-            Message::Call { base: sample_view(), number },
+            Message::Alive { database, position: Position::ORIGIN, view: None, register: None, able: false },
+            Message::Call { base: sample_view(), number, register },
             Message::Shown { number, database, position: at },
             Message::Refused { known: Some(sample_view()), promised: number },
             Message::Beat { view: sample_view(), sent_at },

@@ -151,18 +151,23 @@ fn message() -> impl Strategy<Value = Message<Record>> {
     let id = || (0_u8..4).prop_map(database);
     let at = || number().prop_map(ViewNumber);
     let known = || proptest::option::of(view());
+    let register = || (0_u8..3).prop_map(|id| RegisterId([id; 16]));
     prop_oneof![
         Just(Message::Probe),
-        (id(), position(), known(), any::<[bool; 2]>()).prop_map(
-            |(database, position, view, [able, remembers])| Message::Alive {
+        (id(), position(), known(), proptest::option::of(register()), any::<bool>()).prop_map(
+            |(database, position, view, register, able)| Message::Alive {
                 database,
                 position,
                 view,
-                able,
-                remembers
+                register,
+                able
             }
         ),
-        (view(), at()).prop_map(|(base, number)| Message::Call { base, number }),
+        (view(), at(), register()).prop_map(|(base, number, register)| Message::Call {
+            base,
+            number,
+            register
+        }),
         (at(), id(), position()).prop_map(|(number, database, position)| Message::Shown {
             number,
             database,

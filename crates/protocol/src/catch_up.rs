@@ -101,7 +101,8 @@ impl Follower {
         view: &View,
     ) {
         self.stage = Stage::Called { at: now };
-        common.send(peer, Message::Call { base: view.clone(), number: view.number });
+        let register = common.register();
+        common.send(peer, Message::Call { base: view.clone(), number: view.number, register });
     }
 
     pub(crate) fn on_shown(&mut self, database: DatabaseId, position: Position) {

@@ -1,6 +1,7 @@
 //! What every role shares: who this replica is, where its log ends, which view it knows, which streams live.
 
 use crate::clocks::Clocks;
+use crate::doubt::Doubt;
 use crate::event::{Effect, Message};
 use crate::identity::{
     DatabaseId, Incarnation, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
@@ -9,7 +10,6 @@ use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::memory::Memory;
 use crate::note::Note;
-use crate::power_failure::PowerFailure;
 use crate::probation::Probation;
 use crate::replica::Identity;
 use crate::store_health::StoreHealth;
@@ -45,8 +45,8 @@ pub(crate) struct Common<F> {
     pub(crate) writer: Writer,
     pub(crate) probation: Probation,
     pub(crate) store: StoreHealth,
-    /// The power has failed since this database was last known to be whole, and not all have shown what they have.
-    pub(crate) power_failure: Option<PowerFailure>,
+    /// Why this replica must not lead yet, before all have shown what they have.
+    pub(crate) doubt: Option<Doubt>,
     pub(crate) clocks: Clocks,
     effects: Vec<Effect<F>>,
     tokens: u64,
@@ -72,7 +72,7 @@ impl<F: Fact> Common<F> {
             writer: Writer::Idle,
             probation: Probation::default(),
             store: StoreHealth::SOUND,
-            power_failure: None,
+            doubt: None,
             clocks: Clocks::default(),
             effects: Vec::new(),
             tokens: 0,
@@ -154,13 +154,13 @@ impl<F: Fact> Common<F> {
 
     /// The answer to a `Probe`, the same in every role.
     pub(crate) fn answer_probe(&mut self, peer: ReplicaIndex, now: Time, able: bool) {
-        let able = able && self.in_sync() && self.fit(now) && self.power_failure.is_none();
+        let able = able && self.in_sync() && self.fit(now) && self.doubt.is_none();
         let message = Message::Alive {
             database: self.database,
             position: self.position,
-            view: self.view.clone(),
+            view: self.view.as_ref().or(self.memory.as_ref().map(|memory| &memory.view)).cloned(),
+            register: self.register,
             able,
-            remembers: self.memory.is_some(),
         };
         self.send(peer, message);
     }

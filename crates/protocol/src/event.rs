@@ -339,12 +339,12 @@ pub enum Message<F> {
         database: DatabaseId,
         /// Where its log ends.
         position: Position,
-        /// The newest view it knows.
+        /// The newest view that it knows, or that its database remembers.
         view: Option<View>,
+        /// The view register that it knows that view from, if it does.
+        register: Option<RegisterId>,
         /// Whether it is in sync and healthy, so that the asker should leave the lead to it.
         able: bool,
-        /// Whether its database remembers a view: then this is no first start, whatever the view register says.
-        remembers: bool,
     },
     /// "Stop listening to any view before `number`, and show me your position." From a candidate that will propose
     /// view `number` on top of `base`, or from the primary of `base` (then both numbers are equal).
@@ -353,6 +353,8 @@ pub enum Message<F> {
         base: View,
         /// The view that the called is to follow.
         number: ViewNumber,
+        /// The view register that the caller believes.
+        register: RegisterId,
     },
     /// Answers `Call`, once nothing is being persisted.
     Shown {

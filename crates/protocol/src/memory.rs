@@ -38,9 +38,10 @@ impl<F: Fact> Common<F> {
         self.remembered() == self.view_number()
     }
 
-    /// What is to be remembered and is not yet; nothing before the register has told its identity.
+    /// What is to be remembered and is not yet; nothing before the register has told its identity, or while its word is not
+    /// enough.
     pub(crate) fn due_memory(&self) -> Option<Memory> {
-        if self.remembers() {
+        if self.remembers() || self.doubts_the_register() {
             return None;
         }
         let (register, view) = (self.register?, self.view.clone()?);
@@ -90,7 +91,7 @@ impl<F: Fact> Common<F> {
 
     /// Judges what the register has answered: the one place that decides whether it is the register that was known when it
     /// was asked. An answer to an earlier question is not judged: no role waits for it any more.
-    pub(crate) fn judge(&mut self, token: Token, outcome: &RegisterRead) -> Option<HaltReason> {
+    pub(crate) fn judge(&mut self, now: Time, token: Token, outcome: &RegisterRead) -> Option<HaltReason> {
         let (asked, known) = self.register_asked?;
         if asked != token {
             return None;
@@ -99,13 +100,7 @@ impl<F: Fact> Common<F> {
         match outcome {
             RegisterRead::Failed => None,
             RegisterRead::Empty if known == ViewNumber(0) => None,
-            RegisterRead::Empty => {
-                // A database without entries that remembers a view must not be taken for a new one.
-                if let Some(view) = remembered {
-                    self.adopt(&view);
-                }
-                Some(HaltReason::RegisterLost)
-            }
+            RegisterRead::Empty => Some(HaltReason::RegisterLost),
             RegisterRead::Current { register, view } => {
                 let same_number = remembered.as_ref().filter(|remembered| remembered.number == view.number);
                 if self.register.is_some_and(|mine| mine != *register)
@@ -120,7 +115,9 @@ impl<F: Fact> Common<F> {
                     }
                     return Some(HaltReason::RegisterOlder);
                 }
-                self.register = Some(*register);
+                if self.register.replace(*register).is_none() {
+                    self.doubt_the_register(now);
+                }
                 None
             }
         }

@@ -126,6 +126,8 @@ pub enum Note {
     FoundingWaitsFor(ReplicaSet),
     /// After a power failure, this replica waits until these have shown what they have, or have brought it level.
     PowerFailureWaitsFor(ReplicaSet),
+    /// This replica remembers no view, and waits until these have shown what they have before it believes the register.
+    NothingRememberedWaitsFor(ReplicaSet),
 }
 
 impl fmt::Display for HaltReason {
@@ -218,6 +220,9 @@ impl fmt::Display for Note {
                     f,
                     "after a power failure: waits before it leads until {peers} have shown what they have"
                 )
+            }
+            Self::NothingRememberedWaitsFor(peers) => {
+                write!(f, "remembers no view: waits before it leads until {peers} have shown what they have")
             }
         }
     }

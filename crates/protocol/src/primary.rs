@@ -37,7 +37,8 @@ pub(crate) struct Primary {
     requests_waiting: bool,
     /// When the batch in flight was sent to the secondaries.
     sent_at: Option<Time>,
-    /// What waits for a lease: reads, and answers of batches that changed nothing.
+    /// What waits for the lease, or until the view is remembered: nothing is answered in a view before that, so that
+    /// `recover` never gives its number to another.
     waiting: Vec<Waiting>,
     swap: Option<Swap>,
     removing: ReplicaSet,
@@ -72,14 +73,18 @@ struct Tail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waiting {
     Read(ReadId),
-    Answer(Token),
+    /// The answer of a batch that changed nothing: a read too.
+    Unchanged(Token),
+    /// The answer of a batch that changed something, which needs no lease.
+    Changed(Token),
 }
 
 impl Primary {
     /// Begins a primacy whose view the register has just installed.
     pub(crate) fn start<F: Fact>(common: &mut Common<F>, now: Time, view: View, shown: Shown) -> Self {
+        // A store that failed while this replica stood for primary may be under repair, and holds no batch.
         assert!(
-            common.writer.is_idle(),
+            common.writer.is_idle() || !common.store.is_sound(),
             "replica {} would take a batch of an earlier primacy for its own: {:?}",
             common.me,
             common.writer
@@ -142,7 +147,10 @@ impl Primary {
 
     /// The lease: every required secondary has answered something sent less than a lease ago (invariant 4).
     fn may_read<F: Fact>(&self, common: &Common<F>, now: Time) -> bool {
-        self.serving && !self.retiring() && self.lease_ends(common).is_none_or(|end| now < end)
+        self.serving
+            && !self.retiring()
+            && common.remembers()
+            && self.lease_ends(common).is_none_or(|end| now < end)
     }
 
     /// When the lease ends; `None` when nobody else could lead, so that it does not.
@@ -329,12 +337,8 @@ impl Primary {
         changed: bool,
     ) {
         self.sent_at = None;
-        if changed || self.may_read(common, now) {
-            let copies = self.copies();
-            common.emit(Effect::Answer { token, copies });
-        } else {
-            self.waiting.push(Waiting::Answer(token));
-        }
+        self.waiting.push(if changed { Waiting::Changed(token) } else { Waiting::Unchanged(token) });
+        self.flush_waiting(common, now);
     }
 
     /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
@@ -459,16 +463,26 @@ impl Primary {
     }
 
     fn flush_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        if self.waiting.is_empty() || !self.may_read(common, now) {
+        if self.waiting.is_empty() || !common.remembers() {
             return;
         }
+        let may_read = self.may_read(common, now);
         let copies = self.copies();
-        for waiting in core::mem::take(&mut self.waiting) {
-            common.emit(match waiting {
-                Waiting::Read(read) => Effect::AnswerRead { read },
-                Waiting::Answer(token) => Effect::Answer { token, copies },
-            });
-        }
+        self.waiting.retain(|waiting| match *waiting {
+            Waiting::Changed(token) => {
+                common.emit(Effect::Answer { token, copies });
+                false
+            }
+            Waiting::Unchanged(_) | Waiting::Read(_) if !may_read => true,
+            Waiting::Unchanged(token) => {
+                common.emit(Effect::Answer { token, copies });
+                false
+            }
+            Waiting::Read(read) => {
+                common.emit(Effect::AnswerRead { read });
+                false
+            }
+        });
     }
 
     fn execute<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {

@@ -1,13 +1,13 @@
 //! The replica: finds the role, refuses what is stale, delegates, and asserts the invariants on the way out.
 
 use crate::common::Common;
+use crate::doubt::Doubt;
 use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
 use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::memory::Memory;
 use crate::note::{HaltReason, Note, StepDownReason};
-use crate::power_failure::PowerFailure;
 use crate::primary::Primary;
 use crate::secondary::Secondary;
 use crate::starting::Starting;
@@ -119,8 +119,10 @@ pub struct Status {
     pub serving: bool,
     /// Whether it may lead: not if its store is not sound, is stuck or was so lately, or its clock is wrong.
     pub fit: bool,
-    /// Who must show what it has, after a power failure, before this replica leads.
+    /// Who must show what it has before this replica leads: after a power failure, or because its database remembers no view.
     pub waits_for: ReplicaSet,
+    /// Whether a power failure is a reason to wait.
+    pub after_power_failure: bool,
     /// Whether its wall clock is wrong by the word of two others.
     pub clock_wrong: bool,
 }
@@ -138,7 +140,7 @@ impl<F: Fact> Replica<F> {
         let Identity { index, all, after_power_failure, .. } = identity;
         assert!(all.contains(index), "replica {index} is not among the configured {all}");
         let mut common = Common::new(identity, timing);
-        common.power_failure = after_power_failure.then(|| PowerFailure::new(now));
+        common.doubt = after_power_failure.then(|| Doubt::after_power_failure(now));
         Self { common, role: Role::Starting(Starting::new(now)) }
     }
 
@@ -153,7 +155,7 @@ impl<F: Fact> Replica<F> {
         let mut turns = 0;
         loop {
             if !matches!(self.role, Role::Halted(_)) {
-                self.common.look_past_power_failure(now);
+                self.common.look_past_doubt(now);
             }
             if matches!(self.role, Role::Secondary(_) | Role::Primary(_)) {
                 self.common.remember(now);
@@ -217,6 +219,7 @@ impl<F: Fact> Replica<F> {
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             fit: self.common.fit(now),
             waits_for: self.common.waits_for(),
+            after_power_failure: self.common.doubts_after_power_failure(),
             clock_wrong: self.common.clock_wrong(),
         }
     }
@@ -301,7 +304,7 @@ impl<F: Fact> Replica<F> {
 
     fn on_register_read(&mut self, now: Time, token: Token, outcome: RegisterRead) -> Next<F> {
         if !matches!(self.role, Role::Halted(_))
-            && let Some(reason) = self.common.judge(token, &outcome)
+            && let Some(reason) = self.common.judge(now, token, &outcome)
         {
             return Next::Halt(reason);
         }
@@ -329,7 +332,8 @@ impl<F: Fact> Replica<F> {
         if let Some(earlier) = self.common.streams.insert(peer, stream) {
             self.on_stream_closed(now, peer, earlier);
         }
-        if self.common.power_failure.is_some() {
+        let in_sync = self.common.view.as_ref().is_none_or(|view| view.in_sync.contains(peer));
+        if self.common.doubt.is_some() && in_sync {
             self.common.send(peer, Message::Probe);
         }
         match &mut self.role {
@@ -367,10 +371,11 @@ impl<F: Fact> Replica<F> {
             self.common.answer_probe(peer, now, !matches!(self.role, Role::Halted(_)));
             return Next::Stay;
         }
-        if let (Message::Alive { database, position, .. }, Some(failure)) =
-            (&message, &mut self.common.power_failure)
-        {
-            failure.on_shown(peer, *database, *position);
+        if self.common.hears_of_another_register(&message) {
+            return Next::Halt(HaltReason::RegisterReplaced);
+        }
+        if let (Message::Alive { database, position, .. }, Some(doubt)) = (&message, &mut self.common.doubt) {
+            doubt.on_shown(peer, *database, *position);
         }
         match &mut self.role {
             Role::Starting(starting) => starting.on_message(&self.common, now, peer, stream, message),

@@ -8,11 +8,11 @@
 //! [`crate::log::standing`], when a position is shown).
 
 use crate::common::Common;
+use crate::doubt::Doubt;
 use crate::event::{Effect, Message, RegisterRead};
-use crate::identity::{ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::identity::{RegisterId, ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::log::{Chain, Entry, Fact, Position};
 use crate::note::Note;
-use crate::power_failure::PowerFailure;
 use crate::replica::Next;
 use crate::time::Time;
 use crate::view::View;
@@ -88,7 +88,9 @@ impl<F: Fact> Secondary<F> {
         message: Message<F>,
     ) {
         match message {
-            Message::Call { base, number } => self.on_call(common, now, peer, stream, &base, number),
+            Message::Call { base, number, register } => {
+                self.on_call(common, now, peer, stream, &base, number, register);
+            }
             Message::Beat { view, sent_at } => {
                 if self.heed(common, now, peer, stream, &view) {
                     common.send(peer, Message::BeatAnswered { number: view.number, sent_at });
@@ -144,11 +146,17 @@ impl<F: Fact> Secondary<F> {
         stream: StreamId,
         base: &View,
         number: ViewNumber,
+        register: RegisterId,
     ) {
         self.learn(common, now, base);
+        let another_register = common.register.is_some_and(|mine| mine != register);
         let by_primary = number == base.number && base.primary() == peer;
         let by_candidate = number == base.number.next() && base.in_sync.contains(peer);
-        if base.number < common.view_number() || number < common.promised || !(by_primary || by_candidate) {
+        if base.number < common.view_number()
+            || number < common.promised
+            || !(by_primary || by_candidate)
+            || another_register
+        {
             common.refuse(peer);
             return;
         }
@@ -159,6 +167,7 @@ impl<F: Fact> Secondary<F> {
             common.send(peer, Message::Leaving { number });
             return;
         }
+        common.believe_the_register(register);
         common.promised = number;
         self.unfollow();
         self.following = Some((peer, stream));
@@ -344,7 +353,7 @@ impl<F: Fact> Secondary<F> {
                 common.emit(Effect::InstallSnapshot { token, from, memory: common.remembering.clone() });
             }
         }
-        if common.power_failure.is_none() && self.should_stand(common, now) {
+        if common.doubt.is_none() && self.should_stand(common, now) {
             return Next::Stand {
                 heard_at: self.heard_at,
                 released: self.released,
@@ -384,7 +393,7 @@ impl<F: Fact> Secondary<F> {
             Some(self.stand_not_before),
             Some(self.poll_at),
             common.store.stuck_until(),
-            common.power_failure.as_ref().map(PowerFailure::ask_again_at),
+            common.doubt.as_ref().map(Doubt::ask_again_at),
         ]
     }
 }

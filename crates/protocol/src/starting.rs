@@ -55,7 +55,7 @@ impl Starting {
             Message::Alive { view: None, position, .. } if self.no_view && position.op > Op(0) => {
                 return Next::Halt(HaltReason::RegisterLost);
             }
-            Message::Alive { view, remembers, .. } if self.no_view && (view.is_some() || remembers) => {
+            Message::Alive { view: Some(_), .. } if self.no_view => {
                 // There was a view. It may have been installed since the register was read: only a register that is
                 // read from now on, and is still empty, has lost it.
                 (self.view_was_shown, self.no_view, self.reading) = (true, false, None);

@@ -356,7 +356,8 @@ impl Takeover {
         self.following = None;
         let waiting = self.base.in_sync.above(common.me).intersection(common.connected());
         for peer in waiting.iter() {
-            common.send(peer, Message::Call { base: self.base.clone(), number });
+            let register = common.register();
+            common.send(peer, Message::Call { base: self.base.clone(), number, register });
         }
         self.stage = Stage::Calling { waiting, shown: Shown::new(), until: now + common.timing.call_wait };
     }

@@ -82,8 +82,13 @@ impl Published {
     pub(crate) fn trouble(&self) -> Option<String> {
         let waits_for: Vec<String> = self.status.waits_for.iter().map(|index| index.to_string()).collect();
         let waits = (!waits_for.is_empty()).then(|| {
+            let why = if self.status.after_power_failure {
+                "after a power failure"
+            } else {
+                "as it remembers no view"
+            };
             format!(
-                "after a power failure it waits, before it leads, for what replica {} still has: start all that were in sync \
+                "{why} it waits, before it leads, for what replica {} still has: start all that were in sync \
                  (if that is gone for good, see: trialogue recover --help)",
                 waits_for.join(" and replica ")
             )
@@ -94,10 +99,28 @@ impl Published {
     /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         let Self { status, fault, halted } = self;
-        let Status { role, view, position: _, in_sync, serving, fit, waits_for, clock_wrong: _ } = status;
+        let Status {
+            role,
+            view,
+            position: _,
+            in_sync,
+            serving,
+            fit,
+            waits_for,
+            after_power_failure,
+            clock_wrong: _,
+        } = status;
         let known = &before.status;
-        (role, view, in_sync, serving, fit, waits_for)
-            != (&known.role, &known.view, &known.in_sync, &known.serving, &known.fit, &known.waits_for)
+        (role, view, in_sync, serving, fit, waits_for, after_power_failure)
+            != (
+                &known.role,
+                &known.view,
+                &known.in_sync,
+                &known.serving,
+                &known.fit,
+                &known.waits_for,
+                &known.after_power_failure,
+            )
             || (fault, halted) != (&before.fault, &before.halted)
     }
 }

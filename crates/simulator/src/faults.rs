@@ -4,8 +4,9 @@
 //! acknowledged. A folder is wiped, or an older copy put back, only while another replica in sync has everything.
 
 use crate::agenda::Happening;
+use crate::client::Call;
 use crate::disk::Disk;
-use crate::fact::KEYS;
+use crate::fact::{KEYS, Request};
 use crate::network::index;
 use crate::profile::Profile;
 use crate::world::World;
@@ -266,8 +267,7 @@ impl World {
         self.lose_power();
         for i in 0..replicas {
             // With a register that people have meddled with, nobody could tell what a disk that has lost something costs.
-            let hurts = self.profile.weights.iter().skip(KINDS.len()).all(|weight| *weight == 0);
-            if hurts && unhurt.is_some_and(|unhurt| unhurt != i) {
+            if !self.register_may_be_hurt() && unhurt.is_some_and(|unhurt| unhurt != i) {
                 match self.random.below(6) {
                     0 => self.wipe(i),
                     1 | 2 if self.disks[i].pruned == Position::ORIGIN => {
@@ -316,7 +316,24 @@ impl World {
             self.last_wrong_by[node] = by;
             self.set_clock_wrong(node, by);
             self.later(pause, Happening::RightClock { node });
+            self.retry_something_old(node, pause);
         }
+    }
+
+    /// A copy of a request that was acknowledged at some time, and that no client waits for, reaches a replica within the
+    /// given time in microseconds.
+    fn retry_something_old(&mut self, node: usize, within: u64) {
+        let Position { op, chain } = self.ledger.acknowledged;
+        let Some(disk) = self.disks.iter().find(|disk| disk.chain_at(op) == Some(chain)) else { return };
+        let acknowledged = disk.log.iter().filter(|entry| entry.op <= op);
+        let requests: Vec<Request> = acknowledged.filter_map(|entry| entry.fact.request()).collect();
+        if requests.is_empty() || !self.random.percent(self.profile.late_retries) {
+            return;
+        }
+        let request = self.random.pick(&requests);
+        let delay = self.micros(0, within);
+        let call = Call::Write { request, min_copies: 0 };
+        self.later(delay, Happening::Arrive { node, client: 0, attempt: 0, call });
     }
 
     /// Ends a process; at times its supervisor starts it again.
@@ -365,22 +382,30 @@ impl World {
         }
     }
 
-    /// Whether by every view that is or may yet be installed, somebody else holds everything.
+    /// Whether by every view that is or may yet be installed, another replica holds everything; and where the register may be
+    /// hurt later, remembers the newest of them: else nobody could know of it once both are lost.
     fn another_holds(&self, i: usize) -> bool {
         // What the register says is not what is so: nobody could tell whether it is harmless.
         if self.register.hurt {
             return false;
         }
         let views = self.views_to_come();
+        let newest = self.register.newest().map(|view| view.number);
         !views.is_empty()
             && views.iter().all(|view| {
                 view.in_sync.without(index(i)).iter().any(|other| {
                     let disk = &self.disks[usize::from(other.0)];
-                    !self.lied[usize::from(other.0)]
+                    let remembers = disk.durable().memory.as_ref().map(|memory| memory.view.number) >= newest;
+                    (remembers || !self.register_may_be_hurt())
+                        && !self.lied[usize::from(other.0)]
                         && view.holds(other, disk.database, disk.position())
                         && !self.health[usize::from(other.0)].removed
                 })
             })
+    }
+
+    fn register_may_be_hurt(&self) -> bool {
+        self.profile.weights.iter().skip(KINDS.len()).any(|weight| *weight > 0)
     }
 
     /// The newest view, and every view whose swap is under way.

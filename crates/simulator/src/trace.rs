@@ -123,7 +123,7 @@ fn brief_message(message: &Message<Fact>) -> String {
         Message::Append { view, previous, entries } => {
             format!("Append view {} after {previous}: {} entries", view.number, entries.len())
         }
-        Message::Call { base, number } => format!("Call for view {number} on {base}"),
+        Message::Call { base, number, .. } => format!("Call for view {number} on {base}"),
         Message::Shown { number, position, .. } => format!("Shown for view {number}: {position}"),
         Message::Persisted { number, position } => format!("Persisted view {number}: {position}"),
         Message::Alive { position, able, .. } => {

@@ -9,14 +9,16 @@ use beats::Beats;
 use history::{Word, database, position};
 use parse::Words;
 use protocol::{
-    Effect, Event, Identity, Incarnation, Memory, ReadId, RegisterId, Replica, ReplicaIndex, ReplicaSet,
-    StreamId, Time, Timing, Token, View, ViewNumber,
+    Effect, Event, Identity, Incarnation, Memory, Op, Proposer, ReadId, RegisterId, Replica, ReplicaIndex,
+    ReplicaSet, StreamId, Time, Timing, Token, View, ViewNumber,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The register of the dialogues.
 const REGISTER: RegisterId = RegisterId([1; 16]);
+/// Another one, made anew or put back from a copy.
+const OTHER_REGISTER: RegisterId = RegisterId([2; 16]);
 
 /// The clock shows this when a dialogue begins, so that "long ago" exists.
 const BEGINNING: u64 = 10_000_000;
@@ -90,21 +92,33 @@ struct Dialogue {
     tokens: BTreeMap<&'static str, Token>,
 }
 
+/// A view from before all that scripts define.
+fn first_view() -> View {
+    let proposed_by = Proposer { index: ReplicaIndex(0), incarnation: Incarnation(0), attempt: 0 };
+    let in_sync = ReplicaSet::EMPTY;
+    View { number: ViewNumber(0), members: Vec::new(), in_sync, op: Op(0), proposed_by }
+}
+
 impl Dialogue {
-    /// `I of N [at POSITION] [after power-failure] [new-lock] [remembers VIEW]`: a process that has just started, and was
-    /// told so.
+    /// `I of N [at POSITION] [after power-failure] [new-lock] [remembers VIEW|nothing]`: a process that has just started, and
+    /// was told so. A database that ends somewhere remembers a view from before all others, if the line names none.
     fn start(text: &str, views: &Views, told: &mut String) -> Self {
         let mut words = Words::new(text);
         let index = words.number();
         words.expect("of");
         let all = ReplicaSet::first(u8::try_from(words.number()).unwrap());
-        let position = if words.is("at") { position(words.next()) } else { protocol::Position::ORIGIN };
+        let used = words.is("at");
+        let position = if used { position(words.next()) } else { protocol::Position::ORIGIN };
         let after_power_failure = words.is("after");
         if after_power_failure {
             words.expect("power-failure");
         }
         let holds_its_lock = !words.is("new-lock");
-        let remembered = words.is("remembers").then(|| views[words.next()].clone());
+        let remembered = match words.is("remembers").then(|| words.next()) {
+            Some("nothing") => None,
+            Some(name) => Some(views[name].clone()),
+            None => used.then(first_view),
+        };
         let remembered = remembered.map(|view| Memory { register: REGISTER, complete: view.number, view });
         words.end();
         let index = ReplicaIndex(u8::try_from(index).unwrap());

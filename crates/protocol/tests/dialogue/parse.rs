@@ -1,7 +1,7 @@
 //! From a line of the script to an event.
 
 use super::history::{Word, after, chain_at, database, position};
-use super::{Dialogue, LEADERS_RUN};
+use super::{Dialogue, LEADERS_RUN, OTHER_REGISTER};
 use protocol::{
     DatabaseId, Entry, Event, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId, RegisterRead,
     ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
@@ -157,9 +157,7 @@ impl Dialogue {
                     "empty" => RegisterRead::Empty,
                     "failed" => RegisterRead::Failed,
                     "view" => RegisterRead::Current { register: self.register, view: self.view(words) },
-                    "other" => {
-                        RegisterRead::Current { register: RegisterId([2; 16]), view: self.view(words) }
-                    }
+                    "other" => RegisterRead::Current { register: OTHER_REGISTER, view: self.view(words) },
                     other => panic!("not what a register says: {other}"),
                 };
                 Event::RegisterRead { token, outcome }
@@ -245,6 +243,11 @@ impl Dialogue {
         }
     }
 
+    /// The other register, if the line says so.
+    fn named_register(&self, words: &mut Words) -> RegisterId {
+        if words.is("by-other") { OTHER_REGISTER } else { self.register }
+    }
+
     fn message(&self, from: ReplicaIndex, words: &mut Words) -> Message<Word> {
         let kind = words.next();
         match kind {
@@ -253,13 +256,14 @@ impl Dialogue {
                 words.expect("at");
                 let position = position(words.next());
                 let view = words.is("view").then(|| self.view(words));
-                let (able, remembers) = (words.is("able"), words.is("remembers"));
-                Message::Alive { database: database(from.0), position, view, able, remembers }
+                let register = view.is_some().then(|| self.named_register(words));
+                let able = words.is("able");
+                Message::Alive { database: database(from.0), position, view, register, able }
             }
             "call" => {
                 let base = self.view(words);
                 let number = if words.is("for") { ViewNumber(words.number()) } else { base.number };
-                Message::Call { base, number }
+                Message::Call { base, number, register: self.named_register(words) }
             }
             "shown" => {
                 let number = ViewNumber(words.number());

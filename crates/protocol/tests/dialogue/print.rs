@@ -1,7 +1,7 @@
 //! From an effect to a line.
 
 use super::history::{Word, name};
-use super::{BEGINNING, Dialogue, LEADERS_RUN};
+use super::{BEGINNING, Dialogue, LEADERS_RUN, first_view};
 use protocol::{Effect, Memory, Message, Time, View};
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ pub(crate) fn span(span: Duration) -> String {
 impl Dialogue {
     /// What a view is called in the script; in full where it has no name.
     fn view_name(&self, view: &View) -> String {
+        if *view == first_view() {
+            return "0".into();
+        }
         let known = self.proposed.iter().chain(&self.defined).find(|(_, known)| *known == view);
         known.map_or_else(|| view.to_string(), |(name, _)| name.clone())
     }
@@ -88,14 +91,13 @@ impl Dialogue {
     fn sent(&self, message: &Message<Word>) -> String {
         match message {
             Message::Probe => "probe".into(),
-            Message::Alive { position, view, able, remembers, .. } => format!(
-                "alive at {}{}{}{}",
+            Message::Alive { position, view, able, .. } => format!(
+                "alive at {}{}{}",
                 name(*position),
                 view.as_ref().map_or_else(String::new, |view| format!(" view {}", self.view_name(view))),
-                if *able { " able" } else { "" },
-                if *remembers && view.is_none() { " remembers" } else { "" }
+                if *able { " able" } else { "" }
             ),
-            Message::Call { base, number } => format!("call {} for {number}", self.view_name(base)),
+            Message::Call { base, number, .. } => format!("call {} for {number}", self.view_name(base)),
             Message::Shown { number, database, position } => {
                 format!("shown {number} at {} with d{}", name(*position), database.0[0])
             }
