@@ -30,6 +30,8 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// It took effect, and fewer replicas hold it than were asked for: the same request id asks again.
 pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";
+/// Reason of a request id whose date is too far from the service's clock.
+pub const REQUEST_ID_OUT_OF_DATE: &str = "REQUEST_ID_OUT_OF_DATE";
 /// Too few replicas are in sync for what was asked.
 pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
 
@@ -46,7 +48,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::Busy => (Code::ResourceExhausted, BUSY),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
         Refusal::RequestTooOld { .. } | Refusal::RequestTooEarly { .. } => {
-            (Code::InvalidArgument, "REQUEST_ID_OUT_OF_DATE")
+            (Code::InvalidArgument, REQUEST_ID_OUT_OF_DATE)
         }
         Refusal::NameEmpty
         | Refusal::NameTooLong { .. }

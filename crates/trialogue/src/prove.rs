@@ -4,8 +4,9 @@
 //! and listen ([`people`]); a nemesis that hurts processes, disks and connections ([`nemesis`]); and a ledger outside of it
 //! all ([`ledger`]). At the end everything is healed, and what was acknowledged is compared with what was heard.
 
+mod clocks;
 mod disks;
-mod faulty_disks;
+mod faulty_machine;
 mod ledger;
 mod nemesis;
 mod people;
@@ -22,7 +23,7 @@ use crate::supervisor::Supervisor;
 use crate::verify::verify_data;
 use chat::Address;
 use client::{Client, Options};
-use faulty_disks::FaultyDisks;
+use faulty_machine::FaultyMachine;
 use ledger::{Count, Ledger};
 use nemesis::Nemesis;
 use people::{Ear, Habit, PASSWORD, Person, Stage, come_and_go, name, write};
@@ -71,10 +72,10 @@ pub(crate) async fn prove(prove: &Prove) -> Result<(), Failure> {
     narrator.say(&format!("seed {seed}: three replicas are started in {}", folder.path().display()))?;
     let mut supervisor = Supervisor::prepare(folder.path(), free_ports()?, REPLICAS)?;
     let faults = tempfile::Builder::new().prefix("trialogue-faults-").tempdir()?;
-    let faulty = FaultyDisks::make(faults.path())?;
+    let faulty = FaultyMachine::make(faults.path())?;
     match &faulty {
         Some(faulty) => supervisor.set_environment(faulty.environment()),
-        None => narrator.say("there is no C compiler (cc): no syncs fail, and no power")?,
+        None => narrator.say("there is no C compiler (cc): no syncs fail, no power, and no clocks")?,
     }
     let paths = lay_paths(&mut supervisor).await?;
     for index in 0..usize::from(REPLICAS) {
@@ -117,7 +118,7 @@ struct Proof {
     supervisor: Supervisor,
     paths: Paths,
     narrator: Narrator,
-    faulty: Option<FaultyDisks>,
+    faulty: Option<FaultyMachine>,
     seed: u64,
 }
 

@@ -1,10 +1,12 @@
-/* Faults of a disk, for programs that this library is loaded into (LD_PRELOAD). TRIALOGUE_FAULTS names a folder:
+/* Faults of disks and clocks, for programs that this library is loaded into (LD_PRELOAD). TRIALOGUE_FAULTS names a folder:
  *
  *   syncs-fail   while a file of this name is there, every fsync and fdatasync of a file or folder whose path contains what
  *                it says fails with EIO; and as on a real system, what was to be synced counts as clean from then on, so that
  *                no later sync writes it unless it is written again
  *   disk/D-I     what is on the disk of the file with device D and inode I: the content that its syncs have made durable.
  *                Whoever wants to see a power failure kills the processes and puts these contents back.
+ *   clock, clock.P  while a file of this name is there, the wall clock of all processes, or of process P, is ahead by as many
+ *                seconds as it says, or behind
  *
  * Names count as durable at once. Files that end in ".log" or "-shm" are left alone: nobody syncs them. */
 
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BLOCK = 4096, FILES_MAX = 4096 };
@@ -62,15 +65,23 @@ static int is_watched(int fd) {
   return path_of(fd, name, sizeof name) && !ends_with(name, ".log") && !ends_with(name, "-shm");
 }
 
+/* What a file of the folder says; whether it is there. */
+static int order(const char *name, char *says, size_t size) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/%s", folder(), name);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t got = read(file, says, size - 1);
+  close(file);
+  if (got < 0) abort();
+  says[got] = 0;
+  return 1;
+}
+
 /* Whether syncs of what is behind this descriptor fail now. */
 static int sync_fails(int fd) {
-  char path[4200], wanted[256] = "", name[4096];
-  snprintf(path, sizeof path, "%s/syncs-fail", folder());
-  int order = open(path, O_RDONLY | O_CLOEXEC);
-  if (order < 0) return 0;
-  ssize_t got = read(order, wanted, sizeof wanted - 1);
-  close(order);
-  if (got < 0) abort();
+  char wanted[256], name[4096];
+  if (!order("syncs-fail", wanted, sizeof wanted)) return 0;
   return path_of(fd, name, sizeof name) && strstr(name, wanted) != NULL;
 }
 
@@ -216,4 +227,15 @@ int rename(const char *from, const char *to) {
   struct stat one, other;
   if (lstat(from, &one) == 0 && lstat(to, &other) == 0 && one.st_ino != other.st_ino) forget(to);
   return REAL(rename)(from, to);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  int outcome = REAL(clock_gettime)(clock, now);
+  char own[32], seconds[32];
+  if (outcome != 0 || clock != CLOCK_REALTIME || !folder()) return outcome;
+  int error = errno;
+  snprintf(own, sizeof own, "clock.%d", getpid());
+  if (order(own, seconds, sizeof seconds) || order("clock", seconds, sizeof seconds)) now->tv_sec += atol(seconds);
+  errno = error;
+  return outcome;
 }

@@ -1,5 +1,8 @@
 //! The ledger of a proof: what was sent, acknowledged and heard, kept outside of the service.
 
+use super::PATIENCE;
+use api::status::REQUEST_ID_OUT_OF_DATE;
+use client::ClientError;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,6 +37,8 @@ pub(crate) struct Inner {
     last_acknowledged_at: Instant,
     longest_gap: Duration,
     killed_at: Option<Instant>,
+    /// Until when a wrong clock may be the reason for a refusal.
+    clocks_wrong_until: Option<Instant>,
     pub(crate) gaps_after_kills: Vec<Duration>,
     /// What must never be, in words.
     pub(crate) complaints: Vec<String>,
@@ -72,6 +77,7 @@ impl Ledger {
             last_acknowledged_at: Instant::now(),
             longest_gap: Duration::ZERO,
             killed_at: None,
+            clocks_wrong_until: None,
             gaps_after_kills: Vec::new(),
             complaints: Vec::new(),
             disordered: 0,
@@ -133,6 +139,22 @@ impl Ledger {
     /// The longest time in which nothing was acknowledged.
     pub(crate) fn longest_gap(&self) -> Duration {
         self.lock().longest_gap
+    }
+
+    /// What a service must not refuse was refused; unless that was for a date, while clocks are wrong or were so lately.
+    pub(crate) fn refused(&self, what: &str, error: &ClientError) {
+        let ClientError::Refused { message, .. } = error else { return };
+        let mut inner = self.lock();
+        let clocks_wrong = inner.clocks_wrong_until.is_some_and(|until| Instant::now() < until);
+        if !(clocks_wrong && error.is_refused_for(REQUEST_ID_OUT_OF_DATE)) {
+            inner.complaints.push(format!("{what} was refused: {message}"));
+        }
+    }
+
+    /// Some clock is wrong from now on, or all are right again.
+    pub(crate) fn clocks_are_wrong(&self, wrong: bool) {
+        let until = if wrong { Duration::from_hours(1) } else { PATIENCE };
+        self.lock().clocks_wrong_until = Some(Instant::now() + until);
     }
 
     pub(crate) fn complain(&self, what: String) {

@@ -1,9 +1,10 @@
 //! The nemesis: hurts processes, disks and connections, in an order that a seed draws, and mends what it broke.
 //!
-//! What it does to disks stands in [`super::disks`], what it does to the view register in [`super::registers`].
+//! What it does to disks stands in [`super::disks`], to the view register in [`super::registers`], to clocks in
+//! [`super::clocks`].
 
 use super::disks::SmallDisk;
-use super::faulty_disks::FaultyDisks;
+use super::faulty_machine::FaultyMachine;
 use super::ledger::Ledger;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The kinds of faults, each by the name that people read.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 21] = [
     "kill the primary",
     "kill one",
     "kill two at once",
@@ -33,6 +34,8 @@ const KINDS: [&str; 19] = [
     "fail all syncs",
     "power failure",
     "put the register back",
+    "one wrong clock",
+    "wrong clocks",
     "end the supervisor",
     "slow links",
     "stalled links",
@@ -46,7 +49,7 @@ pub(crate) struct Nemesis {
     pub(super) supervisor: Supervisor,
     paths: Paths,
     pub(super) observer: Client,
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) narrator: Narrator,
     pub(super) random: StdRng,
     struck: BTreeMap<&'static str, u64>,
@@ -55,7 +58,7 @@ pub(crate) struct Nemesis {
     /// The small disk that one replica has for a while.
     pub(super) small: Option<SmallDisk>,
     /// Where there is a C compiler.
-    faulty: Option<FaultyDisks>,
+    pub(super) faulty: Option<FaultyMachine>,
 }
 
 impl Nemesis {
@@ -65,7 +68,7 @@ impl Nemesis {
         observer: Client,
         ledger: Arc<Ledger>,
         narrator: Narrator,
-        faulty: Option<FaultyDisks>,
+        faulty: Option<FaultyMachine>,
         seed: u64,
     ) -> Self {
         let random = StdRng::seed_from_u64(seed);
@@ -173,6 +176,8 @@ impl Nemesis {
             "fail all syncs" => self.fail_syncs().await?,
             "power failure" => self.lose_power().await?,
             "put the register back" => self.put_register_back(one).await?,
+            "one wrong clock" => self.set_clocks_wrong(Some(one)).await?,
+            "wrong clocks" => self.set_clocks_wrong(None).await?,
             "end the supervisor" => {
                 say(self, "all replicas end, and start again".into())?;
                 // A process that hangs would not notice.

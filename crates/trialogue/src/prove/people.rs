@@ -180,18 +180,13 @@ async fn retry_late(person: &Person, stage: &Stage, early: &mut Vec<Early>, rand
     match person.client.send_with_id(&person.token, &request, name(to).as_str(), &text, 0).await {
         Ok(sent) if sent.id == id => {}
         Ok(sent) => stage.ledger.complain(format!("the retry of message {id} was answered with {}", sent.id)),
-        Err(ClientError::Refused { message, .. }) => {
-            stage.ledger.complain(format!("the retry of message {id} was refused: {message}"));
-        }
-        Err(_) => {}
+        Err(error) => stage.ledger.refused(&format!("the retry of message {id}"), &error),
     }
 }
 
 fn note(stage: &Stage, content: Content, error: &ClientError) {
     stage.ledger.unknown(content);
-    if let ClientError::Refused { message, .. } = error {
-        stage.ledger.complain(format!("a message was refused: {message}"));
-    }
+    stage.ledger.refused("a message", error);
 }
 
 /// How somebody listens.
@@ -301,8 +296,8 @@ async fn mark(person: &Person, from: u64, up_to: u64, history: &[u8], ledger: &L
         person.client.acknowledge(&person.token, up_to, history).await?;
         person.client.mark_read(&person.token, from, up_to).await
     };
-    if let Err(ClientError::Refused { message, .. }) = marked.await {
-        ledger.complain(format!("a mark was refused: {message}"));
+    if let Err(error) = marked.await {
+        ledger.refused("a mark", &error);
     }
 }
 
@@ -310,15 +305,8 @@ async fn mark(person: &Person, from: u64, up_to: u64, history: &[u8], ledger: &L
 pub(crate) async fn come_and_go(client: Client, host: Person, stage: Stage) {
     while !stage.is_over() {
         if let Err(what) = visit(&client, &host).await {
-            match what {
-                ClientError::Refused { reason, message } => {
-                    stage.ledger.complain(format!("a guest was refused ({reason}): {message}"));
-                }
-                // Nobody served for long, so nobody knows whether the guest is there: start over with another name.
-                ClientError::NobodyServed { .. }
-                | ClientError::Abandoned
-                | ClientError::KeptOnFewer { .. } => {}
-            }
+            // Without an answer it is not known whether the guest has an account: the next one has another name.
+            stage.ledger.refused("a guest", &what);
         }
         stage.pause(Duration::from_millis(300)).await;
     }

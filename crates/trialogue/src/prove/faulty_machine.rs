@@ -1,6 +1,7 @@
-//! Disks whose syncs fail and whose power goes: a library in C that the replicas are started with, compiled here and now.
+//! Disks whose syncs fail and whose power goes, and clocks that are wrong: a library in C that the replicas are started with, compiled here and now.
 
 use crate::failure::Failure;
+use rustix::process::Pid;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +13,11 @@ const SOURCE: &str = include_str!("faults.c");
 
 /// The library, and the folder by which it is told what to do.
 #[derive(Clone, Debug)]
-pub(crate) struct FaultyDisks {
+pub(crate) struct FaultyMachine {
     folder: PathBuf,
 }
 
-impl FaultyDisks {
+impl FaultyMachine {
     /// Compiles the library into that folder. `None` where there is no C compiler.
     pub(crate) fn make(folder: &Path) -> Result<Option<Self>, Failure> {
         let made = Self { folder: folder.to_owned() };
@@ -28,7 +29,7 @@ impl FaultyDisks {
         match compiler.args(["-ldl", "-lpthread"]).output() {
             Ok(output) if output.status.success() => Ok(Some(made)),
             Ok(output) => Err(Failure::Failed(format!(
-                "the C compiler rejects what makes disks fail: {}",
+                "the C compiler rejects what makes disks fail and clocks wrong: {}",
                 String::from_utf8_lossy(&output.stderr)
             ))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -51,12 +52,22 @@ impl FaultyDisks {
 
     /// From now on no sync comes through of a file whose path contains this; without one, each does again.
     pub(crate) fn fail_syncs(&self, of: Option<&str>) -> Result<(), Failure> {
-        let order = self.folder.join("syncs-fail");
-        match of {
-            Some(of) => {
+        self.order("syncs-fail", of)
+    }
+
+    /// From now on the wall clock of a process, or of all, is ahead by so many seconds, or behind; without a number, right.
+    pub(crate) fn set_clock(&self, process: Option<Pid>, ahead: Option<i64>) -> Result<(), Failure> {
+        let name = process.map_or_else(|| "clock".to_owned(), |process| format!("clock.{process}"));
+        self.order(&name, ahead.map(|seconds| seconds.to_string()).as_deref())
+    }
+
+    fn order(&self, name: &str, says: Option<&str>) -> Result<(), Failure> {
+        let order = self.folder.join(name);
+        match says {
+            Some(says) => {
                 // All at once: half of the word would be another.
                 let draft = self.folder.join("draft");
-                std::fs::write(&draft, of)?;
+                std::fs::write(&draft, says)?;
                 std::fs::rename(draft, order)?;
             }
             None => std::fs::remove_file(order)?,
