@@ -264,7 +264,9 @@ class Link {
       case "refused": this.#settle(what.id, { refused: what }); break;
       case "kept_on_fewer": this.#settle(what.id, { kept: what }); break;
       case "try_again": this.#settle(what.id, { tryAgain: what }); break;
-      case "beat": break;
+      case "beat":
+        if (this.state.serving) setServiceClock(what.clock);
+        break;
       default:
         if (this.connection.current === this) this.connection.heard(frame);
     }

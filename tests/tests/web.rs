@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -20,7 +21,8 @@ use whole_process_tests::wait::GENEROUS;
 
 const FRAMES: usize = 3_000;
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+/// A socket, and the messages that came while something else was waited for.
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>, VecDeque<Value>);
 
 impl Socket {
     async fn open(address: &str, path: &str, origin: Option<&str>) -> Result<Self, tungstenite::Error> {
@@ -28,7 +30,7 @@ impl Socket {
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
-        Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
+        Ok(Self(tokio_tungstenite::connect_async(request).await?.0, VecDeque::new()))
     }
 
     /// The status with which it was refused.
@@ -45,12 +47,20 @@ impl Socket {
 
     /// The next frame of one of these kinds.
     async fn hear(&mut self, kinds: &[&str]) -> Value {
+        if kinds.contains(&"message")
+            && let Some(message) = self.1.pop_front()
+        {
+            return message;
+        }
         let hear = async {
             loop {
                 let Message::Text(text) = self.0.next().await.unwrap().unwrap() else { continue };
                 let value: Value = serde_json::from_str(&text).unwrap();
                 if kinds.iter().any(|kind| value.get(kind).is_some()) {
                     return value;
+                }
+                if value.get("message").is_some() {
+                    self.1.push_back(value);
                 }
             }
         };
@@ -219,7 +229,8 @@ async fn a_socket_says_who_leads_and_ends_what_a_session_ends() {
     assert_eq!(socket.hear(&["message"]).await["message"]["text"], "a note to myself");
     assert_eq!(socket.call("send_message", send).await, sent);
     // Who does not serve says from time to time that it lives.
-    aside.hear(&["beat"]).await;
+    let beat = aside.hear(&["beat"]).await;
+    assert!(beat["beat"]["clock"].as_u64() >= state["clock"].as_u64(), "{beat} after {state}");
     // Whoever loses the lead says so at once, and the new one by itself.
     cluster.kill(0);
     loop {

@@ -142,7 +142,7 @@ pub(super) fn told(event: v1::ListenMessagesResponse) -> Option<Say> {
             Say::Listening { cursor: Cursor { history, after: cursor.after } }
         }
         Event::Message(message) => Say::Message(message.into()),
-        Event::Beat(v1::Beat {}) => Say::Beat {},
+        Event::Beat(v1::Beat {}) => Say::beat(),
         Event::Receipt(v1::Receipt { with_id, delivered_up_to, seen_up_to, read_up_to }) => {
             Say::Receipt(Receipt { with_id, delivered_up_to, seen_up_to, read_up_to })
         }

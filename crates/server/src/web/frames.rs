@@ -3,6 +3,7 @@
 //! This is the schema; `docs/web-socket.schema.json` is generated from it, and docs/web.md explains it with examples. Each
 //! call stands for the gRPC call of the same name in `proto/trialogue/v1/chat.proto`, where its rules are.
 
+use crate::clock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -134,7 +135,16 @@ pub(crate) enum Say {
     /// The page read too slowly, and receipts were passed over: `list_conversations` tells how things stand.
     ReceiptsMissed {},
     /// Nothing else has happened for a while. A replica that does not serve beats every ten seconds.
-    Beat {},
+    Beat {
+        /// The replica's wall clock, as in `state`.
+        clock: u64,
+    },
+}
+
+impl Say {
+    pub(crate) fn beat() -> Self {
+        Self::Beat { clock: clock::wall().0 }
+    }
 }
 
 /// How the service stands.

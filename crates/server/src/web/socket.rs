@@ -84,14 +84,14 @@ impl Talk {
                     }
                 }
                 // A listener has beats of its own.
-                Ok(()) = beats.changed(), if self.listening.is_none() => Some(Say::Beat {}),
+                Ok(()) = beats.changed(), if self.listening.is_none() => Some(Say::beat()),
                 _ = pings.tick() => {
                     if last_heard.elapsed() > SILENCE_MAX {
                         return Ok(());
                     }
                     write(&mut page, Message::Ping(axum::body::Bytes::new())).await?;
                     // Beats mean that reads are answered; who does not serve says only that it lives.
-                    (!self.state.borrow().serving).then_some(Say::Beat {})
+                    (!self.state.borrow().serving).then(Say::beat)
                 }
             };
             if let Some(next) = next {
