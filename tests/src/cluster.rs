@@ -219,6 +219,11 @@ impl Cluster {
         drop(self.children[i].as_mut().expect("it runs").stdin.take());
     }
 
+    /// The process of a replica that runs.
+    pub fn process(&self, i: usize) -> u32 {
+        self.children[i].as_ref().expect("the replica runs").id()
+    }
+
     pub fn pause(&self, i: usize) {
         kill_process(self.pid(i), Signal::STOP).unwrap();
     }

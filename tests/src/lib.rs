@@ -9,7 +9,7 @@
 pub mod browser;
 pub mod cluster;
 pub mod command;
-pub mod faulty_disk;
+pub mod faulty_machine;
 pub mod people;
 pub mod raw;
 pub mod recorder;

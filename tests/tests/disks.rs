@@ -5,16 +5,16 @@
 use std::path::Path;
 use std::time::Duration;
 use whole_process_tests::cluster::Cluster;
-use whole_process_tests::faulty_disk::FaultyDisks;
+use whole_process_tests::faulty_machine::FaultyMachine;
 use whole_process_tests::people::Person;
 use whole_process_tests::wait;
 
 /// Long enough for a replica that would serve to do so, several times.
 const NOBODY_FOR: Duration = Duration::from_secs(4);
 
-async fn with_faulty_disks() -> Option<(Cluster, FaultyDisks)> {
+async fn with_faulty_machines() -> Option<(Cluster, FaultyMachine)> {
     let mut cluster = Cluster::prepared(3, "");
-    let disks = FaultyDisks::under(&mut cluster)?;
+    let disks = FaultyMachine::under(&mut cluster)?;
     cluster.start_all();
     cluster.until_all_in_sync().await;
     Some((cluster, disks))
@@ -28,7 +28,7 @@ async fn send(cluster: &Cluster, person: &Person, text: &str, within: Duration) 
 /// With every sync failing on all three, messages were acknowledged as kept on 3 of 3.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_every_sync_fails_nothing_is_acknowledged_and_what_was_survives_the_loss_of_power() {
-    let Some((mut cluster, disks)) = with_faulty_disks().await else { return };
+    let Some((mut cluster, disks)) = with_faulty_machines().await else { return };
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
     alice.send("bob", "before").await;
@@ -54,7 +54,7 @@ async fn while_every_sync_fails_nothing_is_acknowledged_and_what_was_survives_th
 /// A replica whose store has failed writes everything anew before it counts: then a power failure takes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_whose_syncs_failed_for_a_while_comes_back_with_all_of_it_on_its_disk() {
-    let Some((mut cluster, disks)) = with_faulty_disks().await else { return };
+    let Some((mut cluster, disks)) = with_faulty_machines().await else { return };
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
     for round in 0..3 {

@@ -1,18 +1,19 @@
-//! Disks that can be told to fail: a library that is loaded into the replicas, made of the C source that `prove` carries.
+//! Disks and clocks that can be told to fail: a library that is loaded into processes, made of the C source that `prove` carries.
 
 use crate::cluster::Cluster;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
-/// The disks of a cluster's replicas, whose syncs fail on demand, and whose power can fail.
+/// What a cluster's replicas run on: the syncs fail on demand, the power can fail, and the wall clocks can be wrong.
 #[derive(Debug)]
-pub struct FaultyDisks {
-    folder: tempfile::TempDir,
+pub struct FaultyMachine {
+    folder: TempDir,
     data: PathBuf,
 }
 
-impl FaultyDisks {
+impl FaultyMachine {
     /// Loads the library into every replica that this cluster starts from now on. `None`, with a word on stderr, where
     /// there is no C compiler.
     ///
@@ -46,6 +47,32 @@ impl FaultyDisks {
     pub fn fail_syncs(&self, fail: bool) {
         let order = self.folder.path().join("syncs-fail");
         if fail { std::fs::write(order, "chat.db").unwrap() } else { std::fs::remove_file(order).unwrap() }
+    }
+
+    /// The wall clocks of all processes, or of one, are ahead by so many seconds, or behind; or right again.
+    ///
+    /// # Panics
+    /// If the order can't be given.
+    pub fn set_clock(&self, process: Option<u32>, ahead: i64) {
+        let name = process.map_or_else(|| "clock".to_owned(), |process| format!("clock.{process}"));
+        let draft = self.folder.path().join("draft");
+        std::fs::write(&draft, ahead.to_string()).unwrap();
+        std::fs::rename(draft, self.folder.path().join(name)).unwrap();
+    }
+
+    /// What another program must find in its environment to run on a machine whose clock is wrong by so many seconds.
+    ///
+    /// # Panics
+    /// If that machine can't be made.
+    pub fn another_machine(&self, ahead: i64) -> (TempDir, [(&'static str, PathBuf); 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("disk")).unwrap();
+        std::fs::write(folder.path().join("clock"), ahead.to_string()).unwrap();
+        let environment = [
+            ("LD_PRELOAD", self.folder.path().join("faults.so")),
+            ("TRIALOGUE_FAULTS", folder.path().to_owned()),
+        ];
+        (folder, environment)
     }
 
     /// The power fails: every file is what its syncs have made of it. No replica may run.
