@@ -468,20 +468,15 @@ impl Primary {
         }
         let may_read = self.may_read(common, now);
         let copies = self.copies();
-        self.waiting.retain(|waiting| match *waiting {
-            Waiting::Changed(token) => {
-                common.emit(Effect::Answer { token, copies });
-                false
+        self.waiting.retain(|waiting| {
+            if !may_read && !matches!(waiting, Waiting::Changed(_)) {
+                return true;
             }
-            Waiting::Unchanged(_) | Waiting::Read(_) if !may_read => true,
-            Waiting::Unchanged(token) => {
-                common.emit(Effect::Answer { token, copies });
-                false
-            }
-            Waiting::Read(read) => {
-                common.emit(Effect::AnswerRead { read });
-                false
-            }
+            common.emit(match *waiting {
+                Waiting::Read(read) => Effect::AnswerRead { read },
+                Waiting::Changed(token) | Waiting::Unchanged(token) => Effect::Answer { token, copies },
+            });
+            false
         });
     }
 

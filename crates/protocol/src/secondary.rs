@@ -89,7 +89,7 @@ impl<F: Fact> Secondary<F> {
     ) {
         match message {
             Message::Call { base, number, register } => {
-                self.on_call(common, now, peer, stream, &base, number, register);
+                self.on_call(common, now, (peer, stream), &base, number, register);
             }
             Message::Beat { view, sent_at } => {
                 if self.heed(common, now, peer, stream, &view) {
@@ -142,8 +142,7 @@ impl<F: Fact> Secondary<F> {
         &mut self,
         common: &mut Common<F>,
         now: Time,
-        peer: ReplicaIndex,
-        stream: StreamId,
+        (peer, stream): (ReplicaIndex, StreamId),
         base: &View,
         number: ViewNumber,
         register: RegisterId,
