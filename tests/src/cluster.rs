@@ -219,11 +219,6 @@ impl Cluster {
         drop(self.children[i].as_mut().expect("it runs").stdin.take());
     }
 
-    /// The process of a replica that runs.
-    pub fn process(&self, i: usize) -> u32 {
-        self.children[i].as_ref().expect("the replica runs").id()
-    }
-
     pub fn pause(&self, i: usize) {
         kill_process(self.pid(i), Signal::STOP).unwrap();
     }
@@ -257,7 +252,8 @@ impl Cluster {
         None
     }
 
-    fn pid(&self, i: usize) -> Pid {
+    /// The process of a replica that runs.
+    pub fn pid(&self, i: usize) -> Pid {
         let child = self.children[i].as_ref().expect("it runs");
         Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
     }

@@ -1,6 +1,8 @@
-//! Disks and clocks that can be told to fail: a library that is loaded into processes, made of the C source that `prove` carries.
+//! Disks and clocks that can be told to fail: a library that is loaded into processes, made of the C source that `prove`
+//! carries.
 
 use crate::cluster::Cluster;
+use rustix::process::Pid;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,18 +51,18 @@ impl FaultyMachine {
         if fail { std::fs::write(order, "chat.db").unwrap() } else { std::fs::remove_file(order).unwrap() }
     }
 
-    /// The wall clocks of all processes, or of one, are ahead by so many seconds, or behind; or right again.
+    /// The wall clocks of all processes, or of one, are `ahead` seconds ahead (behind, if negative; right, if 0).
     ///
     /// # Panics
     /// If the order can't be given.
-    pub fn set_clock(&self, process: Option<u32>, ahead: i64) {
+    pub fn set_clock(&self, process: Option<Pid>, ahead: i64) {
         let name = process.map_or_else(|| "clock".to_owned(), |process| format!("clock.{process}"));
         let draft = self.folder.path().join("draft");
         std::fs::write(&draft, ahead.to_string()).unwrap();
         std::fs::rename(draft, self.folder.path().join(name)).unwrap();
     }
 
-    /// What another program must find in its environment to run on a machine whose clock is wrong by so many seconds.
+    /// What another program must find in its environment to run on a machine whose clock is `ahead` seconds ahead.
     ///
     /// # Panics
     /// If that machine can't be made.

@@ -67,18 +67,18 @@ async fn a_first_start_with_a_wrong_clock_heals_with_the_clock() {
 async fn a_primary_whose_clock_is_an_hour_from_two_others_gives_way_and_status_says_so() {
     let Some((cluster, machine)) = started_with_clock(0).await else { return };
     let alice = Person::register(&cluster, "alice").await;
-    machine.set_clock(Some(cluster.process(0)), 2 * HOUR);
+    machine.set_clock(Some(cluster.pid(0)), 2 * HOUR);
     cluster.until_serves(1).await;
     alice.send("alice", "goes on").await;
     wait::until("status says whose clock is wrong", async || {
         cluster.status().await["replicas"][0]["fault"].to_string().contains("clock")
     })
     .await;
-    machine.set_clock(Some(cluster.process(0)), 0);
+    machine.set_clock(Some(cluster.pid(0)), 0);
     cluster.until_all_in_sync().await;
     cluster.until_serves(0).await;
-    // A few seconds make nobody leave; the log and `status` say how far they are apart.
-    machine.set_clock(Some(cluster.process(2)), 5);
+    // For a few seconds no replica leaves; the log and `status` say how far they are apart.
+    machine.set_clock(Some(cluster.pid(2)), 5);
     wait::until("the clocks are said to be apart", async || {
         cluster.log_text(0).contains("the clock of replica 2 is") && cluster.log_text(0).contains("ahead")
     })
@@ -88,7 +88,7 @@ async fn a_primary_whose_clock_is_an_hour_from_two_others_gives_way_and_status_s
     assert!(status.contains("clock"), "{status}");
 }
 
-/// Requests are dated by the service's clock, so the clock of somebody's machine does not matter.
+/// Requests are dated by the service's clock, so the clock of the client's machine does not matter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_whose_machine_is_days_off_chats_like_anyone() {
     let Some((cluster, machine)) = started_with_clock(0).await else { return };

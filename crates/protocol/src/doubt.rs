@@ -75,7 +75,7 @@ impl Doubt {
 }
 
 impl<F: Fact> Common<F> {
-    /// Whom this replica waits for, because it doubts, before it leads; nobody while it is not in sync.
+    /// Whom this replica waits for, because it doubts, before it leads; none while it is not in sync.
     pub(crate) fn waits_for(&self) -> ReplicaSet {
         match (&self.doubt, &self.view) {
             (Some(doubt), Some(view)) if self.in_sync() => doubt.awaited(view, self.me, self.position),

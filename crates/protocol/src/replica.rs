@@ -40,12 +40,12 @@ pub struct Identity {
 /// One replica's protocol state: events in, effects out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica<F> {
-    common: Common<F>,
-    role: Role<F>,
+    pub(crate) common: Common<F>,
+    pub(crate) role: Role<F>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Role<F> {
+pub(crate) enum Role<F> {
     Starting(Starting),
     Secondary(Secondary<F>),
     Takeover(Takeover),
@@ -83,48 +83,6 @@ pub(crate) enum Next<F> {
     },
     Halt(HaltReason),
     End(HaltReason),
-}
-
-/// The name of a role, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RoleName {
-    /// Has not read the view register yet, or waits for a first start.
-    Starting,
-    /// Persists what the primary sends.
-    Secondary,
-    /// Stands for primary.
-    Candidate,
-    /// Leads a view.
-    Primary,
-    /// Refuses to go on; see the reason.
-    Halted(HaltReason),
-}
-
-/// What a replica looks like from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and any of them may go with any other"
-)]
-pub struct Status {
-    /// Its role.
-    pub role: RoleName,
-    /// The newest view it knows.
-    pub view: Option<View>,
-    /// Where its durable log ends.
-    pub position: Position,
-    /// Whether it holds every acknowledged entry, durably, as far as it knows.
-    pub in_sync: bool,
-    /// Whether it takes requests.
-    pub serving: bool,
-    /// Whether it may lead: not if its store is not sound, is stuck or was so lately, or its clock is wrong.
-    pub fit: bool,
-    /// Who must show what it has before this replica leads: after a power failure, or because its database remembers no view.
-    pub waits_for: ReplicaSet,
-    /// Whether a power failure is a reason to wait.
-    pub after_power_failure: bool,
-    /// Whether its wall clock is wrong by the word of two others.
-    pub clock_wrong: bool,
 }
 
 /// More turns than this within one event would mean that two roles hand each other the replica for ever.
@@ -200,28 +158,6 @@ impl<F: Fact> Replica<F> {
             Role::Halted(_) => return None,
         };
         soonest([of_the_role, self.common.repair_due()], now)
-    }
-
-    /// What this replica looks like from outside.
-    pub fn status(&self, now: Time) -> Status {
-        let role = match &self.role {
-            Role::Starting(_) => RoleName::Starting,
-            Role::Secondary(_) => RoleName::Secondary,
-            Role::Takeover(_) => RoleName::Candidate,
-            Role::Primary(_) => RoleName::Primary,
-            Role::Halted(reason) => RoleName::Halted(*reason),
-        };
-        Status {
-            role,
-            view: self.common.view.clone(),
-            position: self.common.position,
-            in_sync: self.common.in_sync() && self.common.store.is_sound(),
-            serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
-            fit: self.common.fit(now),
-            waits_for: self.common.waits_for(),
-            after_power_failure: self.common.doubts_after_power_failure(),
-            clock_wrong: self.common.clock_wrong(),
-        }
     }
 
     fn dispatch(&mut self, now: Time, event: Event<F>) -> Next<F> {

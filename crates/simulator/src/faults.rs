@@ -383,7 +383,7 @@ impl World {
     }
 
     /// Whether by every view that is or may yet be installed, another replica holds everything; and where the register may be
-    /// hurt later, remembers the newest of them: else nobody could know of it once both are lost.
+    /// hurt later, remembers the newest of them: else no database would know of it once both are lost.
     fn another_holds(&self, i: usize) -> bool {
         // What the register says is not what is so: nobody could tell whether it is harmless.
         if self.register.hurt {

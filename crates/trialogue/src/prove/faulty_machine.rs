@@ -1,4 +1,5 @@
-//! Disks whose syncs fail and whose power goes, and clocks that are wrong: a library in C that the replicas are started with, compiled here and now.
+//! Disks whose syncs fail and whose power goes, and clocks that are wrong: a library in C that the replicas are started
+//! with, compiled here and now.
 
 use crate::failure::Failure;
 use rustix::process::Pid;
@@ -55,7 +56,8 @@ impl FaultyMachine {
         self.order("syncs-fail", of)
     }
 
-    /// From now on the wall clock of a process, or of all, is ahead by so many seconds, or behind; without a number, right.
+    /// From now on the wall clock of a process, or of all, is `ahead` seconds ahead (behind, if negative); without a number
+    /// it is right.
     pub(crate) fn set_clock(&self, process: Option<Pid>, ahead: Option<i64>) -> Result<(), Failure> {
         let name = process.map_or_else(|| "clock".to_owned(), |process| format!("clock.{process}"));
         self.order(&name, ahead.map(|seconds| seconds.to_string()).as_deref())

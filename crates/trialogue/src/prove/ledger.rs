@@ -151,7 +151,8 @@ impl Ledger {
         }
     }
 
-    /// Some clock is wrong from now on, or all are right again.
+    /// Some clock is wrong from now on, or all are right again: a call that was begun with an id of the wrong time goes on
+    /// for as long as clients are patient.
     pub(crate) fn clocks_are_wrong(&self, wrong: bool) {
         let until = if wrong { Duration::from_hours(1) } else { PATIENCE };
         self.lock().clocks_wrong_until = Some(Instant::now() + until);
