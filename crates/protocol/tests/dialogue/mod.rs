@@ -305,7 +305,8 @@ impl Dialogue {
             if status.fit { "fit" } else { "unfit" },
         );
         if !status.waits_for.is_empty() {
-            let _ = writeln!(told, "  waits for {}", status.waits_for);
+            let why = if status.after_power_failure { " after a power failure" } else { "" };
+            let _ = writeln!(told, "  waits for {}{why}", status.waits_for);
         }
     }
 
