@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_may_move_by_the_tolerance_and_no_further() {
+        let forgotten = WallTime(BASE - 3 * DAY);
+        for (moved, believed) in [(2_000, true), (2_001, false)] {
+            let mut forgetting = Forgetting::begin(forgotten, at(0), wall(0, 0));
+            let now = WallTime(wall(30, 0).0 + moved);
+            let by_the_clock = now.minus(RULE.age_max);
+            let by_its_own_time = forgotten.plus(Duration::from_mins(30));
+            let expected = if believed { by_the_clock } else { by_its_own_time };
+            assert_eq!(forgetting.look(at(30), now, &RULE), expected, "moved by {moved} ms");
+        }
+    }
+
+    #[test]
     fn a_date_is_judged_by_the_clock_of_now_and_by_what_was_forgotten() {
         let now = WallTime(BASE);
         let judge = |dated, forgotten| RULE.judge(WallTime(dated), now, WallTime(forgotten));
