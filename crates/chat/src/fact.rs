@@ -146,21 +146,27 @@ struct Content {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     content: Arc<Content>,
-    encoded: Arc<[u8]>,
+    encoded: Arc<str>,
 }
 
 impl Record {
     /// A new fact, encoded once.
     pub fn new(at: Millis, request: Option<RequestMark>, fact: Fact) -> Self {
         let content = Content { at, request, fact };
-        let encoded = serde_json::to_vec(&content).expect("a fact has no map with keys that JSON lacks");
+        let encoded = serde_json::to_string(&content).expect("a fact has no map with keys that JSON lacks");
         Self { content: Arc::new(content), encoded: encoded.into() }
     }
 
     /// A fact from its encoding, which it keeps as it is.
     pub fn decode(encoded: &[u8]) -> Result<Self, serde_json::Error> {
-        let content = serde_json::from_slice(encoded)?;
+        let encoded = std::str::from_utf8(encoded).map_err(serde::de::Error::custom)?;
+        let content = serde_json::from_str(encoded)?;
         Ok(Self { content: Arc::new(content), encoded: encoded.into() })
+    }
+
+    /// Its encoding: a line of JSON.
+    pub fn json(&self) -> &str {
+        &self.encoded
     }
 
     /// When it happened, by the primary's clock; never before the entry before it.
@@ -181,7 +187,7 @@ impl Record {
 
 impl protocol::Fact for Record {
     fn encoded(&self) -> &[u8] {
-        &self.encoded
+        self.encoded.as_bytes()
     }
 }
 

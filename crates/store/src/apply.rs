@@ -4,10 +4,11 @@
 
 use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
 use crate::looks;
+use crate::lookups::Lookups;
 use crate::requests;
 use crate::retention::LogRetention;
 use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
-use protocol::{Entry, Fact as _};
+use protocol::Entry;
 use rusqlite::{Connection, params};
 
 /// Every so many entries, what has had its day is deleted: old requests, and the log behind its bound.
@@ -15,20 +16,21 @@ pub(crate) const TIDY_EVERY: u64 = 1024;
 
 /// Writes an entry to the log and its effect to the tables, inside the caller's transaction.
 pub(crate) fn apply(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     entry: &Entry<Record>,
     retention: &LogRetention,
 ) -> Result<(), rusqlite::Error> {
+    let connection = lookups.connection;
     let op = entry.op.0.cast_signed();
     let record = &entry.fact;
-    let text = String::from_utf8_lossy(record.encoded());
     connection
         .prepare_cached("INSERT INTO log (op, chain, record) VALUES (?1, ?2, ?3)")?
-        .execute(params![op, entry.chain.0, text])?;
+        .execute(params![op, entry.chain.0, record.json()])?;
     if let Some(mark) = record.request() {
-        requests::keep(connection, mark, record)?;
+        requests::keep(lookups, mark, record)?;
     }
     apply_fact(connection, op, record)?;
+    lookups.applied(record.fact());
     if entry.op.0.is_multiple_of(TIDY_EVERY) {
         tidy(connection, entry, retention)?;
     }

@@ -3,18 +3,18 @@
 //! A request is a retry (it gets its first answer), is refused (it changes nothing), or becomes a fact. Each sees the
 //! effects of those before it in the batch.
 
-use crate::apply::{TIDY_EVERY, apply, millis};
+use crate::apply::{TIDY_EVERY, apply};
 use crate::error::StoreError;
 use crate::file::Identity;
-use crate::forgotten::{forgettable, forgotten, forgotten_by_entry_times};
+use crate::forgotten::{forgettable, forgotten_by_entry_times};
 use crate::looks;
+use crate::lookups::{Caller, Living, Lookups};
 use crate::reader::unsigned;
 use crate::requests;
 use crate::retention::LogRetention;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
-    Refusal, Request, RequestId, RequestMark, SESSIONS_AN_ACCOUNT_MAX, Sequence, SessionId, TokenHash,
-    UserName,
+    Refusal, Request, RequestId, RequestMark, SESSIONS_AN_ACCOUNT_MAX, Sequence, SessionId,
 };
 use protocol::{Entry, Forgetting, Op, Position, Time, Verdict, WallTime};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -56,14 +56,6 @@ enum Decision {
 
 type Decided = Result<Decision, Refusal>;
 
-struct Caller {
-    session: SessionId,
-    account: AccountId,
-    name: String,
-    password: String,
-    acknowledged: MessageId,
-}
-
 pub(crate) fn execute(
     connection: &Connection,
     path: &Path,
@@ -79,18 +71,23 @@ pub(crate) fn execute(
     let mut end = start.position;
     let mut entries = Vec::new();
     let mut outcomes = Vec::with_capacity(requests.len());
-    let happen = |record, end: &mut Position, entries: &mut Vec<Entry<Record>>| -> Result<(), StoreError> {
+    let lookups = &mut Lookups::new(connection);
+    let happen = |lookups: &mut Lookups<'_>,
+                  record,
+                  end: &mut Position,
+                  entries: &mut Vec<Entry<Record>>|
+     -> Result<(), StoreError> {
         let entry = end.follow(record);
-        apply(connection, &entry, retention).map_err(&sql)?;
+        apply(lookups, &entry, retention).map_err(&sql)?;
         *end = entry.position();
         entries.push(entry);
         Ok(())
     };
-    let known = forgotten(connection).map_err(&sql)?;
+    let known = lookups.forgotten().map_err(&sql)?;
     if known.is_none() && history(connection).map_err(&sql)?.is_some() {
         let before = forgotten_by_entry_times(connection).map_err(&sql)?;
         let fact = Fact::RequestsForgotten { before };
-        happen(Record::new(at, None, fact), &mut end, &mut entries)?;
+        happen(lookups, Record::new(at, None, fact), &mut end, &mut entries)?;
     }
     let may_forget = look(permission, known.unwrap_or_default(), context);
     for request in requests {
@@ -98,7 +95,7 @@ pub(crate) fn execute(
             outcomes.push(None);
             continue;
         }
-        let decided = decide(connection, request, end.op.next(), at, context).map_err(&sql)?;
+        let decided = decide(lookups, request, end.op.next(), at, context).map_err(&sql)?;
         let outcome = match decided {
             Ok(Decision::Happens(fact, answer, session)) => {
                 let mark = RequestMark {
@@ -108,7 +105,7 @@ pub(crate) fn execute(
                     session,
                     passwords: request.action.passwords(),
                 };
-                happen(Record::new(at, Some(mark), fact), &mut end, &mut entries)?;
+                happen(lookups, Record::new(at, Some(mark), fact), &mut end, &mut entries)?;
                 Ok(answer)
             }
             Ok(Decision::Nothing(answer)) => Ok(answer),
@@ -124,7 +121,7 @@ pub(crate) fn execute(
     if entries.iter().any(|entry| entry.op.0.is_multiple_of(TIDY_EVERY))
         && let Some(fact) = forgettable(connection, may_forget).map_err(&sql)?
     {
-        happen(Record::new(at, None, fact), &mut end, &mut entries)?;
+        happen(lookups, Record::new(at, None, fact), &mut end, &mut entries)?;
     }
     Ok(Executed { entries, outcomes })
 }
@@ -142,12 +139,12 @@ fn look(permission: &mut Option<(u64, Forgetting)>, forgotten: Millis, context: 
 
 /// Whether a request that is not remembered may take effect, by its date.
 fn check_date(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     id: RequestId,
     now: Millis,
 ) -> Result<Result<(), Refusal>, rusqlite::Error> {
     let Some(dated) = id.dated() else { return Ok(Err(Refusal::RequestIdInvalid)) };
-    let forgotten = forgotten(connection)?.unwrap_or_default();
+    let forgotten = lookups.forgotten()?.unwrap_or_default();
     let (date, wall) = (WallTime(dated.0), WallTime(now.0));
     let by = date.apart(wall);
     Ok(match REMEMBERING.judge(date, wall, WallTime(forgotten.0)) {
@@ -159,12 +156,13 @@ fn check_date(
 
 /// `next` is the op that the request's entry gets, if it gets one.
 fn decide(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     request: &Request,
     next: Op,
     at: Millis,
     context: &Context,
 ) -> Result<Decided, rusqlite::Error> {
+    let connection = lookups.connection;
     if matches!(request.action, Action::BeginHistory) {
         return Ok(Ok(if history(connection)?.is_some() {
             Decision::Nothing(Answer::HistoryBegun)
@@ -175,10 +173,10 @@ fn decide(
         }));
     }
     // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
-    if let Some(decided) = retry(connection, request, context.now)? {
+    if let Some(decided) = retry(lookups, request, context.now)? {
         return Ok(decided);
     }
-    if let Err(refusal) = check_date(connection, request.id, context.now)? {
+    if let Err(refusal) = check_date(lookups, request.id, context.now)? {
         return Ok(Err(refusal));
     }
     if let Err(refusal) = enough_copies(request, context) {
@@ -187,7 +185,7 @@ fn decide(
     match &request.action {
         Action::BeginHistory => unreachable!("decided above"),
         Action::CreateAccount { name, password } => {
-            if living(connection, name)?.is_some() {
+            if lookups.living(name)?.is_some() {
                 return Ok(Err(Refusal::NameTaken { name: name.shown().into() }));
             }
             if context.limits.refuse_lookalike_names && looks::taken(connection, name)? {
@@ -209,23 +207,23 @@ fn decide(
             Ok(Ok(Decision::Happens(fact, answer, None)))
         }
         action => {
-            let caller = match caller(connection, request.session, context.now)? {
+            let caller = match lookups.caller(request.session, context.now)? {
                 Ok(caller) => caller,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            decide_signed_in(connection, &caller, action, next, at)
+            decide_signed_in(lookups, &caller, action, next, at)
         }
     }
 }
 
 fn decide_signed_in(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     caller: &Caller,
     action: &Action,
     next: Op,
     at: Millis,
 ) -> Result<Decided, rusqlite::Error> {
-    let account = caller.account;
+    let (connection, account) = (lookups.connection, caller.account);
     let happens = |fact, answer| Decision::Happens(fact, answer, Some(caller.session));
     let decision = match action {
         Action::BeginHistory | Action::CreateAccount { .. } | Action::OpenSession { .. } => {
@@ -234,19 +232,20 @@ fn decide_signed_in(
         Action::CloseSession => {
             happens(Fact::SessionClosed { session: caller.session }, Answer::SessionClosed)
         }
-        Action::DeleteAccount { verified } if verified.0 == caller.password => {
-            happens(Fact::AccountDeleted { account }, Answer::AccountDeleted)
+        Action::DeleteAccount { verified } | Action::ChangePassword { verified, .. }
+            if password_of(connection, account)?.as_deref() != Some(&verified.0) =>
+        {
+            return Ok(Err(Refusal::WrongCredentials));
         }
-        Action::ChangePassword { verified, password } if verified.0 == caller.password => {
+        Action::DeleteAccount { .. } => happens(Fact::AccountDeleted { account }, Answer::AccountDeleted),
+        Action::ChangePassword { password, .. } => {
             let fact = Fact::PasswordChanged { account, password: password.clone(), keep: caller.session };
             happens(fact, Answer::PasswordChanged)
         }
-        Action::DeleteAccount { .. } | Action::ChangePassword { .. } => {
-            return Ok(Err(Refusal::WrongCredentials));
-        }
         Action::SendMessage { to, text, .. } => {
             let found = match to {
-                Recipient::Named(name) => living(connection, name)?
+                Recipient::Named(name) => lookups
+                    .living(name)?
                     .ok_or_else(|| Refusal::NoSuchAccount { name: name.shown().to_owned() }),
                 Recipient::Account(id) => living_account(connection, *id)?.ok_or(Refusal::AccountGone),
             };
@@ -258,7 +257,7 @@ fn decide_signed_in(
                 from: account,
                 from_name: caller.name.clone(),
                 to: recipient,
-                to_name,
+                to_name: to_name.as_ref().to_owned(),
                 text: text.as_str().to_owned(),
             };
             happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
@@ -310,13 +309,13 @@ fn decide_read(
 /// The answer of a request that took effect, for whoever made it and repeats it; nobody else learns more than that the id
 /// is taken.
 fn retry(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     request: &Request,
     now: Millis,
 ) -> Result<Option<Decided>, rusqlite::Error> {
-    let Some(kept) = requests::find(connection, request.id)? else { return Ok(None) };
+    let Some(kept) = requests::find(lookups.connection, request.id)? else { return Ok(None) };
     if !kept.belongs_to(None, request.session) {
-        match caller(connection, request.session, now)? {
+        match lookups.caller(request.session, now)? {
             Err(refusal) => return Ok(Some(Err(refusal))),
             Ok(caller) if kept.belongs_to(Some(caller.account), None) => {}
             Ok(_) => return Ok(Some(Err(Refusal::RequestIdReused))),
@@ -344,45 +343,10 @@ fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn caller(
-    connection: &Connection,
-    token: Option<TokenHash>,
-    now: Millis,
-) -> Result<Result<Caller, Refusal>, rusqlite::Error> {
-    let Some(token) = token else { return Ok(Err(Refusal::NotSignedIn)) };
-    let caller = connection
-        .prepare_cached(
-            "SELECT sessions.id, accounts.id, accounts.name, accounts.password, accounts.acknowledged
-             FROM sessions JOIN accounts ON accounts.id = sessions.account
-             WHERE sessions.token = ?1 AND sessions.expires_at > ?2 AND accounts.deleted_at IS NULL",
-        )?
-        .query_row(params![token.0, millis(now)], |row| {
-            Ok(Caller {
-                session: SessionId(row.get::<_, i64>(0)?.cast_unsigned()),
-                account: AccountId(row.get::<_, i64>(1)?.cast_unsigned()),
-                name: row.get(2)?,
-                password: row.get(3)?,
-                acknowledged: MessageId(row.get::<_, i64>(4)?.cast_unsigned()),
-            })
-        })
-        .optional()?;
-    Ok(caller.ok_or(Refusal::SessionInvalid))
-}
-
-fn living(connection: &Connection, name: &UserName) -> Result<Option<(AccountId, String)>, rusqlite::Error> {
-    connection
-        .prepare_cached("SELECT id, name FROM accounts WHERE key = ?1 AND deleted_at IS NULL")?
-        .query_row([name.key()], |row| Ok((AccountId(row.get::<_, i64>(0)?.cast_unsigned()), row.get(1)?)))
-        .optional()
-}
-
-fn living_account(
-    connection: &Connection,
-    account: AccountId,
-) -> Result<Option<(AccountId, String)>, rusqlite::Error> {
+fn living_account(connection: &Connection, account: AccountId) -> Result<Option<Living>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT name FROM accounts WHERE id = ?1 AND deleted_at IS NULL")?
-        .query_row([account.0.cast_signed()], |row| Ok((account, row.get(0)?)))
+        .query_row([account.0.cast_signed()], |row| Ok((account, row.get::<_, String>(0)?.into())))
         .optional()
 }
 

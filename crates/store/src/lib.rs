@@ -13,6 +13,7 @@ mod file;
 pub mod files;
 mod forgotten;
 mod looks;
+mod lookups;
 mod memory;
 mod ownership;
 mod reader;

@@ -2,8 +2,9 @@
 //! accepted.
 
 use crate::error::StoreError;
+use crate::lookups::Lookups;
 use crate::reader::{Reader, unsigned};
-use chat::{AccountId, Answer, Fact, PasswordHash, Record, RequestId, RequestMark, SessionId, TokenHash};
+use chat::{AccountId, Answer, Fact, PasswordHash, Record, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -56,12 +57,12 @@ pub(crate) fn find(connection: &Connection, id: RequestId) -> Result<Option<Kept
 
 /// Keeps the request that led to an entry, before the entry's effect, which may end the request's session.
 pub(crate) fn keep(
-    connection: &Connection,
+    lookups: &mut Lookups<'_>,
     mark: &RequestMark,
     record: &Record,
 ) -> Result<(), rusqlite::Error> {
     let (account, session) = match (record.fact(), mark) {
-        (_, RequestMark { session: Some(session), .. }) => match owner(connection, *session)? {
+        (_, RequestMark { session: Some(session), .. }) => match lookups.owner(*session)? {
             Some((account, token)) => (Some(account), Some(token)),
             // A request of no known session must not become nobody's.
             None => return Ok(()),
@@ -74,7 +75,8 @@ pub(crate) fn keep(
         _ => return Ok(()),
     };
     let passwords = (!mark.passwords.is_empty()).then(|| json(&mark.passwords));
-    connection
+    lookups
+        .connection
         .prepare_cached(
             "INSERT INTO requests (id, digest, answer, account, session, passwords)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -88,18 +90,6 @@ pub(crate) fn keep(
             passwords
         ])?;
     Ok(())
-}
-
-fn owner(
-    connection: &Connection,
-    session: SessionId,
-) -> Result<Option<(AccountId, TokenHash)>, rusqlite::Error> {
-    connection
-        .prepare_cached("SELECT account, token FROM sessions WHERE id = ?1")?
-        .query_row([session.0.cast_signed()], |row| {
-            Ok((AccountId(unsigned(row, 0)?), TokenHash(row.get(1)?)))
-        })
-        .optional()
 }
 
 fn json(what: &impl serde::Serialize) -> String {

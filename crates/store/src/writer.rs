@@ -5,6 +5,7 @@ use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
 use crate::file::{self, Identity};
 use crate::forgotten::forgotten;
+use crate::lookups::Lookups;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
@@ -119,8 +120,9 @@ impl Writer {
             return Err(StoreError::NotNext { path: self.path.clone(), op: position.op });
         };
         self.begin()?;
+        let mut lookups = Lookups::new(&self.connection);
         for entry in entries {
-            apply(&self.connection, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
+            apply(&mut lookups, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
         }
         let last_at = entries.last().map_or(last_at, |entry| entry.fact.at());
         self.open = Some(Identity { database, position: end, last_at });
