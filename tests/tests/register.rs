@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+use api::v1;
+use client::{ClientError, Heard, Start};
+use prost::Message;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -106,4 +110,89 @@ async fn after_a_damaged_view_recover_goes_on_with_what_the_databases_remember_a
     cluster.start_all();
     cluster.until_all_in_sync().await;
     cluster.assert_same().await;
+}
+
+/// The newest view, in the file in which the version without identities wrote it.
+fn rewrite_as_before_identities(register: &Path) {
+    let newest = std::fs::read_dir(register).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let view = v1::View::decode(&std::fs::read(&newest).unwrap()[32..]).unwrap().encode_to_vec();
+    std::fs::write(&newest, [Sha256::digest(&view).as_slice(), &view].concat()).unwrap();
+}
+
+/// Neither the register has an identity nor does any database remember one: they get it at the first start, and only there.
+#[tokio::test]
+async fn a_folder_of_the_version_before_gets_the_identity_of_its_register_once() {
+    let mut cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    alice.send("alice", "before").await;
+    cluster.kill_all();
+    let register = cluster.data().join("register");
+    rewrite_as_before_identities(&register);
+    for index in 0..cluster.replicas() {
+        let forget = "DELETE FROM remembered; DELETE FROM remembered_members";
+        rusqlite::Connection::open(cluster.database(index)).unwrap().execute_batch(forget).unwrap();
+    }
+    cluster.start_all();
+    cluster.until_all_in_sync().await;
+    alice.send("alice", "after").await;
+    assert_eq!(alice.hear_texts(2).await, ["before", "after"]);
+    cluster.kill_all();
+
+    // From now on one without an identity is another register.
+    rewrite_as_before_identities(&register);
+    cluster.start_all();
+    assert_halted(&cluster, &[0, 1, 2], "not the one that this database remembers").await;
+}
+
+/// Moved, a folder is what it was; a copy of it serves nobody until an operator accepts it, and then it is another service:
+/// the sessions and the cursors of the first are not valid in it.
+#[tokio::test]
+async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_same() {
+    let mut cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    alice.send("alice", "in the first").await;
+    let heard = alice.client.listen(&alice.token, Start::default()).next().await.unwrap().unwrap();
+    let Heard::Listening { history } = heard else { panic!("a stream begins with its history: {heard:?}") };
+    let aside = tempfile::tempdir_in(cluster.data().parent().unwrap()).unwrap();
+    let names: Vec<_> =
+        std::fs::read_dir(cluster.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let move_all = |from: &Path, to: &Path| {
+        for name in &names {
+            std::fs::rename(from.join(name), to.join(name)).unwrap();
+        }
+    };
+    cluster.kill_all();
+    move_all(cluster.data(), aside.path());
+    move_all(aside.path(), cluster.data());
+    cluster.start_all();
+    cluster.until_all_in_sync().await;
+    assert_eq!(alice.client.account(&alice.token).await.unwrap().name, "alice");
+
+    cluster.kill_all();
+    move_all(cluster.data(), aside.path());
+    for name in &names {
+        copy(&aside.path().join(name), &cluster.data().join(name));
+    }
+    cluster.start_all();
+    assert_halted(&cluster, &[0, 1, 2], "not the one that this database remembers").await;
+    cluster.kill_all();
+    let recovered = recover(&cluster, &["--accept-data-loss"]);
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    cluster.start_all();
+    cluster.until_all_in_sync().await;
+    let reason = |error: ClientError| match error {
+        ClientError::Refused { reason, .. } => reason,
+        other => panic!("{other}"),
+    };
+    assert_eq!(reason(alice.client.account(&alice.token).await.unwrap_err()), "SESSION_INVALID");
+    let alice = alice.again().await;
+    let start = Start { after: Some(1), history, ..Start::default() };
+    let mut listening = alice.client.listen(&alice.token, start);
+    let error = loop {
+        if let Err(error) = listening.next().await.expect("the stream ends with its reason") {
+            break error;
+        }
+    };
+    assert_eq!(reason(error), "HISTORY_REPLACED");
+    assert_eq!(alice.hear_texts(1).await, ["in the first"]);
 }
