@@ -41,6 +41,29 @@ fn seen_by_the_other(messages: &[String]) -> Vec<String> {
     messages.iter().map(turn).collect()
 }
 
+/// The browser's machine is two days ahead or behind: requests are dated by the service's clock, and nobody notices.
+#[tokio::test]
+async fn a_machine_whose_clock_is_wrong_is_as_good_as_any() {
+    let Some(driver) = Driver::start().await else { return };
+    let cluster = Cluster::serving().await;
+    let bob = Person::register(&cluster, "bob").await;
+    for (name, days) in [("ahead", 2), ("behind", -2)] {
+        let browser = driver.browser(Look::LIGHT).await;
+        let wrong = format!(
+            "{{ const right = Date.now; Date.now = () => right() + {days} * 86_400_000; }} window.isWrong = true;"
+        );
+        browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": wrong })).await;
+        browser.open(&page(&cluster, 0)).await;
+        browser.until("window.isWrong").await;
+        browser.registers(name, PASSWORD).await;
+        browser.finds("bob").await;
+        browser.writes(name).await;
+        until_messages(&browser, &[format!("me: {name}")]).await;
+        assert_eq!(browser.errors().await, Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(bob.hear_texts(2).await, ["ahead", "behind"]);
+}
+
 #[tokio::test]
 async fn two_people_chat_on_while_the_primary_is_killed() {
     let Some(driver) = Driver::start().await else { return };
