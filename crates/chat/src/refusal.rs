@@ -166,6 +166,9 @@ pub enum Refusal {
         /// How many replicas are configured.
         replicas: usize,
     },
+    /// The operator makes the accounts here.
+    #[error("new accounts are made by the operator here; ask for one")]
+    RegistrationClosed,
     /// More is under way than this replica takes on at a time.
     #[error("this replica has too much to do just now and did nothing; try again in a moment")]
     Busy,
@@ -210,6 +213,7 @@ impl Refusal {
             | Self::AccountGone
             | Self::TooFewInSync { .. }
             | Self::TooManyCopies { .. }
+            | Self::RegistrationClosed
             | Self::Busy
             | Self::HistoryReplaced => false,
         }

@@ -4,21 +4,29 @@
 //! request that took effect has kept the hashes of what came with it, and goes to the store once more as the request of those
 //! very hashes.
 
+use crate::attempts::Origin;
+use crate::blocking::Full;
 use crate::chat_service::{Answered, ChatService, mismatch, request_id};
 use crate::clock;
+use crate::config::Registration;
 use crate::tokens::{self, Token};
-use api::status::{Meaning, meaning, refused};
+use api::status::{Meaning, busy, meaning, refused, too_many_attempts};
 use api::v1;
-use chat::{Action, Answer, Password, PasswordHash, Refusal, RequestId, SealedToken, TokenHash};
+use chat::{Action, Answer, Password, PasswordHash, Refusal, RequestId, SealedToken, TokenHash, UserName};
+use std::time::Instant;
 use store::{Account, KeptRequest, Reader};
 use tonic::Status;
 
 impl ChatService {
     pub(crate) async fn account_created(
         &self,
+        origin: Origin,
         request: v1::CreateAccountRequest,
     ) -> Answered<v1::CreateAccountResponse> {
         let refuse = |refusal| refused(&refusal);
+        if self.settings.registration == Registration::Closed {
+            return Err(refused(&Refusal::RegistrationClosed));
+        }
         let name = self.name(&request.name).map_err(refuse)?;
         let password = Password::parse(&request.password).map_err(refuse)?;
         let id = request_id(&request.request_id).map_err(refuse)?;
@@ -41,7 +49,10 @@ impl ChatService {
                 (Some(kept), _) => self.same_as_before(kept, 0, password.clone()).await?,
                 // A name that is taken is refused before a password is hashed for it.
                 (None, Some(refusal)) => return Err(refused(&refusal)),
-                (None, None) => self.passwords.hash(password.clone()).await,
+                (None, None) => {
+                    self.attempts.register(origin, Instant::now()).map_err(busy)?;
+                    self.passwords.hash(password.clone()).await.map_err(full)?
+                }
             };
             let action = Action::CreateAccount { name: name.clone(), password: hash };
             match self.write(&request.request_id, None, action).await {
@@ -55,10 +66,17 @@ impl ChatService {
         }
     }
 
-    pub(crate) async fn session_opened(&self, request: v1::LoginRequest) -> Answered<v1::LoginResponse> {
+    pub(crate) async fn session_opened(
+        &self,
+        origin: Origin,
+        request: v1::LoginRequest,
+    ) -> Answered<v1::LoginResponse> {
         let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
         let wrong = || refused(&Refusal::WrongCredentials);
-        let (account, kept) = match self.name(&request.name) {
+        let name = self.name(&request.name);
+        let key = name.as_ref().map_or(NO_NAME, UserName::key);
+        let attempt = self.attempts.begin(origin, key, Instant::now()).map_err(too_many_attempts)?;
+        let (account, kept) = match name {
             Ok(name) => self.read(move |reader| Ok(Ok((reader.living(&name)?, reader.request(id)?)))).await?,
             Err(_) => (None, None),
         };
@@ -67,15 +85,17 @@ impl ChatService {
             .or_else(|_| Password::parse("a password that nobody has"))
             .map_err(|_| wrong())?;
         let known = account.as_ref().map(|account| account.password.clone());
-        let matches = self.passwords.verify(password.clone(), known).await;
+        let verified = self.passwords.verify(password.clone(), known, attempt.is_suspicious());
+        let matches = verified.await.map_err(full)?;
         let account =
             account.filter(|_| matches && Password::parse(&request.password).is_ok()).ok_or_else(wrong)?;
+        attempt.succeeded(Instant::now());
 
         let drawn = Token::draw();
         let sealed = match kept {
             // It is the answer of the first try that counts; if this id was another request's, the store says so.
             Some(_) => SealedToken(String::new()),
-            None => self.passwords.seal(password.clone(), drawn).await,
+            None => self.passwords.seal(password.clone(), drawn).await.map_err(full)?,
         };
         let action = Action::OpenSession {
             account: account.id,
@@ -88,7 +108,11 @@ impl ChatService {
         let Answer::SessionOpened { expires_at, sealed: Some(kept), .. } = answer else {
             return Err(mismatch());
         };
-        let token = if kept == sealed { Some(drawn) } else { self.passwords.unseal(password, kept).await };
+        let token = if kept == sealed {
+            Some(drawn)
+        } else {
+            self.passwords.unseal(password, kept).await.map_err(full)?
+        };
         Ok(v1::LoginResponse {
             token: token.ok_or_else(mismatch)?.text(),
             expires_at: expires_at.0,
@@ -99,13 +123,14 @@ impl ChatService {
 
     pub(crate) async fn account_deleted(
         &self,
+        origin: Origin,
         session: TokenHash,
         request: v1::DeleteAccountRequest,
     ) -> Answered<v1::DeleteAccountResponse> {
         let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
         let verified = match self.kept_for(id, session).await? {
             Some(kept) => self.same_as_before(&kept, 0, parse(&request.password)?).await?,
-            None => self.verified(self.session(session).await?.account, &request.password).await?,
+            None => self.verified(origin, self.session(session).await?.account, &request.password).await?,
         };
         self.write(&request.request_id, Some(session), Action::DeleteAccount { verified }).await?;
         Ok(v1::DeleteAccountResponse {})
@@ -113,6 +138,7 @@ impl ChatService {
 
     pub(crate) async fn password_changed(
         &self,
+        origin: Origin,
         session: TokenHash,
         request: v1::ChangePasswordRequest,
     ) -> Answered<v1::ChangePasswordResponse> {
@@ -127,8 +153,8 @@ impl ChatService {
                     self.same_as_before(kept, 1, new.clone()).await?,
                 ),
                 None => (
-                    self.verified(self.session(session).await?.account, &request.password).await?,
-                    self.passwords.hash(new.clone()).await,
+                    self.verified(origin, self.session(session).await?.account, &request.password).await?,
+                    self.passwords.hash(new.clone()).await.map_err(full)?,
                 ),
             };
             let action = Action::ChangePassword { verified, password };
@@ -165,7 +191,7 @@ impl ChatService {
             // A request of before they were kept, or one of another kind, which the store refuses.
             return Ok(PasswordHash(String::new()));
         };
-        if self.passwords.verify(password, Some(hash.clone())).await {
+        if self.passwords.verify(password, Some(hash.clone()), false).await.map_err(full)? {
             Ok(hash.clone())
         } else {
             Err(refused(&Refusal::RequestIdReused))
@@ -173,13 +199,27 @@ impl ChatService {
     }
 
     /// Verifies a password against the account's, and returns what it was verified against.
-    async fn verified(&self, account: Account, password: &str) -> Answered<PasswordHash> {
-        if self.passwords.verify(parse(password)?, Some(account.password.clone())).await {
+    async fn verified(&self, origin: Origin, account: Account, password: &str) -> Answered<PasswordHash> {
+        let name = self.name(&account.name);
+        let key = name.as_ref().map_or(NO_NAME, UserName::key);
+        let attempt = self.attempts.begin(origin, key, Instant::now()).map_err(too_many_attempts)?;
+        let known = Some(account.password.clone());
+        let verified = self.passwords.verify(parse(password)?, known, attempt.is_suspicious());
+        if verified.await.map_err(full)? {
+            attempt.succeeded(Instant::now());
             Ok(account.password)
         } else {
             Err(refused(&Refusal::WrongCredentials))
         }
     }
+}
+
+/// Under which attempts at names are counted that can't be names.
+const NO_NAME: &str = "";
+
+/// Too many passwords wait to be looked at.
+fn full(_: Full) -> Status {
+    refused(&Refusal::Busy)
 }
 
 /// A password that can't be one is no account's.

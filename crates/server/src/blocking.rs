@@ -1,4 +1,59 @@
-//! Work that blocks, on a thread for that.
+//! Work that blocks, on a thread for that; of some kinds only a few pieces at a time.
+
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Too many callers wait for work of this kind already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("too much of this is under way")]
+pub(crate) struct Full;
+
+/// Room for some pieces of work at a time, and for a bounded queue of callers that wait for a place.
+///
+/// A place belongs to the work and not to its caller: work on a thread goes on when the caller gives up, and must not make
+/// room before it is done.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _place: OwnedSemaphorePermit,
+    _queued: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(crate) fn new(at_once: usize, waiting_max: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(at_once)),
+            queue: Arc::new(Semaphore::new(at_once + waiting_max)),
+        }
+    }
+
+    /// Does the work once there is a place for it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Full> {
+        let place = self.enter().await?;
+        Ok(blocking(move || {
+            let _held_until_done = place;
+            work()
+        })
+        .await)
+    }
+
+    /// Waits for a place, which is free again once what is returned is dropped.
+    pub(crate) async fn enter(&self) -> Result<Place, Full> {
+        let queued = self.queue.clone().try_acquire_owned().map_err(|_| Full)?;
+        let place = self.free.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Ok(Place { _place: place, _queued: queued })
+    }
+}
 
 /// Does the work and gives its result. When the process ends before it has begun, nobody waits for it any more: then this
 /// never returns. A panic goes on in whoever waits.
@@ -13,7 +68,32 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
     use std::task::Poll;
+
+    /// Logins whose callers gave up went on without a place: 305 a second took 7 GB.
+    #[tokio::test]
+    async fn work_whose_caller_has_given_up_keeps_its_place_until_it_is_done() {
+        let places = Places::new(1, 1);
+        let (finish, finished) = mpsc::channel::<()>();
+        let mut given_up = Box::pin(places.run(move || finished.recv()));
+        std::future::poll_fn(|context| {
+            assert!(given_up.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        drop(given_up);
+        let mut next = Box::pin(places.run(|| 7));
+        std::future::poll_fn(|context| {
+            assert!(next.as_mut().poll(context).is_pending(), "the work still runs");
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(places.run(|| 8).await, Err(Full), "one works, one waits");
+        finish.send(()).unwrap();
+        assert_eq!(next.await, Ok(7));
+        assert_eq!(places.run(|| 8).await, Ok(8));
+    }
 
     /// A replica that was ended while it started said that it had panicked.
     #[test]

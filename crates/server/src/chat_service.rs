@@ -1,10 +1,13 @@
 //! The public service: checks what clients send, asks the gateway, and turns what comes back into answers.
 
+use crate::attempts::Attempts;
+use crate::blocking::{Full, Places};
+use crate::caller::origin_of;
 use crate::delivery::{Delivery, Wants};
 use crate::digest::Digests;
 use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
-use crate::listen::{self, Listener};
+use crate::listen::{self, Listener, Unread};
 use crate::passwords::Passwords;
 use crate::timeline::ViewChange;
 use crate::{Settings, clock, tokens};
@@ -17,13 +20,31 @@ use chat::{
 };
 use protocol::RoleName;
 use std::sync::Arc;
-use store::{Message, Reader, Readers, Session, StoreError};
+use store::{Message, Page, Reader, Readers, Session, StoreError};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 use uuid::Uuid;
 
 const PAGE_DEFAULT: usize = 100;
+/// Where a page of messages ends in bytes: clients of gRPC take 4 MiB where they are not told otherwise.
+pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Looks at the database, each on a thread for that: a few at a time, so that neither threads nor connections to the
+/// database grow with the callers.
+#[derive(Clone, Debug)]
+pub(crate) struct Looks {
+    /// Those that an index answers.
+    short: Places,
+    /// Those that go through all names.
+    scans: Places,
+}
+
+impl Looks {
+    pub(crate) fn new() -> Self {
+        Self { short: Places::new(16, 16_384), scans: Places::new(2, 64) }
+    }
+}
 
 /// The public service of one replica.
 #[derive(Clone, Debug)]
@@ -35,6 +56,8 @@ pub(crate) struct ChatService {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) passwords: Passwords,
+    pub(crate) attempts: Attempts,
+    pub(crate) looks: Looks,
     pub(crate) digests: Digests,
     /// The views that this replica has seen come.
     pub(crate) views: tokio::sync::watch::Receiver<Vec<ViewChange>>,
@@ -65,19 +88,23 @@ impl ChatService {
         &self,
         ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
     ) -> Answered<T> {
+        self.look_among(&self.looks.short, ask).await
+    }
+
+    async fn look_among<T: Send + 'static>(
+        &self,
+        places: &Places,
+        ask: impl FnOnce(&Reader<'_>) -> Result<Result<T, Refusal>, StoreError> + Send + 'static,
+    ) -> Answered<T> {
         let readers = self.readers.clone();
-        let answer = tokio::task::spawn_blocking(move || readers.read(ask)).await;
-        match answer {
+        match places.run(move || readers.read(ask)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(refusal))) => Err(refused(&refusal)),
             Ok(Err(error)) => {
                 warn!(%error, "a read failed");
                 Err(api::status::fault())
             }
-            Err(error) => {
-                warn!(%error, "a read did not end");
-                Err(api::status::fault())
-            }
+            Err(Full) => Err(refused(&Refusal::Busy)),
         }
     }
 
@@ -182,11 +209,11 @@ impl Chat for ChatService {
         &self,
         request: Request<v1::CreateAccountRequest>,
     ) -> Answered<Response<v1::CreateAccountResponse>> {
-        self.account_created(request.into_inner()).await.map(Response::new)
+        self.account_created(origin_of(&request), request.into_inner()).await.map(Response::new)
     }
 
     async fn login(&self, request: Request<v1::LoginRequest>) -> Answered<Response<v1::LoginResponse>> {
-        self.session_opened(request.into_inner()).await.map(Response::new)
+        self.session_opened(origin_of(&request), request.into_inner()).await.map(Response::new)
     }
 
     async fn logout(&self, request: Request<v1::LogoutRequest>) -> Answered<Response<v1::LogoutResponse>> {
@@ -201,7 +228,7 @@ impl Chat for ChatService {
         request: Request<v1::DeleteAccountRequest>,
     ) -> Answered<Response<v1::DeleteAccountResponse>> {
         let token = token(&request)?;
-        self.account_deleted(token, request.into_inner()).await.map(Response::new)
+        self.account_deleted(origin_of(&request), token, request.into_inner()).await.map(Response::new)
     }
 
     async fn change_password(
@@ -209,7 +236,7 @@ impl Chat for ChatService {
         request: Request<v1::ChangePasswordRequest>,
     ) -> Answered<Response<v1::ChangePasswordResponse>> {
         let token = token(&request)?;
-        self.password_changed(token, request.into_inner()).await.map(Response::new)
+        self.password_changed(origin_of(&request), token, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_accounts(
@@ -218,14 +245,19 @@ impl Chat for ChatService {
     ) -> Answered<Response<v1::ListAccountsResponse>> {
         let token = token(&request)?;
         let request = request.into_inner();
-        let pattern = NamePattern::parse(&request.pattern).map_err(|refusal| refused(&refusal))?;
         let limit = page(request.page_size)?;
-        let page = self.read(move |reader| {
+        self.session(token).await?;
+        // A pattern may be dear to compile, and all names are compared with it.
+        let page = self.gateway.read(self.look_among(&self.looks.scans, move |reader| {
             if let Err(refusal) = reader.session(token, clock::wall())? {
                 return Ok(Err(refusal));
             }
-            reader.accounts(&pattern, &request.page_token, limit).map(Ok)
-        });
+            match NamePattern::parse(&request.pattern) {
+                Ok(pattern) => reader.accounts(&pattern, &request.page_token, limit).map(Ok),
+                Err(refusal) => Ok(Err(refusal)),
+            }
+        }));
+        let page = async { page.await.map_err(|why| self.declined(why))? };
         let (accounts, next) = page.await?;
         Ok(Response::new(v1::ListAccountsResponse {
             accounts: accounts.into_iter().map(|(id, name)| v1::Account { id: id.0, name }).collect(),
@@ -258,7 +290,7 @@ impl Chat for ChatService {
         Ok(Response::new(answers))
     }
 
-    type ListenMessagesStream = ReceiverStream<Answered<v1::ListenMessagesResponse>>;
+    type ListenMessagesStream = Unread;
 
     async fn listen_messages(
         &self,
@@ -326,12 +358,10 @@ impl Chat for ChatService {
                 Err(id) => (reader.account(*id)?, format!("#{id}")),
             };
             let Some(other) = other else { return Ok(Err(Refusal::NoSuchAccount { name: named })) };
-            let wanted = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-            reader.conversation(session.account.id, other.id, before, wanted).map(Ok)
+            let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
+            reader.conversation(session.account.id, other.id, before, wanted, PAGE_BYTES).map(Ok)
         });
-        let mut messages = page.await?;
-        let more = messages.len() > limit;
-        messages.truncate(limit);
+        let Page { messages, more } = page.await?;
         Ok(Response::new(v1::ListMessagesResponse {
             messages: messages.into_iter().map(message).collect(),
             more,

@@ -43,6 +43,10 @@ pub struct Settings {
     pub host_names: Vec<HostName>,
     /// Whether a replica that crashes may leave a core, which holds whatever was in its memory.
     pub core_dumps: bool,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// How much of the service one account, connection or address may take.
+    pub shares: Shares,
     /// Where `up --playground` takes orders, if it runs these replicas.
     pub playground: Option<Address>,
 }
@@ -128,6 +132,14 @@ pub enum ConfigError {
         /// What it says.
         name: String,
     },
+    /// A limit that would let nobody in.
+    #[error("{path}: {name} is 0; give at least 1")]
+    NoShare {
+        /// Which file.
+        path: PathBuf,
+        /// Which setting.
+        name: &'static str,
+    },
     /// More replicas must be in sync than there are.
     #[error("{path}: min_in_sync is {wanted}, and there are {count} replicas; give 1 to {count}")]
     MinInSync {
@@ -153,6 +165,38 @@ struct File {
     refuse_lookalike_names: Option<bool>,
     host_names: Vec<String>,
     core_dumps: bool,
+    registration: Registration,
+    streams_per_account: Option<usize>,
+    streams_per_connection: Option<u32>,
+    connections_per_address: Option<usize>,
+}
+
+/// Who may make an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Everybody.
+    #[default]
+    Open,
+    /// The operator.
+    Closed,
+}
+
+/// How much of the service one account, one connection or one address may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Open streams of one account, on all its connections: listeners and senders.
+    pub streams_per_account: usize,
+    /// Calls and streams that are open on one connection.
+    pub streams_per_connection: u32,
+    /// Connections from one address, other than this machine's own.
+    pub connections_per_address: usize,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { streams_per_account: 128, streams_per_connection: 1024, connections_per_address: 1024 }
+    }
 }
 
 impl Settings {
@@ -182,7 +226,7 @@ impl Settings {
                 .ok_or_else(|| ConfigError::HostName { path: path.into(), name: name.clone() })
         });
         let host_names = host_names.collect::<Result<_, _>>()?;
-        let default = Limits::default();
+        let (default, shares) = (Limits::default(), Shares::default());
         let folder = path.parent().unwrap_or(Path::new("."));
         let settings = Self {
             data: folder.join(file.data.unwrap_or_default()),
@@ -202,6 +246,14 @@ impl Settings {
             boot_id_file: BOOT_ID_FILE.into(),
             host_names,
             core_dumps: file.core_dumps,
+            registration: file.registration,
+            shares: Shares {
+                streams_per_account: file.streams_per_account.unwrap_or(shares.streams_per_account),
+                streams_per_connection: file.streams_per_connection.unwrap_or(shares.streams_per_connection),
+                connections_per_address: file
+                    .connections_per_address
+                    .unwrap_or(shares.connections_per_address),
+            },
             playground: None,
         };
         settings.check(path)?;
@@ -223,6 +275,16 @@ impl Settings {
         let seconds = self.limits.session_lifetime.as_secs();
         if !(SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX).contains(&seconds) {
             return Err(ConfigError::SessionLifetime { path, seconds });
+        }
+        let Shares { streams_per_account, streams_per_connection, connections_per_address } = self.shares;
+        for (name, share) in [
+            ("streams_per_account", streams_per_account),
+            ("streams_per_connection", streams_per_connection as usize),
+            ("connections_per_address", connections_per_address),
+        ] {
+            if share == 0 {
+                return Err(ConfigError::NoShare { path, name });
+            }
         }
         if self.log_entries_max == 0 {
             return Err(ConfigError::NoLog { path });

@@ -1,6 +1,6 @@
 //! Conversations: which there are, what each side has and has seen, and who lets others know.
 
-use crate::chat_service::{Answered, ChatService, message, mismatch, page};
+use crate::chat_service::{Answered, ChatService, PAGE_BYTES, message, mismatch, page};
 use crate::clock;
 use api::v1;
 use chat::{AccountId, Action, Answer, MessageId, TokenHash};
@@ -20,8 +20,14 @@ impl ChatService {
             Err(refusal) => Ok(Err(refusal)),
         });
         let mut conversations = page.await?;
-        let more = conversations.len() > limit;
-        conversations.truncate(limit);
+        let size = |one: &Conversation| one.last.text.len() + size_of::<Conversation>();
+        let sizes = conversations.iter().scan(0, |bytes, one| {
+            *bytes += size(one);
+            Some(*bytes)
+        });
+        let fits = sizes.take_while(|bytes| *bytes <= PAGE_BYTES).count().max(1);
+        let more = conversations.len() > limit.min(fits);
+        conversations.truncate(limit.min(fits));
         Ok(v1::ListConversationsResponse {
             conversations: conversations.into_iter().map(conversation).collect(),
             more,

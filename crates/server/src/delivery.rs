@@ -9,10 +9,12 @@ use protocol::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-/// Messages that wait for one listener; one more, and it reads from the store.
+/// What waits for one listener: so many events, or so many bytes of them. One more, and it reads from the store.
 const QUEUE_MAX: usize = 256;
+const QUEUE_BYTES_MAX: usize = 16 * 1024;
 /// Messages to one recipient of which a stream remembers that no receipt came for them.
 pub(crate) const OUTSTANDING_MAX: usize = 32;
 
@@ -20,7 +22,7 @@ pub(crate) const OUTSTANDING_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
     /// A message as the log has it.
-    Message { id: MessageId, record: Record },
+    Message { id: MessageId, record: Arc<Record> },
     /// Somebody has, or has seen, what was sent in a conversation.
     Receipt(Receipt),
 }
@@ -108,9 +110,24 @@ pub(crate) struct Queue {
     changed: Notify,
 }
 
+impl Delivered {
+    /// How many bytes it holds on to, nearly.
+    fn size(&self) -> usize {
+        let text = match self {
+            Self::Message { record, .. } => match record.fact() {
+                Fact::MessageSent { text, .. } => text.len(),
+                _ => 0,
+            },
+            Self::Receipt(_) => 0,
+        };
+        size_of::<Self>() + text
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     waiting: VecDeque<Delivered>,
+    bytes: usize,
     /// Messages were passed over: the store has them.
     behind: bool,
     /// Receipts were passed over: the client asks how things stand.
@@ -120,7 +137,7 @@ struct Inner {
 impl Default for Inner {
     /// A listener begins behind: it reads from the store first.
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), behind: true, missed: false }
+        Self { waiting: VecDeque::new(), bytes: 0, behind: true, missed: false }
     }
 }
 
@@ -140,13 +157,18 @@ impl Queue {
             inner.missed |= is_receipt;
             return;
         }
-        if inner.waiting.len() >= QUEUE_MAX {
+        let size = one.size();
+        let too_many = inner.waiting.len() >= QUEUE_MAX
+            || (!inner.waiting.is_empty() && inner.bytes + size > QUEUE_BYTES_MAX);
+        if too_many {
             inner.missed |=
                 is_receipt || inner.waiting.iter().any(|one| matches!(one, Delivered::Receipt(_)));
-            inner.waiting.clear();
+            inner.waiting = VecDeque::new();
+            inner.bytes = 0;
             inner.behind = true;
         } else {
             inner.waiting.push_back(one.clone());
+            inner.bytes += size;
         }
         drop(inner);
         self.changed.notify_one();
@@ -167,6 +189,7 @@ impl Queue {
                     return NextUp::SayThatReceiptsWereMissed;
                 }
                 if let Some(one) = inner.waiting.pop_front() {
+                    inner.bytes -= one.size();
                     return NextUp::Deliver(one);
                 }
             }
@@ -179,9 +202,15 @@ impl Queue {
     }
 }
 
+/// An account has as many streams open as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("this account has {0} streams open already; close some, or wait until some have ended")]
+pub(crate) struct TooManyStreams(usize);
+
 /// Every open stream of this replica.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Delivery {
+    streams_per_account: usize,
     streams: Mutex<Streams>,
     next: AtomicU64,
     messages: AtomicU64,
@@ -206,21 +235,33 @@ pub(crate) struct Registered {
 }
 
 impl Delivery {
+    pub(crate) fn new(streams_per_account: usize) -> Self {
+        Self {
+            streams_per_account,
+            streams: Mutex::default(),
+            next: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+        }
+    }
+
     /// Puts a stream on the books.
     pub(crate) fn register(
         self: &Arc<Self>,
         account: AccountId,
         session: SessionId,
         wants: Wants,
-    ) -> Registered {
+    ) -> Result<Registered, TooManyStreams> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (end, ended) = watch::channel(None);
         let queue = Arc::new(Queue::default());
         let mut streams = self.lock();
+        if streams.by_account.get(&account).is_some_and(|open| open.len() >= self.streams_per_account) {
+            return Err(TooManyStreams(self.streams_per_account));
+        }
         let open = Open { account, session, end, queue: queue.clone(), wants, outstanding: HashMap::new() };
         streams.open.insert(number, open);
         streams.by_account.entry(account).or_default().push(number);
-        Registered { delivery: self.clone(), number, end: ended, queue }
+        Ok(Registered { delivery: self.clone(), number, end: ended, queue })
     }
 
     /// A batch was committed and acknowledged: its messages go out, and streams whose session it ended end.
@@ -230,8 +271,10 @@ impl Delivery {
             match entry.fact.fact() {
                 Fact::MessageSent { from, to, .. } => {
                     self.messages.fetch_add(1, Ordering::Relaxed);
-                    let message =
-                        Delivered::Message { id: MessageId(entry.op.0), record: entry.fact.clone() };
+                    let message = Delivered::Message {
+                        id: MessageId(entry.op.0),
+                        record: Arc::new(entry.fact.clone()),
+                    };
                     streams.deliver(*to, &message, |wants| wants.messages);
                     if from != to {
                         streams.deliver(*from, &message, |wants| wants.own);
@@ -411,9 +454,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_is_too_slow_is_sent_to_the_store_and_holds_up_nobody() {
-        let delivery = Arc::new(Delivery::default());
-        let slow = delivery.register(AccountId(1), SessionId(1), LISTENS);
-        let quick = delivery.register(AccountId(1), SessionId(2), LISTENS);
+        let delivery = Arc::new(Delivery::new(128));
+        let slow = delivery.register(AccountId(1), SessionId(1), LISTENS).unwrap();
+        let quick = delivery.register(AccountId(1), SessionId(2), LISTENS).unwrap();
         assert!(matches!(slow.queue.next().await, NextUp::ReadFromStore), "everyone begins with the store");
         assert!(matches!(quick.queue.next().await, NextUp::ReadFromStore));
         for _ in 0..=QUEUE_MAX {
@@ -427,18 +470,18 @@ mod tests {
 
     #[test]
     fn streams_end_with_their_session_their_account_or_the_primacy_and_leave_no_trace() {
-        let delivery = Arc::new(Delivery::default());
-        let one = delivery.register(AccountId(1), SessionId(1), LISTENS);
-        let other = delivery.register(AccountId(1), SessionId(2), Wants::default());
-        let stranger = delivery.register(AccountId(9), SessionId(3), LISTENS);
+        let delivery = Arc::new(Delivery::new(128));
+        let one = delivery.register(AccountId(1), SessionId(1), LISTENS).unwrap();
+        let other = delivery.register(AccountId(1), SessionId(2), Wants::default()).unwrap();
+        let stranger = delivery.register(AccountId(9), SessionId(3), LISTENS).unwrap();
         delivery.committed(&[record(Fact::SessionClosed { session: SessionId(1) })]);
         assert_eq!((*one.end.borrow(), *other.end.borrow()), (Some(End::SessionOver), None));
         delivery.committed(&[record(Fact::AccountDeleted { account: AccountId(1) })]);
         assert_eq!((*other.end.borrow(), *stranger.end.borrow()), (Some(End::SessionOver), None));
         delivery.end_all();
         assert_eq!(*stranger.end.borrow(), Some(End::NotPrimary));
-        let old = delivery.register(AccountId(2), SessionId(4), LISTENS);
-        let kept = delivery.register(AccountId(2), SessionId(5), LISTENS);
+        let old = delivery.register(AccountId(2), SessionId(4), LISTENS).unwrap();
+        let kept = delivery.register(AccountId(2), SessionId(5), LISTENS).unwrap();
         let token = chat::TokenHash([0; 32]);
         let opened =
             |account, closes| record(Fact::SessionOpened { account, token, expires_at: Millis(9), closes });
@@ -459,12 +502,12 @@ mod tests {
 
     #[tokio::test]
     async fn receipts_go_to_those_who_wrote_and_to_other_devices_of_who_read() {
-        let delivery = Arc::new(Delivery::default());
+        let delivery = Arc::new(Delivery::new(128));
         let [alice, bob] = [AccountId(1), AccountId(2)];
-        let before = delivery.register(alice, SessionId(1), ALL);
-        let earlier = delivery.register(alice, SessionId(2), ALL);
-        let other_device = delivery.register(bob, SessionId(3), ALL);
-        let stranger = delivery.register(AccountId(9), SessionId(4), ALL);
+        let before = delivery.register(alice, SessionId(1), ALL).unwrap();
+        let earlier = delivery.register(alice, SessionId(2), ALL).unwrap();
+        let other_device = delivery.register(bob, SessionId(3), ALL).unwrap();
+        let stranger = delivery.register(AccountId(9), SessionId(4), ALL).unwrap();
         for stream in [&before, &earlier, &other_device, &stranger] {
             assert!(matches!(stream.queue.next().await, NextUp::ReadFromStore));
         }
@@ -500,8 +543,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_is_too_slow_for_receipts_is_told_so() {
-        let delivery = Arc::new(Delivery::default());
-        let slow = delivery.register(AccountId(1), SessionId(1), ALL);
+        let delivery = Arc::new(Delivery::new(128));
+        let slow = delivery.register(AccountId(1), SessionId(1), ALL).unwrap();
         assert!(matches!(slow.queue.next().await, NextUp::ReadFromStore));
         let has =
             |up_to| record(Fact::MessagesAcknowledged { account: AccountId(2), up_to: MessageId(up_to) });
@@ -518,8 +561,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_sender_hears_of_its_own_messages_alone() {
-        let delivery = Arc::new(Delivery::default());
-        let alice = delivery.register(AccountId(1), SessionId(1), Wants { own: false, ..ALL });
+        let delivery = Arc::new(Delivery::new(128));
+        let alice = delivery.register(AccountId(1), SessionId(1), Wants { own: false, ..ALL }).unwrap();
         assert!(matches!(alice.queue.next().await, NextUp::ReadFromStore));
         alice.expect_receipts(vec![(AccountId(2), vec![MessageId(10)])]);
         // Alice wrote 10 and 14 to bob; carol 11, 12, 13 and 15.
@@ -533,6 +576,36 @@ mod tests {
             }
         }
         assert_eq!(heard, [(10, 10), (14, 14)]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_listener_that_reads_nothing_is_bounded_in_bytes() {
+        let delivery = Arc::new(Delivery::new(128));
+        let listener = delivery.register(AccountId(1), SessionId(1), LISTENS).unwrap();
+        assert!(matches!(listener.queue.next().await, NextUp::ReadFromStore));
+        let fact = Fact::MessageSent {
+            from: AccountId(2),
+            from_name: String::new(),
+            to: AccountId(1),
+            to_name: String::new(),
+            text: "x".repeat(10_000),
+        };
+        for _ in 0..3 {
+            delivery.committed(&[record(fact.clone())]);
+            assert!(listener.queue.lock().bytes <= QUEUE_BYTES_MAX);
+        }
+        assert!(matches!(listener.queue.next().await, NextUp::ReadFromStore), "all of them are in the store");
+    }
+
+    #[test]
+    fn an_account_has_its_share_of_streams() {
+        let delivery = Arc::new(Delivery::new(2));
+        let open = |session| delivery.register(AccountId(1), SessionId(session), LISTENS);
+        let [one, _other] = [open(1).unwrap(), open(2).unwrap()];
+        assert_eq!(open(3).map(drop).unwrap_err(), TooManyStreams(2));
+        drop(one);
+        assert!(open(3).is_ok());
+        assert!(delivery.register(AccountId(2), SessionId(4), LISTENS).is_ok());
     }
 
     #[test]

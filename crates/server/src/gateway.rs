@@ -5,15 +5,17 @@
 //! have a hole where its owner saw none.
 
 use crate::driver::Incoming;
-use chat::{Address, Answer, KeptOnFewer, Refusal, Request};
+use chat::{AccountId, Address, Answer, KeptOnFewer, Refusal, Request, TokenHash};
 use protocol::{Event, HaltReason, ReadId, ReplicaIndex, Status};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// More requests than this wait only if the store is stuck; the rest are told to try again.
 const WAITING_MAX: usize = 16_384;
+/// And so many of one share: a batch of them. Then its streams are read no further, and its other calls are busy.
+const SHARE_MAX: usize = 1024;
 /// A batch takes at most so many requests, and no more once it has so many bytes.
 const BATCH_REQUESTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -53,6 +55,17 @@ impl Settled {
 pub(crate) struct Pending {
     pub(crate) request: Request,
     pub(crate) reply: oneshot::Sender<Settled>,
+}
+
+/// Whose share of each batch a request takes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Share {
+    /// All streams of an account.
+    Account(AccountId),
+    /// The calls of a session, one by one.
+    Session(TokenHash),
+    /// All that come without a session.
+    Stranger,
 }
 
 /// Why a request or a read came to nothing here.
@@ -130,13 +143,53 @@ struct Waiting {
     /// `Some` while this replica serves.
     term: Option<u64>,
     terms: u64,
-    requests: VecDeque<Pending>,
+    requests: Requests,
     reads: HashMap<ReadId, oneshot::Sender<Result<(), Declined>>>,
+}
+
+/// The requests of the next batches: each share has a queue, and they take turns.
+#[derive(Debug, Default)]
+struct Requests {
+    queues: HashMap<Share, VecDeque<Pending>>,
+    /// The shares with a queue, the next one first.
+    turns: VecDeque<Share>,
+    count: usize,
+}
+
+impl Requests {
+    fn waiting_in(&self, share: Share) -> usize {
+        self.queues.get(&share).map_or(0, VecDeque::len)
+    }
+
+    fn push(&mut self, share: Share, pending: Pending) {
+        let queue = self.queues.entry(share).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(share);
+        }
+        queue.push_back(pending);
+        self.count += 1;
+    }
+
+    /// The next request of the share whose turn it is.
+    fn pop(&mut self) -> Option<Pending> {
+        let share = self.turns.pop_front()?;
+        let queue = self.queues.get_mut(&share)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&share);
+        } else {
+            self.turns.push_back(share);
+        }
+        self.count -= 1;
+        next
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Gateway {
     waiting: Mutex<Waiting>,
+    /// A batch was taken, so that there may be room in a share again; or the term is over.
+    room: Notify,
     next_read: AtomicU64,
     driver: mpsc::Sender<Incoming>,
     published: watch::Receiver<Published>,
@@ -151,7 +204,15 @@ impl Gateway {
         me: ReplicaIndex,
         addresses: Vec<Address>,
     ) -> Self {
-        Self { waiting: Mutex::default(), next_read: AtomicU64::new(0), driver, published, me, addresses }
+        Self {
+            waiting: Mutex::default(),
+            room: Notify::new(),
+            next_read: AtomicU64::new(0),
+            driver,
+            published,
+            me,
+            addresses,
+        }
     }
 
     pub(crate) fn published(&self) -> watch::Receiver<Published> {
@@ -177,8 +238,41 @@ impl Gateway {
 
     /// Hands a request to the next batch, and returns where its outcome will arrive. Requests of one term take effect
     /// in the order in which they were submitted.
-    pub(crate) async fn submit(
+    ///
+    /// Within a share they do; one that has its fill waiting already is busy.
+    async fn submit(
         &self,
+        share: Share,
+        request: Request,
+        term: Term,
+    ) -> Result<oneshot::Receiver<Settled>, Declined> {
+        if self.lock().requests.waiting_in(share) >= SHARE_MAX {
+            return Err(Declined::Busy);
+        }
+        self.queue(share, request, term).await
+    }
+
+    /// The same for a stream, which is slowed while its share has its fill waiting.
+    pub(crate) async fn submit_in_turn(
+        &self,
+        share: Share,
+        request: Request,
+        term: Term,
+    ) -> Result<oneshot::Receiver<Settled>, Declined> {
+        loop {
+            let room = self.room.notified();
+            let mut room = std::pin::pin!(room);
+            room.as_mut().enable();
+            if self.lock().requests.waiting_in(share) < SHARE_MAX {
+                return self.queue(share, request, term).await;
+            }
+            room.await;
+        }
+    }
+
+    async fn queue(
+        &self,
+        share: Share,
         request: Request,
         term: Term,
     ) -> Result<oneshot::Receiver<Settled>, Declined> {
@@ -190,11 +284,11 @@ impl Gateway {
         if waiting.term != Some(term.0) {
             return Err(Declined::NotServing);
         }
-        if waiting.requests.len() >= WAITING_MAX {
+        if waiting.requests.count >= WAITING_MAX {
             return Err(Declined::Busy);
         }
-        waiting.requests.push_back(Pending { request, reply });
-        if waiting.requests.len() == 1 {
+        waiting.requests.push(share, Pending { request, reply });
+        if waiting.requests.count == 1 {
             wake.send(Incoming::Core(Event::RequestsWaiting));
         }
         Ok(outcome)
@@ -203,7 +297,8 @@ impl Gateway {
     /// Hands in a request and waits for its outcome.
     pub(crate) async fn settle(&self, request: Request) -> Result<Settled, Declined> {
         let term = self.term()?;
-        self.submit(request, term).await?.await.map_err(|_| Declined::NotServing)
+        let share = request.session.map_or(Share::Stranger, Share::Session);
+        self.submit(share, request, term).await?.await.map_err(|_| Declined::NotServing)
     }
 
     /// Looks at the committed state once no acknowledged write can be missing from it.
@@ -246,16 +341,18 @@ impl Gateway {
     pub(crate) fn take_batch(&self) -> (Vec<Pending>, bool) {
         let mut waiting = self.lock();
         let mut bytes = 0;
-        let mut taken = 0;
-        for pending in waiting.requests.iter().take(BATCH_REQUESTS_MAX) {
-            if bytes >= BATCH_BYTES_MAX {
-                break;
-            }
+        let mut batch = Vec::new();
+        while batch.len() < BATCH_REQUESTS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some(pending) = waiting.requests.pop()
+        {
             bytes += size_of(&pending.request);
-            taken += 1;
+            batch.push(pending);
         }
-        let batch = waiting.requests.drain(..taken).collect();
-        (batch, !waiting.requests.is_empty())
+        let left = waiting.requests.count > 0;
+        drop(waiting);
+        self.room.notify_waiters();
+        (batch, left)
     }
 
     /// For the driver: a term begins.
@@ -269,8 +366,10 @@ impl Gateway {
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.term = None;
-        waiting.requests.clear();
+        waiting.requests = Requests::default();
         waiting.reads.clear();
+        drop(waiting);
+        self.room.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -332,14 +431,14 @@ mod tests {
         let (gateway, mut driver) = serving(1);
         let term = gateway.term().unwrap();
         gateway.driver.try_send(Incoming::Core(Event::Tick)).unwrap();
-        give_up(gateway.submit(request(), term)).await;
+        give_up(gateway.submit(Share::Stranger, request(), term)).await;
         give_up(gateway.may_read()).await;
-        assert!(gateway.lock().requests.is_empty(), "nothing is queued without a wake-up");
+        assert!(gateway.lock().requests.count == 0, "nothing is queued without a wake-up");
         assert!(gateway.lock().reads.is_empty(), "no read waits of which the driver does not know");
         assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::Tick))));
-        let _first = gateway.submit(request(), term).await.unwrap();
+        let _first = gateway.submit(Share::Stranger, request(), term).await.unwrap();
         assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::RequestsWaiting))));
-        let _second = gateway.submit(request(), term).await.unwrap();
+        let _second = gateway.submit(Share::Stranger, request(), term).await.unwrap();
         assert_eq!(gateway.take_batch().0.len(), 2);
     }
 
@@ -347,12 +446,35 @@ mod tests {
     async fn a_full_queue_is_busy_and_not_a_reason_to_go_elsewhere() {
         let (gateway, _driver) = serving(4);
         let term = gateway.term().unwrap();
-        for _ in 0..WAITING_MAX {
-            let _outcome = gateway.submit(request(), term).await.unwrap();
+        for n in 0..WAITING_MAX {
+            let share = Share::Account(AccountId((n % 100) as u64));
+            let _outcome = gateway.submit(share, request(), term).await.unwrap();
         }
-        assert_eq!(gateway.submit(request(), term).await.unwrap_err(), Declined::Busy);
+        assert_eq!(gateway.submit(Share::Stranger, request(), term).await.unwrap_err(), Declined::Busy);
         gateway.close();
-        assert_eq!(gateway.submit(request(), term).await.unwrap_err(), Declined::NotServing);
+        assert_eq!(gateway.submit(Share::Stranger, request(), term).await.unwrap_err(), Declined::NotServing);
+    }
+
+    /// One account's flood of two seconds kept everyone else waiting for as long.
+    #[tokio::test]
+    async fn shares_take_turns_and_one_that_has_its_fill_is_busy_or_slowed() {
+        let (gateway, _driver) = serving(4);
+        let term = gateway.term().unwrap();
+        let flood = Share::Account(AccountId(1));
+        for _ in 0..SHARE_MAX {
+            let _outcome = gateway.submit(flood, request(), term).await.unwrap();
+        }
+        assert_eq!(gateway.submit(flood, request(), term).await.unwrap_err(), Declined::Busy);
+        let honest = request();
+        let _outcome = gateway.submit(Share::Account(AccountId(2)), honest.clone(), term).await.unwrap();
+        let slowed = gateway.submit_in_turn(flood, request(), term);
+        let mut slowed = Box::pin(slowed);
+        let looked = std::future::poll_fn(|context| Poll::Ready(slowed.as_mut().poll(context).is_pending()));
+        assert!(looked.await, "the stream is read no further");
+        let (batch, left) = gateway.take_batch();
+        assert_eq!(batch[1].request.id, honest.id, "everyone is in the next batch");
+        assert!(left && batch.len() == BATCH_REQUESTS_MAX);
+        let _outcome = slowed.await.unwrap();
     }
 
     #[tokio::test]

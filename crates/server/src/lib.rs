@@ -10,14 +10,17 @@
 //! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
 
 mod accounts;
+mod attempts;
 mod blocking;
 mod broken_invariant;
+mod caller;
 mod challenges;
 mod chat_service;
 mod clock;
 mod config;
 mod connections;
 mod conversations;
+mod crowd;
 mod data_folder;
 mod delivery;
 mod digest;
@@ -27,6 +30,7 @@ mod handshake;
 mod key;
 mod listen;
 mod lock;
+mod open_files;
 mod passwords;
 mod peer_clock;
 mod peers;
@@ -39,6 +43,7 @@ mod snapshot_transfer;
 mod store_thread;
 mod timeline;
 mod tokens;
+mod unread;
 mod web;
 
 pub use broken_invariant::end_process_on_panic;

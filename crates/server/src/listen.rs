@@ -3,27 +3,32 @@
 use crate::chat_service::{Answered, ChatService, message, request_id};
 use crate::clock;
 use crate::delivery::{Delivered, End, NextUp, OUTSTANDING_MAX, Receipt, ReceiptKind, Registered, Wants};
-use crate::gateway::{Declined, NotDone, Settled};
+use crate::gateway::{Declined, NotDone, Settled, Share};
 use crate::run::LISTENER_BEAT;
-use api::status::{in_a_stream, kept_in_a_stream, refused};
+use crate::unread;
+use api::status::{in_a_stream, kept_in_a_stream, over_a_limit, refused};
 use api::v1;
 use api::v1::listen_messages_response::Event;
 use api::v1::send_messages_response::Outcome;
 use chat::{Fact, HistoryId, MessageId, Record, Refusal, Request as ChatRequest, Sequence, TokenHash};
 use std::time::Duration;
-use store::Session;
+use store::{Page, Session};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-/// Events that wait for a client to read them; then its stream waits, and nothing else does.
+/// Events that wait for a client to read them, and their bytes; then its stream waits, and nothing else does.
 const UNREAD_MAX: usize = 64;
-/// Messages read from the store at once for a listener that is behind.
+const UNREAD_BYTES_MAX: usize = 8 * 1024;
+/// Messages read from the store at once for a listener that is behind, and where such a page ends in bytes.
 const PAGE: u32 = 100;
+const PAGE_BYTES: usize = 16 * 1024;
 /// Messages of one stream that wait for their answers.
 const UNANSWERED_MAX: usize = 512;
 
-type Events = mpsc::Sender<Answered<v1::ListenMessagesResponse>>;
+type Events = unread::Sender<v1::ListenMessagesResponse>;
+/// What a listener's client reads.
+pub(crate) type Unread = unread::Stream<v1::ListenMessagesResponse>;
 
 /// Why a listener's stream is over.
 enum Over {
@@ -43,20 +48,20 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn start(self) -> Answered<ReceiverStream<Answered<v1::ListenMessagesResponse>>> {
-        let (events, stream) = mpsc::channel(UNREAD_MAX);
+    pub(crate) fn start(self) -> Answered<Unread> {
+        let (events, stream) = unread::channel(UNREAD_MAX, UNREAD_BYTES_MAX);
         let account = self.session.account.id;
         let registered = self.service.delivery.register(account, self.session.id, self.wants);
+        let registered = registered.map_err(|why| over_a_limit(&why.to_string()))?;
         // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
         // after it ends the stream.
         self.service.gateway.term().map_err(|why| self.service.declined(why))?;
         tokio::spawn(async move {
             if let Err(Over::Ended(status)) = self.run(registered, &events).await {
-                // The client has gone away: it needs no reason.
-                let _ = events.send(Err(status)).await;
+                events.end(status).await;
             }
         });
-        Ok(ReceiverStream::new(stream))
+        Ok(stream)
     }
 
     async fn run(self, mut registered: Registered, events: &Events) -> Result<(), Over> {
@@ -123,15 +128,15 @@ impl Listener {
         let (account, own) = (self.session.account.id, self.wants.own);
         loop {
             let from = *after;
-            let page =
-                self.service.read(move |reader| reader.messages_after(account, from, own, PAGE).map(Ok));
-            let page = page.await.map_err(Over::Ended)?;
-            let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
-            for stored in page {
+            let page = self
+                .service
+                .read(move |reader| reader.messages_after(account, from, own, PAGE, PAGE_BYTES).map(Ok));
+            let Page { messages, more } = page.await.map_err(Over::Ended)?;
+            for stored in messages {
                 *after = stored.id;
                 say(events, registered, Event::Message(message(stored))).await?;
             }
-            if !full {
+            if !more {
                 return Ok(());
             }
         }
@@ -146,7 +151,7 @@ async fn say(events: &Events, registered: &mut Registered, event: Event) -> Resu
     let event = v1::ListenMessagesResponse { event: Some(event) };
     // A client that does not read keeps its stream waiting, but not past the end of its session.
     tokio::select! {
-        sent = events.send(Ok(event)) => sent.map_err(|_| Over::Gone),
+        sent = events.send(event) => sent.map_err(|_| Over::Gone),
         end = ended(registered) => {
             let status = if end == End::SessionOver { refused(&Refusal::SessionInvalid) } else { api::status::not_primary(None) };
             Err(Over::Ended(status))
@@ -220,13 +225,15 @@ pub(crate) fn send_messages(
     token: TokenHash,
     mut messages: Streaming<v1::SendMessageRequest>,
 ) -> Answered<ReceiverStream<Answered<v1::SendMessagesResponse>>> {
-    let mut registered = service.delivery.register(session.account.id, session.id, Wants::default());
+    let registered = service.delivery.register(session.account.id, session.id, Wants::default());
+    let mut registered = registered.map_err(|why| over_a_limit(&why.to_string()))?;
     let term = service.gateway.term().map_err(|why| service.declined(why))?;
     let (answers, stream) = mpsc::channel(UNREAD_MAX);
     let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);
     let answering = service.clone();
     let replies = answers.clone();
     let sequence = Sequence::default();
+    let share = Share::Account(session.account.id);
     tokio::spawn(async move {
         while let Some((request_id, one)) = unanswered.recv().await {
             let (answer, then) = match answer(&answering, request_id, one).await {
@@ -264,7 +271,7 @@ pub(crate) fn send_messages(
             });
             let one = match checked {
                 Err(refusal) => Unanswered::Refused(refusal),
-                Ok(request) => match service.gateway.submit(request, term).await {
+                Ok(request) => match service.gateway.submit_in_turn(share, request, term).await {
                     Ok(outcome) => Unanswered::Submitted(outcome),
                     Err(error) => {
                         let _ = answers.send(Err(service.declined(error))).await;

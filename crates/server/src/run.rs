@@ -1,11 +1,13 @@
 //! One replica, from its start to its end.
 
+use crate::attempts::Attempts;
 use crate::blocking::blocking;
 use crate::challenges::Challenges;
-use crate::chat_service::ChatService;
+use crate::chat_service::{ChatService, Looks};
 use crate::clock;
-use crate::config::Settings;
-use crate::connections::accept;
+use crate::config::{Settings, Shares};
+use crate::connections::{Doors, accept};
+use crate::crowd::Crowd;
 use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
 use crate::digest::Digests;
@@ -14,6 +16,7 @@ use crate::gateway::{Gateway, Published};
 use crate::handshake::Credentials;
 use crate::key::{ClusterKey, KeyError};
 use crate::lock::{FolderLock, LockError};
+use crate::open_files::connections_max;
 use crate::passwords::Passwords;
 use crate::peers::Peers;
 use crate::power::{self, BootRecord};
@@ -28,7 +31,6 @@ use api::v1::chat_server::ChatServer;
 use api::v1::replica_server::ReplicaServer;
 use axum::Router;
 use chat::Address;
-use futures_util::StreamExt;
 use protocol::{HaltReason, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -42,20 +44,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tracing::{info, warn};
 
 /// How often a listener hears something at least.
 pub(crate) const LISTENER_BEAT: Duration = Duration::from_secs(1);
 /// Events that wait for the driver; those who bring more wait.
 const INCOMING_MAX: usize = 4096;
-/// gRPC connections that wait to be served; then accepting waits.
-const CONNECTIONS_WAITING_MAX: usize = 64;
 /// How long the store may take to finish what it does when the replica ends.
 const STORE_ENDS_WITHIN: Duration = Duration::from_secs(3);
-/// Calls on one connection at a time.
-const STREAMS_MAX: u32 = 4096;
 
 /// Why a replica could not start, or could not go on.
 #[derive(Debug, Error)]
@@ -152,11 +149,10 @@ pub async fn run(
     let status = core.status(clock::now());
     let (published, seen) = watch::channel(Published { status, fault: None, halted: None });
     let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), me, settings.addresses.clone()));
-    let delivery = Arc::new(Delivery::default());
+    let delivery = Arc::new(Delivery::new(settings.shares.streams_per_account));
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let signs = Arc::new(SignsOfLife::default());
-    let credentials = Credentials { me, replicas, key: key.clone() };
-    let peers = Peers::new(credentials, answers.clone(), signs.clone());
+    let peers = Peers::new(Credentials { me, replicas, key: key.clone() }, answers.clone(), signs.clone());
     info!(%address, position = %stored.position, "starts");
 
     let driver = Driver {
@@ -181,8 +177,7 @@ pub async fn run(
 
     let (views, views_seen) = watch::channel(Vec::new());
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
-    let (beat, beats) = watch::channel(0);
-    tokio::spawn(beat_while_leased(gateway.clone(), beat));
+    let beats = beats_while_leased(gateway.clone());
     let challenges = Challenges::new();
     let chat = ChatService {
         index: me.0,
@@ -192,13 +187,16 @@ pub async fn run(
         delivery,
         readers,
         passwords: Passwords::new(),
+        attempts: Attempts::default(),
+        looks: Looks::new(),
         digests: Digests::new(challenges.clone()),
         views: views_seen,
         beats,
     };
+    let shares = chat.settings.shares;
     let pages = Web::of(chat.clone()).router();
     let replica = ReplicaService { me, key, peers, snapshots, challenges };
-    let service = serve(listener, pages, chat, replica, seen);
+    let service = serve(listener, pages, chat, replica, seen, shares);
     tokio::select! {
         () = shutdown => {
             driver.abort();
@@ -289,6 +287,7 @@ async fn serve(
     chat: ChatService,
     replica: ReplicaService,
     seen: watch::Receiver<Published>,
+    shares: Shares,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let chat = ChatServer::new(chat)
         .max_decoding_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
@@ -300,22 +299,22 @@ async fn serve(
         .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    // Older tools ask for the earlier version.
+    let reflection_alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(health, seen));
-    let (sorted, grpc) = mpsc::channel(CONNECTIONS_WAITING_MAX);
-    let served = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .max_concurrent_streams(Some(STREAMS_MAX))
-        .add_service(chat)
+    let grpc = Routes::new(chat)
         .add_service(replica)
         .add_service(reflection)
-        .add_service(health_service)
-        .serve_with_incoming(ReceiverStream::new(grpc).map(Ok::<_, std::io::Error>));
-    let accepting = accept(listener, pages, sorted);
-    tokio::select! {
-        ended = served => Ok(ended?),
-        () = accepting => Ok(()),
-    }
+        .add_service(reflection_alpha)
+        .add_service(health_service);
+    let Shares { streams_per_connection, connections_per_address, .. } = shares;
+    let doors = Doors { pages, grpc: Some(grpc.prepare().into_axum_router()), streams_per_connection };
+    accept(listener, doors, Crowd::new(connections_max(), connections_per_address)).await;
+    Ok(())
 }
 
 /// A replica is healthy as a server of chats while it serves; as a process, while it answers at all.
@@ -335,15 +334,19 @@ async fn report_health(health: tonic_health::server::HealthReporter, mut seen: w
 
 /// Listeners hear a beat only while this replica may answer reads: a primary that was cut off falls silent, and its
 /// listeners go elsewhere.
-async fn beat_while_leased(gateway: Arc<Gateway>, beat: watch::Sender<u64>) {
-    let mut every = tokio::time::interval(LISTENER_BEAT);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        if gateway.may_read().await.is_ok() {
-            beat.send_modify(|beats| *beats += 1);
+fn beats_while_leased(gateway: Arc<Gateway>) -> watch::Receiver<u64> {
+    let (beat, beats) = watch::channel(0);
+    tokio::spawn(async move {
+        let mut every = tokio::time::interval(LISTENER_BEAT);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if gateway.may_read().await.is_ok() {
+                beat.send_modify(|beats| *beats += 1);
+            }
         }
-    }
+    });
+    beats
 }
 
 /// Opens the database. A damaged one is moved aside, and a new one takes its place, which is in sync with nothing until

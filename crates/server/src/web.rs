@@ -6,7 +6,9 @@
 //!   browser ──▶ assets                               (the files of web/)
 //! ```
 
+use crate::caller::Caller;
 use crate::chat_service::ChatService;
+use crate::connections::Held;
 use crate::run::LISTENER_BEAT;
 use api::v1;
 use axum::Router;
@@ -133,11 +135,20 @@ fn foreign() -> Response {
     (StatusCode::FORBIDDEN, "Only the pages of this service may open its sockets.\n").into_response()
 }
 
-async fn chat_socket(State(web): State<Web>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+async fn chat_socket(
+    State(web): State<Web>,
+    Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    Extension(held): Extension<Held>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(|socket| socket::serve(socket, web.chat, web.states))
+    limited(upgrade).on_upgrade(move |socket| async move {
+        let _counted = held;
+        socket::serve(socket, web.chat, Caller(peer.ip()), web.states).await;
+    })
 }
 
 async fn cluster_page(
@@ -154,6 +165,7 @@ async fn cluster_page(
 async fn cluster_socket(
     State(web): State<Web>,
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    Extension(held): Extension<Held>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -163,7 +175,10 @@ async fn cluster_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(|socket| cluster::serve(socket, web.cluster, web.chat))
+    limited(upgrade).on_upgrade(move |socket| async move {
+        let _counted = held;
+        cluster::serve(socket, web.cluster, web.chat).await;
+    })
 }
 
 /// Whoever is on this machine may look; others where the settings say so.
@@ -177,8 +192,15 @@ fn shown_to_few() -> Response {
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
+/// What a socket keeps for reading and for writing, in bytes: many are silent.
+const SOCKET_BUFFER: usize = 4 * 1024;
+
 fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(api::CLIENT_MESSAGE_BYTES_MAX).max_frame_size(api::CLIENT_MESSAGE_BYTES_MAX)
+    upgrade
+        .max_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
+        .max_frame_size(api::CLIENT_MESSAGE_BYTES_MAX)
+        .read_buffer_size(SOCKET_BUFFER)
+        .write_buffer_size(SOCKET_BUFFER)
 }
 
 /// Tells what changes of the service's state, and only that.

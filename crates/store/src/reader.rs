@@ -5,6 +5,7 @@ use crate::error::StoreError;
 use crate::execute::history;
 use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
 use crate::looks;
+use crate::pages::{Merged, Page, Sent};
 use chat::{
     AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, SessionId,
     TokenHash, UserName,
@@ -264,54 +265,61 @@ impl<'a> Reader<'a> {
         self.sql(page())
     }
 
-    /// Messages for an account after `after`, oldest first; with `own`, also those that it sent. Index:
-    /// `messages_recipient`, `messages_conversation`.
+    /// Messages for an account after `after`, oldest first; with `own`, also those that it sent. A page has `limit` of them, or
+    /// ends where they have `bytes_max`. Index: `messages_recipient`, `messages_conversation`.
     pub fn messages_after(
         &self,
         account: AccountId,
         after: MessageId,
         own: bool,
         limit: u32,
-    ) -> Result<Vec<Message>, StoreError> {
-        let own = if own {
-            format!(
-                "UNION SELECT {MESSAGE} FROM messages WHERE sender = ?1 AND messages.id > ?2 AND undeliverable = 0"
-            )
+        bytes_max: usize,
+    ) -> Result<Page, StoreError> {
+        let both = [account.0.cast_signed(), after.0.cast_signed()];
+        let received = format!(
+            "SELECT {MESSAGE} FROM messages WHERE recipient = ?1 AND messages.id > ?2 ORDER BY messages.id"
+        );
+        let page = if own {
+            // Each of the two in its order, and merged row by row: sorted together, all later ones would be read.
+            let merge = || {
+                let mut received = self.connection.prepare_cached(&received)?;
+                let received = received.query_map(both, message)?;
+                let sent = Sent::after(self.connection, account, after)?;
+                Page::gather(Merged::of(received, sent), limit, bytes_max)
+            };
+            merge()
         } else {
-            String::new()
+            let read = || {
+                let mut received = self.connection.prepare_cached(&received)?;
+                Page::gather(received.query_map(both, message)?, limit, bytes_max)
+            };
+            read()
         };
-        self.messages(
-            &format!(
-                "SELECT {MESSAGE} FROM messages WHERE recipient = ?1 AND messages.id > ?2 {own} ORDER BY 1 LIMIT ?3"
-            ),
-            params![account.0.cast_signed(), after.0.cast_signed(), limit],
-        )
+        self.sql(page)
     }
 
-    /// The conversation between two accounts before `before`, newest first. Index: `messages_conversation`.
+    /// The conversation between two accounts before `before`, newest first. A page has `limit` messages, or ends where they
+    /// have `bytes_max`. Index: `messages_conversation`.
     pub fn conversation(
         &self,
         one: AccountId,
         other: AccountId,
         before: MessageId,
         limit: u32,
-    ) -> Result<Vec<Message>, StoreError> {
-        self.messages(
-            &format!(
+        bytes_max: usize,
+    ) -> Result<Page, StoreError> {
+        let page = || {
+            let before = before.0.min(i64::MAX as u64).cast_signed();
+            let (one, other) = (one.0.cast_signed(), other.0.cast_signed());
+            let mut find = self.connection.prepare_cached(&format!(
                 "SELECT {MESSAGE} FROM messages WHERE sender = ?1 AND recipient = ?2 AND messages.id < ?3
                  UNION SELECT {MESSAGE} FROM messages WHERE sender = ?2 AND recipient = ?1 AND messages.id < ?3
                  ORDER BY 1 DESC LIMIT ?4"
-            ),
-            params![one.0.cast_signed(), other.0.cast_signed(), before.0.min(i64::MAX as u64).cast_signed(), limit],
-        )
-    }
-
-    fn messages(&self, query: &str, what: impl rusqlite::Params) -> Result<Vec<Message>, StoreError> {
-        let found = self
-            .connection
-            .prepare_cached(query)
-            .and_then(|mut find| find.query_map(what, message)?.collect::<Result<Vec<_>, _>>());
-        self.sql(found)
+            ))?;
+            let found = find.query_map(params![one, other, before, i64::from(limit) + 1], message)?;
+            Page::gather(found, limit, bytes_max)
+        };
+        self.sql(page())
     }
 
     /// The committed log after `after`: at least one entry if there is one, and no more once `bytes_max` is reached.

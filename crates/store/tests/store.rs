@@ -32,17 +32,17 @@ fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backward
             let bob = reader.living(&name("bob"))?.unwrap();
             let alice = reader.living(&name("alice"))?.unwrap();
             let texts = |own| {
-                let messages = reader.messages_after(bob.id, bob.acknowledged, own, 10)?;
+                let messages = reader.messages_after(bob.id, bob.acknowledged, own, 10, usize::MAX)?.messages;
                 Ok::<_, StoreError>(messages.into_iter().map(|message| message.text).collect::<Vec<_>>())
             };
             assert_eq!(texts(false)?, ["three"]);
             assert_eq!(texts(true)?, ["two", "three"]);
-            let talk = reader.conversation(alice.id, bob.id, MessageId(u64::MAX), 2)?;
+            let talk = reader.conversation(alice.id, bob.id, MessageId(u64::MAX), 2, usize::MAX)?.messages;
             assert_eq!(
                 talk.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(),
                 [("three", false), ("two", false)]
             );
-            let older = reader.conversation(alice.id, bob.id, ids[1], 2)?;
+            let older = reader.conversation(alice.id, bob.id, ids[1], 2, usize::MAX)?.messages;
             assert_eq!(older.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(), [("one", true)]);
             Ok(())
         })
@@ -203,11 +203,11 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
     let arrived = message_id(&to_number[2]);
     Readers::new(&pair.path("b"))
         .read(|reader| {
-            let messages = reader.messages_after(newcomer, MessageId(0), true, 10)?;
+            let messages = reader.messages_after(newcomer, MessageId(0), true, 10, usize::MAX)?.messages;
             assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [arrived]);
             let alice = reader.living(&name("alice"))?.unwrap();
             let old = reader.account(chat::AccountId(3))?.unwrap();
-            let talk = reader.conversation(alice.id, old.id, MessageId(u64::MAX), 10)?;
+            let talk = reader.conversation(alice.id, old.id, MessageId(u64::MAX), 10, usize::MAX)?.messages;
             let shown: Vec<_> = talk.iter().map(|m| (&*m.text, m.undeliverable)).collect();
             assert_eq!(shown, [("mine", false), ("", true), ("seen", false)]);
             Ok(())

@@ -1,24 +1,25 @@
 //! A page's calls, handed to the public service: every rule stands there, and here is only the translation.
 
 use super::frames::{Account, Answer, Ask, Call, Conversation, Cursor, Message, Receipt, Say};
+use crate::caller::Caller;
 use crate::chat_service::{Answered, ChatService};
+use crate::listen::Unread;
 use api::status::{Kept, Meaning, meaning, refused};
 use api::v1::chat_server::Chat;
 use api::v1::listen_messages_response::Event;
 use api::{AUTHORIZATION, v1};
 use chat::Refusal;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
 /// The messages and receipts of a page that listens.
-pub(super) type Events = ReceiverStream<Answered<v1::ListenMessagesResponse>>;
+pub(super) type Events = Unread;
 
 /// Makes one call, other than `listen`, for the session of that token.
-pub(super) async fn make(chat: ChatService, token: Option<String>, ask: Ask) -> Say {
+pub(super) async fn make(chat: ChatService, caller: Caller, token: Option<String>, ask: Ask) -> Say {
     let id = ask.id;
-    match answer(&chat, token, ask.call).await {
+    match answer(&chat, caller, token, ask.call).await {
         Ok(answer) => Say::Answer { id, answer },
         Err(status) => failed(id, &status),
     }
@@ -48,19 +49,19 @@ pub(super) async fn listen(
     Ok(chat.listen_messages(signed(request, token.as_deref())?).await?.into_inner())
 }
 
-async fn answer(chat: &ChatService, token: Option<String>, call: Call) -> Answered<Answer> {
+async fn answer(chat: &ChatService, caller: Caller, token: Option<String>, call: Call) -> Answered<Answer> {
     let token = token.as_deref();
     Ok(match call {
         Call::CreateAccount { request_id, name, password } => {
             let request = v1::CreateAccountRequest { request_id: bytes(request_id), name, password };
             let v1::CreateAccountResponse { account_id } =
-                chat.create_account(Request::new(request)).await?.into_inner();
+                chat.create_account(from(caller, Request::new(request))).await?.into_inner();
             Answer::AccountCreated { account_id }
         }
         Call::Login { request_id, name, password } => {
             let request = v1::LoginRequest { request_id: bytes(request_id), name, password };
             let v1::LoginResponse { token, expires_at, account_id, name } =
-                chat.login(Request::new(request)).await?.into_inner();
+                chat.login(from(caller, Request::new(request))).await?.into_inner();
             Answer::LoggedIn { token, expires_at, account_id, name }
         }
         Call::Identify { .. } => {
@@ -74,12 +75,12 @@ async fn answer(chat: &ChatService, token: Option<String>, call: Call) -> Answer
         }
         Call::DeleteAccount { request_id, password } => {
             let request = v1::DeleteAccountRequest { request_id: bytes(request_id), password };
-            chat.delete_account(signed(request, token)?).await?;
+            chat.delete_account(from(caller, signed(request, token)?)).await?;
             Answer::Done {}
         }
         Call::ChangePassword { request_id, password, new_password } => {
             let request = v1::ChangePasswordRequest { request_id: bytes(request_id), password, new_password };
-            chat.change_password(signed(request, token)?).await?;
+            chat.change_password(from(caller, signed(request, token)?)).await?;
             Answer::Done {}
         }
         Call::ListAccounts { pattern, page_token } => {
@@ -183,6 +184,12 @@ fn bytes_or_nothing(id: Option<Uuid>) -> Vec<u8> {
 }
 
 /// A call that carries the socket's session, as a gRPC client's would.
+/// A call of the page at that address.
+fn from<T>(caller: Caller, mut request: Request<T>) -> Request<T> {
+    request.extensions_mut().insert(caller);
+    request
+}
+
 fn signed<T>(message: T, token: Option<&str>) -> Answered<Request<T>> {
     let token = token.ok_or_else(|| refused(&Refusal::NotSignedIn))?;
     let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))

@@ -2,6 +2,7 @@
 
 use super::calls::{self, Events, failed, told};
 use super::frames::{Ask, Call, Say, State};
+use crate::caller::Caller;
 use crate::chat_service::{Answered, ChatService};
 use crate::clock;
 use axum::extract::ws::{Message, WebSocket};
@@ -33,6 +34,7 @@ enum Done {
 
 struct Talk {
     chat: ChatService,
+    caller: Caller,
     /// Whose session the calls belong to.
     token: Option<String>,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -41,8 +43,13 @@ struct Talk {
 }
 
 /// Serves one socket until its page goes away.
-pub(super) async fn serve(socket: WebSocket, chat: ChatService, state: watch::Receiver<State>) {
-    let talk = Talk { chat, token: None, running: FuturesUnordered::new(), listening: None, state };
+pub(super) async fn serve(
+    socket: WebSocket,
+    chat: ChatService,
+    caller: Caller,
+    state: watch::Receiver<State>,
+) {
+    let talk = Talk { chat, caller, token: None, running: FuturesUnordered::new(), listening: None, state };
     // That a page has gone away is nothing to report.
     let _: Result<(), Gone> = talk.run(socket).await;
 }
@@ -113,13 +120,13 @@ impl Talk {
         if let Call::Identify { token } = &ask.call {
             self.token = Some(token.clone());
         }
-        let token = self.token.clone();
+        let (caller, token) = (self.caller, self.token.clone());
         let running = match ask {
             Ask { id, call: Call::Listen { cursor } } => {
                 self.listening = None;
                 async move { Done::Listens { id, begun: calls::listen(chat, token, cursor).await } }.boxed()
             }
-            ask => async move { Done::Say(Box::new(calls::make(chat, token, ask).await)) }.boxed(),
+            ask => async move { Done::Say(Box::new(calls::make(chat, caller, token, ask).await)) }.boxed(),
         };
         self.running.push(running);
         None
