@@ -22,6 +22,14 @@ pub struct Done {
     pub stderr: String,
 }
 
+/// The program, started as from a terminal: a shell that runs the tests in its background lets them ignore interrupts, and the
+/// program would too.
+pub fn interruptible() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(program());
+    command
+}
+
 impl Shell {
     pub fn new(cluster: &Cluster) -> Self {
         Self::of(cluster, &cluster.servers())
@@ -42,7 +50,7 @@ impl Shell {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = interruptible();
         command
             .args(arguments)
             .env_remove("TRIALOGUE_PASSWORD")

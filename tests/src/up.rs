@@ -1,6 +1,7 @@
 //! `trialogue up` as a child of the test.
 
 use crate::cluster::{free_ports, program};
+use crate::command::interruptible;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -18,9 +19,20 @@ pub struct Up {
 impl Up {
     /// Starts it and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_by(interruptible(), arguments)
+    }
+
+    /// The same as `nohup` and a shell's `&` start it.
+    pub fn start_ignoring_hang_ups(arguments: &[&str]) -> Self {
+        let mut command = Command::new("env");
+        command.arg("--ignore-signal=HUP").arg(program());
+        Self::start_by(command, arguments)
+    }
+
+    fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_ports(8);
-        let mut child = Command::new(program())
+        let mut child = command
             .args(["up", "--port", &port.to_string(), "--data"])
             .arg(folder.path().join("data"))
             .args(arguments)

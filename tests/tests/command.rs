@@ -94,6 +94,43 @@ async fn when_up_is_killed_no_replica_stays_behind_and_nothing_is_lost() {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
 
+/// A terminal that closes ends `up`, and not one that was started by `nohup`; and no replica by itself.
+#[tokio::test]
+async fn a_hang_up_ends_what_was_not_told_to_ignore_it() {
+    let up = Up::start_ignoring_hang_ups(&["--replicas", "2"]);
+    let shell = Shell::with_servers(&up.servers());
+    shell.register("alice");
+    let replicas = pids(&status(&shell));
+    up.signal(Signal::HUP);
+    for replica in &replicas {
+        kill_process(Pid::from_raw(*replica).unwrap(), Signal::HUP).unwrap();
+    }
+    shell.ok(&["send", "alice", "still there"]);
+    assert_eq!(pids(&status(&shell)), replicas);
+    let mut other = Up::start(&["--replicas", "1"]);
+    other.signal(Signal::HUP);
+    assert!(other.child.wait().unwrap().success());
+}
+
+/// One long line keeps none of its neighbours from being sent, and nobody calls it an outage.
+#[tokio::test]
+async fn a_line_that_is_too_long_is_named_and_the_others_are_sent() {
+    let cluster = Cluster::serving().await;
+    let shell = Shell::new(&cluster);
+    shell.register("alice");
+    let lines = ["before", &"x".repeat(66_000), "between\r", &"x".repeat(3_000_000), "after"].join("\n");
+    let done = shell.run_with_input(&["send", "alice", "--stdin-lines"], lines.as_bytes());
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    for line in ["line 2: the message has more than", "line 4: the message has more than"] {
+        assert!(done.stderr.contains(line), "{}", done.stderr);
+    }
+    let said = json_lines(&shell.ok(&["history", "alice", "--json"]));
+    let texts: Vec<&str> = said.iter().map(|message| message["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["before", "between", "after"]);
+    let whole = shell.run_with_input(&["send", "alice"], &b"x".repeat(66_000));
+    assert!(whole.code == 1 && whole.stderr.contains("16384 bytes"), "{}", whole.stderr);
+}
+
 #[tokio::test]
 async fn up_says_what_is_in_its_way() {
     let up = Up::start(&["--replicas", "1"]);
@@ -194,10 +231,10 @@ async fn people_register_talk_and_leave() {
     assert_eq!(older.len(), 2);
     assert!(older.iter().all(|message| message["delivered"] == true));
 
-    assert_eq!(shell.ok(&["accounts"]), "Alice\nbob\n");
-    assert_eq!(shell.ok(&["accounts", "^B"]), "bob\n");
-    assert_eq!(shell.ok(&["accounts", "--glob", "al*"]), "Alice\n");
-    assert_eq!(json_lines(&shell.ok(&["accounts", "bob", "--json"]))[0]["name"], "bob");
+    assert_eq!(shell.ok(&["accounts", "--as", "alice"]), "Alice\nbob\n");
+    assert_eq!(shell.ok(&["accounts", "--as", "bob", "^B"]), "bob\n");
+    assert_eq!(shell.ok(&["accounts", "--as", "bob", "--glob", "al*"]), "Alice\n");
+    assert_eq!(json_lines(&shell.ok(&["accounts", "--as", "bob", "bob", "--json"]))[0]["name"], "bob");
     assert!(shell.ok(&["verify"]).contains("3 replicas are the same"));
 
     let changed = format!("{PASSWORD}\nanother password\n");

@@ -4,7 +4,11 @@
 
 use client::Client;
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use whole_process_tests::cluster::Cluster;
+use whole_process_tests::command::Shell;
 use whole_process_tests::people::{PASSWORD, Person};
 use whole_process_tests::screen::Screen;
 use whole_process_tests::wait;
@@ -103,6 +107,74 @@ async fn two_people_chat_on_while_the_primary_dies_and_nothing_is_lost_or_double
     kill_process(Pid::from_raw(i32::try_from(again.pid()).unwrap()).unwrap(), Signal::TERM).unwrap();
     assert!(again.ended().await.success());
     wait::until("the terminal is as it was", async || again.is_sane()).await;
+}
+
+/// A terminal may go without a signal, as that of `docker exec` does: nothing is left to be read from it, for ever.
+#[tokio::test]
+async fn a_terminal_that_goes_away_without_a_word_ends_the_chat() {
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let cluster = Cluster::serving().await;
+    let shell = Shell::new(&cluster);
+    shell.register("alice");
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = || {
+        let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
+        File::options().read(true).write(true).custom_flags(flags).open(&name).unwrap()
+    };
+    let mut command = shell.command(&["chat"]);
+    command.env("TERM", "xterm-256color").stdin(terminal()).stdout(terminal()).stderr(terminal());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let (mut output, mut shown) = (File::from(master), Vec::new());
+    while !String::from_utf8_lossy(&shown).contains("Trialogue") {
+        let mut bytes = [0; 4096];
+        let count = output.read(&mut bytes).unwrap();
+        shown.extend_from_slice(&bytes[..count]);
+    }
+    drop(output);
+    let mut status = None;
+    wait::until("it ends by itself", async || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert!(status.unwrap().code().is_some(), "it ended by {status:?}");
+}
+
+/// As Ctrl-Z and `fg` in a shell: stopped, the terminal is the shell's; going on, the screen is drawn anew.
+#[tokio::test]
+async fn a_chat_can_be_stopped_and_goes_on() {
+    let cluster = Cluster::serving().await;
+    let (home, alice) = (tempfile::tempdir().unwrap(), Person::register(&cluster, "alice").await);
+    let mut screen = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    screen.until_shows("Password").await;
+    screen.types(&format!("{PASSWORD}\r"));
+    screen.until_shows("No conversations yet").await;
+    let pid = Pid::from_raw(i32::try_from(screen.pid()).unwrap()).unwrap();
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", screen.pid())).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+    };
+    kill_process(pid, Signal::TSTP).unwrap();
+    wait::until("it is stopped", async || is_stopped()).await;
+    wait::until("the terminal is the shell's", async || screen.is_sane()).await;
+    alice.send("alice", "meanwhile").await;
+    kill_process(pid, Signal::CONT).unwrap();
+    screen.until_shows("meanwhile").await;
+    assert!(!screen.is_sane(), "the whole screen is the chat's again");
+    screen.types("typed after\r");
+    screen.until_shows("alice: typed after").await;
+    // Ctrl-C lets go of what was begun, and then of the chat.
+    screen.types("begun");
+    screen.until_shows("begun").await;
+    screen.types(CTRL_C);
+    screen.until_shows("Ctrl-C again quits").await;
+    wait::until("it is let go of", async || !screen.text().contains("begun")).await;
+    screen.types(CTRL_C);
+    assert!(screen.ended().await.success());
+    wait::until("the terminal is as it was", async || screen.is_sane()).await;
 }
 
 #[tokio::test]

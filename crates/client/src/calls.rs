@@ -4,9 +4,10 @@ use crate::connection::{Connection, InUse, Options};
 use crate::error::ClientError;
 use crate::listening::{Listening, Start};
 use crate::outbox::Outbox;
+use api::status::{MESSAGE_TOO_LARGE, code_and_reason, refused};
 use api::v1::chat_client::ChatClient;
-use api::{AUTHORIZATION, v1};
-use chat::Address;
+use api::{AUTHORIZATION, CLIENT_MESSAGE_BYTES_MAX, v1};
+use chat::{Address, MessageText, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -108,6 +109,13 @@ impl Client {
     pub async fn ready(&self) -> Result<(), ClientError> {
         let until = tokio::time::Instant::now() + self.connection.timeout();
         self.connection.primary(until, "no replica serves").await.map(drop)
+    }
+
+    /// Which service this is, by the word of any replica, whether it serves or not: the same for as long as it keeps its
+    /// cluster's key. From the first answer on this client talks to that service alone. Empty, if the replica is of a version
+    /// that does not tell.
+    pub async fn cluster_id(&self) -> Result<Vec<u8>, ClientError> {
+        self.connection.cluster(tokio::time::Instant::now() + self.connection.timeout()).await
     }
 
     /// The replica in use and how the service is doing, as it changes; `None` while a replica is being looked for. It is
@@ -249,6 +257,7 @@ impl Client {
             text: text.to_owned(),
             min_copies,
         };
+        check_text(text)?;
         let call =
             |mut client: ChatClient<Channel>, request| async move { client.send_message(request).await };
         Ok(self.call_once(Some(token), &message, call).await?.into())
@@ -350,7 +359,7 @@ impl Client {
         call: impl Fn(ChatClient<Channel>, Request<M>) -> F,
     ) -> Result<R, ClientError>
     where
-        M: Clone,
+        M: prost::Message + Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.until_kept_on_enough(|| self.call_once(token, &message, &call)).await
@@ -386,9 +395,10 @@ impl Client {
         call: impl Fn(ChatClient<Channel>, Request<M>) -> F,
     ) -> Result<R, ClientError>
     where
-        M: Clone,
+        M: prost::Message + Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
+        check_size(message)?;
         let attempt = |client| {
             let request = match token {
                 Some(token) => signed(message.clone(), token),
@@ -403,10 +413,58 @@ impl Client {
 
 /// A call that carries the session's token.
 pub(crate) fn signed<T>(message: T, token: &str) -> Result<Request<T>, Status> {
+    // A token that can't be written in a header is none: an answer, which no replica need be asked for.
     let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| Status::invalid_argument("the session token is damaged; log in again"))?;
+        .map_err(|_| refused(&Refusal::SessionInvalid))?;
     value.set_sensitive(true);
     let mut request = Request::new(message);
     request.metadata_mut().insert(AUTHORIZATION, value);
     Ok(request)
+}
+
+/// What no replica would take is refused here: told to a replica, it would end the stream, and look like an outage.
+pub(crate) fn check_text(text: &str) -> Result<(), ClientError> {
+    MessageText::parse(text).map(drop).map_err(|refusal| {
+        let (_, reason) = code_and_reason(&refusal);
+        ClientError::Refused { reason: reason.into(), message: refusal.to_string() }
+    })
+}
+
+/// The same for whatever else is too large to be sent.
+pub(crate) fn check_size(message: &impl prost::Message) -> Result<(), ClientError> {
+    let bytes = message.encoded_len();
+    if bytes <= CLIENT_MESSAGE_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the request has {bytes} bytes; {CLIENT_MESSAGE_BYTES_MAX} are allowed");
+    Err(ClientError::Refused { reason: MESSAGE_TOO_LARGE.into(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused_and_not_taken_for_an_outage() {
+        // Nobody is there to be asked, and nobody needs to be.
+        let servers = vec![Address::parse("127.0.0.1:1").unwrap()];
+        let client = Client::new(servers, Options { timeout: Duration::from_millis(1) });
+        let large = "x".repeat(70_000);
+        let outbox = client.outbox("token");
+        let refusals = [
+            (client.send("token", "bob", &large, 0).await.map(drop), "INVALID_INPUT"),
+            (client.send("token", &large, "hello", 0).await.map(drop), MESSAGE_TOO_LARGE),
+            (client.send_with_id("token", &[1; 16], "bob", &large, 0).await.map(drop), "INVALID_INPUT"),
+            (outbox.send("bob", &large, 0).await.map(drop), "INVALID_INPUT"),
+            (outbox.send(&large, "hello", 0).await.map(drop), MESSAGE_TOO_LARGE),
+            (client.create_account(&large, "password").await.map(drop), MESSAGE_TOO_LARGE),
+            (client.login("alice", &large).await.map(drop), MESSAGE_TOO_LARGE),
+            (client.accounts("token", &large, "").await.map(drop), MESSAGE_TOO_LARGE),
+            (client.history("token", &large, 0, 1).await.map(drop), MESSAGE_TOO_LARGE),
+        ];
+        for (outcome, reason) in refusals {
+            assert!(outcome.as_ref().unwrap_err().is_refused_for(reason), "{reason}: {outcome:?}");
+        }
+    }
 }

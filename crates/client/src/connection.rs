@@ -104,13 +104,16 @@ struct Known {
     servers: Vec<Address>,
     channels: HashMap<Address, Channel>,
     primary: Option<Arc<Primary>>,
+    /// Which service this client talks to: the first one that answered. Another one, at whatever address, is nobody.
+    cluster: Option<Vec<u8>>,
     /// How far the clock of the last primary was ahead of this machine's, in milliseconds; `None` before one was found.
     service_ahead: Option<i64>,
 }
 
 impl Connection {
     pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
-        let known = Known { servers, channels: HashMap::new(), primary: None, service_ahead: None };
+        let known =
+            Known { servers, channels: HashMap::new(), primary: None, cluster: None, service_ahead: None };
         let (in_use, _) = watch::channel(None);
         Arc::new(Self { options, known: Mutex::new(known), in_use, search: tokio::sync::Mutex::default() })
     }
@@ -167,6 +170,36 @@ impl Connection {
             }
             pause.wait().await;
         }
+    }
+
+    /// Which service this is, by the word of any replica, whether it serves or not. Empty, if it is of a version that does
+    /// not tell.
+    pub(crate) async fn cluster(self: &Arc<Self>, until: Instant) -> Result<Vec<u8>, ClientError> {
+        let mut pause = Pause::default();
+        loop {
+            let servers = self.servers();
+            let mut answers: FuturesUnordered<_> =
+                servers.into_iter().map(|server| self.ask(server)).collect();
+            while let Ok(Some(answer)) = tokio::time::timeout_at(until, answers.next()).await {
+                if answer.is_some() {
+                    return Ok(self.known().cluster.clone().unwrap_or_default());
+                }
+            }
+            if Instant::now() >= until {
+                return Err(self.nobody("no replica answered"));
+            }
+            pause.wait().await;
+        }
+    }
+
+    /// Whether a replica belongs to the service that this client talks to; the first to answer says which that is. No
+    /// session's token goes to another service, wherever that may have come up.
+    fn is_ours(&self, heartbeat: &HeartbeatResponse) -> bool {
+        if heartbeat.cluster_id.is_empty() {
+            return true;
+        }
+        let mut known = self.known();
+        *known.cluster.get_or_insert_with(|| heartbeat.cluster_id.clone()) == heartbeat.cluster_id
     }
 
     pub(crate) fn nobody(&self, last: &str) -> ClientError {
@@ -281,6 +314,10 @@ impl Connection {
             return None;
         };
         let heartbeat = heartbeat.into_inner();
+        if !self.is_ours(&heartbeat) {
+            debug!(%server, "another service answers there");
+            return None;
+        }
         let mut known = self.known();
         for address in heartbeat.addresses.iter().filter_map(|address| Address::parse(address).ok()) {
             if !known.servers.contains(&address) {
@@ -341,6 +378,7 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
         let answer = timeout(HEARTBEAT_LIMIT, primary.client().heartbeat(HeartbeatRequest {})).await;
         if let Ok(Ok(heartbeat)) = answer
             && heartbeat.get_ref().serving
+            && connection.is_ours(heartbeat.get_ref())
         {
             connection.note_clock(heartbeat.get_ref());
             let now = InUse::by(&primary.address, heartbeat.get_ref());

@@ -8,7 +8,7 @@
 //! with what follows it. What is kept on fewer replicas than were asked for has its place; it steps out of the line and is
 //! asked for again a little later, behind whatever is in the line then.
 
-use crate::calls::{ASK_AGAIN_AFTER, Sent, signed};
+use crate::calls::{ASK_AGAIN_AFTER, Sent, check_size, check_text, signed};
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
 use api::status::{BUSY, KEPT_ON_FEWER, Kept, Meaning, meaning};
@@ -92,9 +92,11 @@ impl Outbox {
         Self { connection, messages }
     }
 
-    /// Gives a message to be sent after those given before. Waits only if too many have no answer yet.
+    /// Gives a message to be sent after those given before. Waits only if too many have no answer yet. One that no replica would
+    /// take has its refusal at once, and is in nobody's way.
     pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Ticket, ClientError> {
         let (answer, ticket) = oneshot::channel();
+        let ticket = Ticket { answer: ticket };
         let message = v1::SendMessageRequest {
             request_id: self.connection.new_request_id().await,
             to: to.to_owned(),
@@ -103,8 +105,11 @@ impl Outbox {
             min_copies,
         };
         let unanswered = Unanswered { message, answer, kept: None };
-        self.messages.send(unanswered).await.map_err(|_| ClientError::Abandoned)?;
-        Ok(Ticket { answer: ticket })
+        match check_text(text).and_then(|()| check_size(&unanswered.message)) {
+            Err(refusal) => unanswered.settle(Err(refusal)),
+            Ok(()) => self.messages.send(unanswered).await.map_err(|_| ClientError::Abandoned)?,
+        }
+        Ok(ticket)
     }
 }
 

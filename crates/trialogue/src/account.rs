@@ -6,64 +6,78 @@ use crate::sessions::Sessions;
 use crate::{output, password};
 use client::{Client, Options};
 
+/// How a session is named, if there are several.
+pub(crate) const AS_NAME: &str = "--as NAME";
+
 /// A client of the service that the arguments name.
 pub(crate) fn client_of(common: &Common) -> Client {
     Client::new(common.servers.0.clone(), Options { timeout: common.timeout })
 }
 
 pub(crate) async fn create(common: &Common, account: &Account) -> Result<(), Failure> {
-    let sessions = Sessions::open()?;
-    let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     let client = client_of(common);
+    let sessions = Sessions::of(common, &client).await?;
+    sessions.check()?;
+    let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     client.create_account(&account.name, &password).await?;
-    let opened = client.login(&account.name, &password).await?;
-    sessions.keep(&opened)?;
-    Ok(output::line(&format!("account {} created and logged in", output::plain(&opened.name)))?)
+    let name = output::plain(&account.name);
+    let created = format!("account {name} created (log in by: trialogue login {name})");
+    let opened =
+        client.login(&account.name, &password).await.map_err(|error| Failure::from(error).after(&created))?;
+    sessions.keep(&opened).map_err(|failure| failure.after(&created))?;
+    output::done(&format!("account {} created and logged in", output::plain(&opened.name)))
 }
 
 pub(crate) async fn login(common: &Common, account: &Account) -> Result<(), Failure> {
-    let sessions = Sessions::open()?;
+    let client = client_of(common);
+    let sessions = Sessions::of(common, &client).await?;
+    sessions.check()?;
     let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
-    let opened = client_of(common).login(&account.name, &password).await?;
-    sessions.keep(&opened)?;
-    Ok(output::line(&format!("logged in as {}", output::plain(&opened.name)))?)
+    let opened = client.login(&account.name, &password).await?;
+    sessions.keep(&opened).map_err(|failure| failure.after("a session was opened"))?;
+    output::done(&format!("logged in as {}", output::plain(&opened.name)))
 }
 
 pub(crate) async fn logout(common: &Common, caller: &Caller) -> Result<(), Failure> {
-    let sessions = Sessions::open()?;
-    let session = sessions.find(caller.name.as_deref())?;
-    match client_of(common).logout(&session.token).await {
+    let client = client_of(common);
+    let sessions = Sessions::of(common, &client).await?;
+    let session = sessions.find(caller.name.as_deref(), AS_NAME)?;
+    match client.logout(&session.token).await {
         Ok(()) => {}
         // It was over already: forgetting it is all that is left to do.
         Err(error) if error.is_refused_for(api::status::SESSION_INVALID) => {}
         Err(error) => return Err(error.into()),
     }
-    sessions.forget(&session)?;
-    Ok(output::line(&format!("{} is logged out", output::plain(&session.name)))?)
+    let done = format!("{} is logged out", output::plain(&session.name));
+    sessions.forget(&session).map_err(|failure| failure.after(&done))?;
+    output::done(&done)
 }
 
 pub(crate) async fn delete(common: &Common, account: &Account) -> Result<(), Failure> {
-    let sessions = Sessions::open()?;
-    let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     let client = client_of(common);
+    let sessions = Sessions::of(common, &client).await?;
+    let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     // A session of its own: deleting an account needs its password, and no session that happens to be kept.
     let opened = client.login(&account.name, &password).await?;
     client.delete_account(&opened.token, &password).await?;
-    if let Ok(kept) = sessions.find(Some(&opened.name)) {
-        sessions.forget(&kept)?;
+    let done = format!("account {} deleted", output::plain(&opened.name));
+    if let Ok(kept) = sessions.find(Some(&opened.name), AS_NAME) {
+        sessions.forget(&kept).map_err(|failure| failure.after(&done))?;
     }
-    Ok(output::line(&format!("account {} deleted", output::plain(&opened.name)))?)
+    output::done(&done)
 }
 
 pub(crate) async fn change_password(common: &Common, change: &ChangePassword) -> Result<(), Failure> {
-    let sessions = Sessions::open()?;
+    let client = client_of(common);
+    let sessions = Sessions::of(common, &client).await?;
+    sessions.check()?;
     let old = password::read(&change.password, &format!("Password for {}: ", change.name))?;
     let new = password::read_new(&change.password, "New password: ")?;
-    let client = client_of(common);
     let opened = client.login(&change.name, &old).await?;
     client.change_password(&opened.token, &old, &new).await?;
-    // Its other sessions have ended, the kept one among them.
-    sessions.keep(&opened)?;
     let name = output::plain(&opened.name);
-    Ok(output::line(&format!("the password of {name} is changed; its other sessions have ended"))?)
+    let done = format!("the password of {name} is changed; its other sessions have ended");
+    // The kept one among them.
+    sessions.keep(&opened).map_err(|failure| failure.after(&done))?;
+    output::done(&done)
 }

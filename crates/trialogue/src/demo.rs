@@ -1,9 +1,9 @@
 //! `demo`: a fail-over in half a minute, by itself.
 
 use crate::failure::Failure;
-use crate::output;
 use crate::status::summary;
 use crate::supervisor::Supervisor;
+use crate::{output, signals};
 use client::{Client, Options, Start};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -57,7 +57,7 @@ pub(crate) async fn demo() -> Result<(), Failure> {
     let mut demo = Demo { began: Instant::now(), supervisor, client, ledger: Shared::default() };
     let outcome = tokio::select! {
         outcome = demo.play() => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Failed("interrupted".into())),
+        _ = signals::interrupted() => Err(Failure::Failed("interrupted".into())),
     };
     demo.supervisor.end(std::future::pending()).await;
     outcome

@@ -46,6 +46,18 @@ impl Failure {
         }
     }
 
+    /// What was done before this went wrong stays done: both are said.
+    pub(crate) fn after(self, done: &str) -> Self {
+        let both = |line: String| format!("{done}, but: {line}");
+        match self {
+            Self::Failed(line) => Self::Failed(both(line)),
+            Self::Usage(line) => Self::Usage(both(line)),
+            Self::NobodyServed(line) => Self::NobodyServed(both(line)),
+            Self::KeptOnFewer(line) => Self::KeptOnFewer(both(line)),
+            Self::Reported | Self::PipeClosed => self,
+        }
+    }
+
     /// A fault of whatever kind, with its sentence.
     pub(crate) fn of(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())

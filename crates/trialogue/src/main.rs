@@ -7,6 +7,8 @@ mod account;
 mod arguments;
 mod demo;
 mod failure;
+mod hang_up;
+mod input;
 mod log;
 mod output;
 mod password;
@@ -15,6 +17,7 @@ mod prove;
 mod recover;
 mod replica;
 mod sessions;
+mod signals;
 mod status;
 mod supervisor;
 mod talk;
@@ -31,6 +34,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    signals::note();
     let arguments = Arguments::read();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
         Ok(runtime) => runtime,

@@ -1,5 +1,6 @@
 //! Printing: whole lines, flushed, and nothing that could drive a terminal.
 
+use crate::failure::Failure;
 use chat::{escaped_json, harmless, harmless_line};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -12,6 +13,21 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(format!("{}\n", harmless(text)).as_bytes())?;
     out.flush()
+}
+
+/// Says what was done. If that can't be written, it is done all the same, and the error says so.
+pub(crate) fn done(text: &str) -> Result<(), Failure> {
+    told(text, line(text))
+}
+
+/// What was done is done, whether what should tell of it could be written or not.
+pub(crate) fn told(done: &str, written: io::Result<()>) -> Result<(), Failure> {
+    written.map_err(|error| match Failure::from(error) {
+        Failure::PipeClosed => Failure::PipeClosed,
+        fault => {
+            Failure::Failed(format!("{done}, but the output could not be written: {}", fault.sentence()))
+        }
+    })
 }
 
 /// Prints a JSON value on a line of its own.

@@ -2,10 +2,15 @@
 
 use crate::arguments::PasswordSource;
 use crate::failure::Failure;
-use std::io::{self, BufRead};
+use crate::input::{self, Given};
+use chat::{PASSWORD_CHARACTERS_MAX, Refusal};
+use std::io;
 
 const PASSWORD: &str = "TRIALOGUE_PASSWORD";
 const NEW_PASSWORD: &str = "TRIALOGUE_NEW_PASSWORD";
+
+/// Room for every character that a password may have.
+const PASSWORD_BYTES_MAX: usize = 4 * PASSWORD_CHARACTERS_MAX;
 
 /// The variables that may hold a password. They are for this process, and are taken out of what its children inherit.
 pub(crate) const VARIABLES: [&str; 2] = [PASSWORD, NEW_PASSWORD];
@@ -22,12 +27,14 @@ pub(crate) fn read_new(source: &PasswordSource, prompt: &str) -> Result<String, 
 
 fn one(source: &PasswordSource, variable: &str, prompt: &str) -> Result<String, Failure> {
     if source.password_stdin {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map_err(|error| {
+        let line = input::line(&mut io::stdin().lock(), PASSWORD_BYTES_MAX).map_err(|error| {
             Failure::Failed(format!("the password could not be read from standard input: {error}"))
         })?;
-        let password = line.strip_suffix('\n').unwrap_or(&line);
-        return Ok(password.strip_suffix('\r').unwrap_or(password).to_owned());
+        return match line.unwrap_or(Given::Text(String::new())) {
+            Given::Text(password) => Ok(password),
+            Given::TooLong(_) => Err(Failure::of(Refusal::PasswordTooLong)),
+            Given::NotUtf8 => Err(Failure::Failed("the password is not valid UTF-8".into())),
+        };
     }
     if let Ok(password) = std::env::var(variable) {
         return Ok(password);

@@ -17,10 +17,10 @@ mod registers;
 use crate::arguments::Prove;
 use crate::demo::free_ports;
 use crate::failure::Failure;
-use crate::output;
 use crate::status::summary;
 use crate::supervisor::Supervisor;
 use crate::verify::verify_data;
+use crate::{output, signals};
 use chat::Address;
 use client::{Client, Options};
 use faulty_machine::FaultyMachine;
@@ -163,7 +163,7 @@ impl Proof {
 
         let mut nemesis =
             Nemesis::new(supervisor, paths, observer.clone(), ledger.clone(), narrator, faulty, seed);
-        let interrupted = tokio::signal::ctrl_c();
+        let interrupted = signals::interrupted();
         let struck = tokio::select! {
             struck = nemesis.strike_for(span) => struck,
             _ = interrupted => Ok(()),

@@ -3,6 +3,7 @@
 use crate::arguments::{Common, Replica};
 use crate::failure::Failure;
 use crate::log;
+use crate::signals::Caught;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use server::Settings;
 use std::io::Read;
@@ -29,8 +30,10 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
         setrlimit(Resource::Core, none)
             .map_err(|error| Failure::Failed(format!("cores could not be turned off: {error}")))?;
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = Caught::new(SignalKind::terminate())?;
+    let mut interrupt = Caught::new(SignalKind::interrupt())?;
+    // A terminal that closes is no reason to end: a replica ends with its supervisor, or when it is told to.
+    let _hang_up = Caught::new(SignalKind::hangup())?;
     // A file that reaches a size limit must fail like a full disk, not end the process: whoever catches the signal gets
     // an error from the write instead.
     let _size_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
@@ -44,8 +47,8 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
             }
         };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = terminate.received() => {}
+            () = interrupt.received() => {}
             () = orphaned => {}
         }
     };

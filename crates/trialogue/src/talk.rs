@@ -1,13 +1,15 @@
 //! Talking: send, listen, accounts, history.
 
-use crate::account::client_of;
+use crate::account::{AS_NAME, client_of};
 use crate::arguments::{Accounts, Common, History, Listen, Send};
 use crate::failure::{Failure, complain};
+use crate::input::{self, Given};
 use crate::output;
 use crate::sessions::Sessions;
-use chat::NamePattern;
+use crate::{hang_up, signals};
+use chat::{MESSAGE_BYTES_MAX, NamePattern};
 use client::{Client, ClientError, Heard, Outbox, Sent, Start, Ticket};
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -18,27 +20,29 @@ const ACKNOWLEDGE_EVERY: u64 = 100;
 const PAGE: u32 = 200;
 
 pub(crate) async fn send(common: &Common, send: Send) -> Result<(), Failure> {
-    let session = Sessions::open()?.find(send.caller.name.as_deref())?;
     let client = client_of(common);
+    let session = Sessions::of(common, &client).await?.find(send.caller.name.as_deref(), AS_NAME)?;
     if send.stdin_lines {
         let outbox = client.outbox(&session.token);
         return send_lines(outbox, send).await;
     }
     let text = match send.text {
         Some(text) => text,
-        None => read_all()?,
+        None => text_of(input::whole(io::stdin().lock(), MESSAGE_BYTES_MAX)?).map_err(Failure::Failed)?,
     };
     let sent = client.send(&session.token, &send.to, &text, send.min_copies).await?;
-    Ok(print_sent(&sent, send.json)?)
+    output::told(&format!("the message was sent as {}", sent.id), print_sent(&sent, send.json))
 }
 
-fn read_all() -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(chat::MESSAGE_BYTES_MAX).unwrap_or(u64::MAX) + 2;
-    io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::Failed("the text is not valid UTF-8".into()))?;
-    // The newline that ends a file is not part of a message.
-    Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text))
+/// What was given, or what is wrong with it.
+fn text_of(given: Given) -> Result<String, String> {
+    match given {
+        Given::Text(text) => Ok(text),
+        Given::TooLong(limit) => {
+            Err(format!("the message has more than the {limit} bytes that are allowed; send it in parts"))
+        }
+        Given::NotUtf8 => Err("it is not valid UTF-8".into()),
+    }
 }
 
 fn print_sent(sent: &Sent, json: bool) -> io::Result<()> {
@@ -52,15 +56,14 @@ fn print_sent(sent: &Sent, json: bool) -> io::Result<()> {
 /// Each line as one message, pipelined; the answers are printed in the same order.
 async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
     let (given, mut tickets) = mpsc::channel::<(u64, Result<Ticket, ClientError>)>(LINES_WAITING);
-    let (lines, mut read) = mpsc::channel::<io::Result<String>>(LINES_WAITING);
+    let (lines, mut read) = mpsc::channel::<io::Result<Given>>(LINES_WAITING);
     // A thread of its own: reading standard input can't be interrupted.
     std::thread::spawn(move || {
-        for line in io::stdin().lock().split(b'\n') {
-            let line = line.and_then(|bytes| {
-                String::from_utf8(bytes)
-                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not valid UTF-8"))
-            });
-            if lines.blocking_send(line).is_err() {
+        let mut input = io::stdin().lock();
+        while let Some(line) = input::line(&mut input, MESSAGE_BYTES_MAX).transpose() {
+            // What can't be read once is not read again.
+            let over = line.is_err();
+            if lines.blocking_send(line).is_err() || over {
                 return;
             }
         }
@@ -70,12 +73,10 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         let mut number = 0;
         while let Some(line) = read.recv().await {
             number += 1;
+            let line = line.map_err(|error| format!("it could not be read: {error}")).and_then(text_of);
             let ticket = match line {
                 Ok(line) => outbox.send(&to, &line, min_copies).await,
-                Err(error) => Err(ClientError::Refused {
-                    reason: "INVALID_INPUT".into(),
-                    message: format!("it {error}"),
-                }),
+                Err(message) => Err(ClientError::Refused { reason: "INVALID_INPUT".into(), message }),
             };
             if given.send((number, ticket)).await.is_err() {
                 return;
@@ -84,6 +85,7 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
     });
     let mut progress = Progress::new();
     let (mut refused, mut kept) = (0_u64, 0_u64);
+    let mut unwritten = None;
     while let Some((number, ticket)) = tickets.recv().await {
         let answer = match ticket {
             Ok(ticket) => ticket.answered().await,
@@ -91,8 +93,16 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         };
         match answer {
             Ok(sent) => {
-                print_sent(&sent, send.json)?;
                 progress.count(number);
+                // Those after it are on their way, and must be told of at the end.
+                if unwritten.is_none()
+                    && let Err(error) = print_sent(&sent, send.json)
+                {
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        return Err(error.into());
+                    }
+                    unwritten = Some((number, sent.id, error));
+                }
             }
             Err(error @ ClientError::Refused { .. })
                 if !error.is_refused_for(api::status::SESSION_INVALID) =>
@@ -112,6 +122,12 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
         }
     }
     progress.clear();
+    if let Some((number, id, error)) = unwritten {
+        return Err(Failure::Failed(format!(
+            "line {number} was sent as {id}, but this and what came after it could not be written ({error}); {refused} lines \
+             were refused, the others were sent"
+        )));
+    }
     match (refused, kept) {
         (0, 0) => Ok(()),
         (0, _) => Err(Failure::KeptOnFewer(format!(
@@ -153,19 +169,25 @@ impl Progress {
 }
 
 pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failure> {
-    let session = Sessions::open()?.find(listen.caller.name.as_deref())?;
     let client = client_of(common);
+    let session = Sessions::of(common, &client).await?.find(listen.caller.name.as_deref(), AS_NAME)?;
     let mut ear =
         Ear { client: &client, token: &session.token, history: Vec::new(), printed: 0, unacknowledged: 0 };
     let start = Start { after: listen.after, ..Start::default() };
     let mut listening = client.listen(&session.token, start);
     let mut heard = 0;
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let interrupted = async {
+        tokio::select! {
+            _ = signals::interrupted() => {}
+            () = hang_up::gone(io::stdout()) => {}
+        }
+    };
+    let mut interrupted = std::pin::pin!(interrupted);
     loop {
         // What is printed is acknowledged when nothing more is there at once.
         let next = tokio::select! {
             biased;
-            _ = &mut interrupted => break,
+            () = &mut interrupted => break,
             next = listening.next() => next,
             () = std::future::ready(()), if ear.unacknowledged > 0 => {
                 ear.acknowledge().await?;
@@ -218,8 +240,8 @@ impl Ear<'_> {
 }
 
 pub(crate) async fn accounts(common: &Common, accounts: Accounts) -> Result<(), Failure> {
-    let session = Sessions::open()?.find(accounts.caller.name.as_deref())?;
     let client = client_of(common);
+    let session = Sessions::of(common, &client).await?.find(accounts.caller.name.as_deref(), AS_NAME)?;
     let pattern =
         accounts.glob.as_deref().map(NamePattern::from_glob).or(accounts.pattern).unwrap_or_default();
     let mut page_token = String::new();
@@ -240,8 +262,8 @@ pub(crate) async fn accounts(common: &Common, accounts: Accounts) -> Result<(), 
 }
 
 pub(crate) async fn history(common: &Common, history: &History) -> Result<(), Failure> {
-    let session = Sessions::open()?.find(history.caller.name.as_deref())?;
     let client = client_of(common);
+    let session = Sessions::of(common, &client).await?.find(history.caller.name.as_deref(), AS_NAME)?;
     let mut messages = Vec::new();
     let mut before = history.before.unwrap_or(0);
     loop {

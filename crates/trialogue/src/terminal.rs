@@ -19,27 +19,30 @@ mod wording;
 use crate::account::client_of;
 use crate::arguments::{Chat, Common};
 use crate::failure::Failure;
+use crate::hang_up;
 use crate::output;
 use crate::sessions::{Session, Sessions};
+use crate::signals::Caught;
 use app::{App, Effect, Me};
 use client::{Client, ClientError};
 use crossterm::event::{
-    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event, EventStream,
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event,
     KeyEventKind, MouseEventKind,
 };
 use crossterm::execute;
 use crossterm::terminal::{Clear, ClearType, SetTitle};
-use futures_util::StreamExt;
 use online::Online;
 use outbox::Outbox;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
-use ratatui::{DefaultTerminal, Terminal, TerminalOptions, Viewport};
+use ratatui::{DefaultTerminal, Frame, Terminal, TerminalOptions, Viewport};
+use rustix::process::{Signal, getpid, kill_process};
 use sign_in::{SignIn, Wanted};
 use std::io::{IsTerminal, Write, stdin, stdout};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 /// Lines that one turn of the wheel moves.
@@ -49,14 +52,24 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
     if !stdin().is_terminal() || !stdout().is_terminal() {
         return Err(Failure::Usage("chat needs a terminal; scripts use send and listen".into()));
     }
-    let sessions = Arc::new(Sessions::open()?);
     let client = client_of(common);
-    let service = common.servers.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let sessions = Arc::new(Sessions::of(common, &client).await?);
+    // Asked for on the terminal as it is, before it becomes a screen.
+    let kept =
+        match &chat.name {
+            None if sessions.is_empty()? => None,
+            name => sessions.find(name.as_deref(), "trialogue chat NAME").map(Some).or_else(|failure| {
+                match failure {
+                    Failure::Failed(_) if name.is_some() => Ok(None),
+                    failure => Err(failure),
+                }
+            })?,
+        };
     let colours = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let mut screen = Screen::open()?;
-    let signed_in = screen.sign_in(&client, &sessions, chat.name.as_deref(), colours).await?;
+    let signed_in = screen.sign_in(&client, &sessions, chat.name.as_deref(), kept, colours).await?;
     let Some((session, me)) = signed_in else { return Ok(()) };
-    let path = sessions.outbox(&session.name, &service);
+    let path = sessions.outbox(&session, common)?;
     let (outbox, waiting) =
         Outbox::open(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
     let dated = client.clone();
@@ -81,11 +94,35 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
 
 /// The terminal, in its state for a whole screen.
 struct Screen {
-    terminal: DefaultTerminal,
-    events: EventStream,
-    terminate: [Signal; 2],
+    terminal: Shown,
+    events: mpsc::Receiver<std::io::Result<Event>>,
+    terminate: [Caught; 2],
+    /// Somebody stops the program, as Ctrl-Z does in a shell; and lets it go on.
+    stop: Caught,
+    go_on: Caught,
+    gone: Pin<Box<dyn Future<Output = ()>>>,
     /// The last to be dropped: it has the last word.
     _restored: Restored,
+}
+
+/// What draws on the terminal. Dropped on a terminal that is gone, it would complain on standard error, which is gone too: that
+/// is a panic.
+struct Shown(Option<DefaultTerminal>);
+
+impl Shown {
+    fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> std::io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |terminal| terminal.draw(draw).map(drop))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(mut terminal) = self.0.take()
+            && terminal.show_cursor().is_err()
+        {
+            std::mem::forget(terminal);
+        }
+    }
 }
 
 /// The terminal is as it was before once this is dropped, by a panic too.
@@ -98,12 +135,31 @@ impl Screen {
         ratatui::try_init()?;
         let opened = Self {
             terminal: whole_screen()?,
-            events: EventStream::new(),
-            terminate: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?],
+            events: read_events(),
+            terminate: [Caught::new(SignalKind::terminate())?, Caught::new(SignalKind::hangup())?],
+            stop: Caught::new(SignalKind::from_raw(Signal::TSTP.as_raw()))?,
+            go_on: Caught::new(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+            gone: Box::pin(hang_up::gone(stdin())),
             _restored: restored,
         };
         execute!(stdout(), EnableBracketedPaste, EnableMouseCapture)?;
         Ok(opened)
+    }
+
+    /// The terminal belongs to the shell until this process goes on.
+    async fn stop(&mut self) -> Result<(), Failure> {
+        restore();
+        kill_process(getpid(), Signal::STOP).map_err(std::io::Error::from)?;
+        self.go_on.received().await;
+        self.again()
+    }
+
+    /// Takes the terminal back, in whatever state it was left.
+    fn again(&mut self) -> Result<(), Failure> {
+        restore();
+        ratatui::try_init()?;
+        self.terminal = whole_screen()?;
+        Ok(execute!(stdout(), EnableBracketedPaste, EnableMouseCapture)?)
     }
 
     /// The session to chat in: one that is kept and still good, or one that is opened now. `None` if nobody wants to.
@@ -112,10 +168,11 @@ impl Screen {
         client: &Client,
         sessions: &Sessions,
         name: Option<&str>,
+        kept: Option<Session>,
         colours: bool,
     ) -> Result<Option<(Session, Me)>, Failure> {
         let mut form = SignIn::new(name, colours);
-        if let Ok(session) = sessions.find(name) {
+        if let Some(session) = kept {
             form.busy = true;
             self.terminal.draw(|frame| form.draw(frame))?;
             match me(client, &session.token).await {
@@ -155,7 +212,7 @@ impl Screen {
             match opened.await {
                 Ok((opened, me)) => {
                     sessions.keep(&opened)?;
-                    return Ok(Some((Session { name: opened.name, token: opened.token }, me)));
+                    return Ok(Some(((&opened).into(), me)));
                 }
                 Err(error) => form.refused(&error.to_string(), error.is_refused_for("WRONG_CREDENTIALS")),
             }
@@ -215,37 +272,71 @@ impl Screen {
         }
     }
 
-    /// The next thing that somebody does; `None` if the terminal or the supervisor of this process wants it to end.
+    /// The next thing that somebody does; `None` if the terminal is gone, or it or the supervisor of this process wants it to
+    /// end.
     async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
         let [terminate, hangup] = &mut self.terminate;
-        tokio::select! {
-            event = self.events.next() => {
-                let event = event.transpose()?;
-                if matches!(event, Some(Event::Resize(..))) {
-                    self.terminal = whole_screen()?;
-                }
-                Ok(event)
+        let event = tokio::select! {
+            () = &mut self.gone => return Ok(None),
+            () = terminate.received() => return Ok(None),
+            () = hangup.received() => return Ok(None),
+            () = self.stop.received() => None,
+            () = self.go_on.received() => {
+                self.again()?;
+                return Ok(Some(Event::FocusGained));
             }
-            _ = terminate.recv() => Ok(None),
-            _ = hangup.recv() => Ok(None),
+            event = self.events.recv() => match event.transpose()? {
+                Some(event) => Some(event),
+                None => return Ok(None),
+            },
+        };
+        match &event {
+            Some(Event::Resize(..)) => self.terminal = whole_screen()?,
+            Some(_) => {}
+            None => {
+                self.stop().await?;
+                return Ok(Some(Event::FocusGained));
+            }
         }
+        Ok(event)
     }
 }
 
 /// A terminal of the size that the window has now, on an empty screen. Its size is fixed, and it is made anew when the
 /// window changes: otherwise it asks where the cursor is, and waits for an answer that not every terminal gives.
-fn whole_screen() -> Result<DefaultTerminal, Failure> {
+fn whole_screen() -> Result<Shown, Failure> {
     let (width, height) = crossterm::terminal::size()?;
     execute!(stdout(), Clear(ClearType::All))?;
     let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
-    Ok(Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })?)
+    let terminal = Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })?;
+    Ok(Shown(Some(terminal)))
+}
+
+/// What is done at the terminal. It is read on a thread of its own, which ends with the process: where the terminal is gone,
+/// there is no other end to it.
+fn read_events() -> mpsc::Receiver<std::io::Result<Event>> {
+    let (tell, told) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        loop {
+            let event = crossterm::event::read();
+            let over = event.is_err();
+            if tell.blocking_send(event).is_err() || over {
+                return;
+            }
+        }
+    });
+    told
+}
+
+fn restore() {
+    // What can't be restored on a terminal that is gone needs no restoring.
+    let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste, SetTitle(""));
+    let _ = ratatui::try_restore();
 }
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        // What can't be restored on a terminal that is gone needs no restoring.
-        let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste, SetTitle(""));
-        ratatui::restore();
+        restore();
     }
 }
 

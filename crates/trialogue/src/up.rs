@@ -4,13 +4,14 @@ use crate::arguments::{Common, Up};
 use crate::failure::{Failure, complain};
 use crate::output;
 use crate::playground::{Order, Playground, Process, What};
+use crate::signals::Caught;
 use crate::supervisor::Supervisor;
 use chat::Address;
 use client::{Client, Options};
 use server::ClusterKey;
 use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 
 /// A replica that ends is started again after this, and later each time it ends soon after.
@@ -219,25 +220,25 @@ fn why(supervisor: &Supervisor, index: usize, status: std::io::Result<ExitStatus
 
 /// Ctrl-C, and its relatives.
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
+    interrupt: Caught,
+    terminate: Caught,
+    hang_up: Caught,
 }
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            interrupt: Caught::new(SignalKind::interrupt())?,
+            terminate: Caught::new(SignalKind::terminate())?,
+            hang_up: Caught::new(SignalKind::hangup())?,
         })
     }
 
     async fn received(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            () = self.interrupt.received() => {}
+            () = self.terminate.received() => {}
+            () = self.hang_up.received() => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{summary, table};
 use crate::account::client_of;
 use crate::arguments::Common;
 use crate::failure::Failure;
-use crate::output;
+use crate::{hang_up, output, signals};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write, stdout};
@@ -90,7 +90,12 @@ pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure>
     let mut seen = Seen::default();
     let mut rate = Rate::default();
     let mut shown = String::new();
-    let interrupted = tokio::signal::ctrl_c();
+    let interrupted = async {
+        tokio::select! {
+            _ = signals::interrupted() => {}
+            () = hang_up::gone(std::io::stdout()) => {}
+        }
+    };
     tokio::pin!(interrupted);
     loop {
         let replicas = client.replicas().await;
@@ -108,7 +113,7 @@ pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure>
             shown = picture;
         }
         tokio::select! {
-            _ = &mut interrupted => return Ok(()),
+            () = &mut interrupted => return Ok(()),
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }

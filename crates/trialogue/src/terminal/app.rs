@@ -371,6 +371,14 @@ impl App {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         if ctrl && matches!(key.code, KeyCode::Char('c' | 'd')) {
+            // As in a shell, where Ctrl-C lets go of the line, and Ctrl-D does nothing in the middle of one.
+            if self.question.is_none() && !self.input.is_empty() {
+                if key.code == KeyCode::Char('c') {
+                    self.clear_input();
+                    self.notice = Some("Ctrl-C again quits".into());
+                }
+                return Vec::new();
+            }
             return vec![Effect::Quit];
         }
         if let Some(question) = self.question.take() {

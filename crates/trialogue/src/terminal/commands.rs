@@ -40,7 +40,7 @@ pub(crate) const KEYS: [(&str, &str); 8] = [
     ("PageUp, PageDown, wheel", "older and newer messages"),
     ("Ctrl-End", "the newest message"),
     ("Ctrl-A E K U W Y Z", "beginning, end, cut to the end, to the beginning, a word; paste it; undo"),
-    ("Ctrl-C, Ctrl-D", "quit"),
+    ("Ctrl-C", "let go of what was begun; with nothing begun, quit; so does Ctrl-D"),
 ];
 
 impl Command {

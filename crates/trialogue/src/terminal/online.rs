@@ -206,7 +206,7 @@ impl Shared {
             self.say(Told::Notice(format!("the outbox could not be emptied: {error}")));
         }
         if let Err(error) = sessions.forget(&self.session) {
-            self.say(Told::Notice(format!("the session is still kept here: {error:?}")));
+            self.say(Told::Notice(format!("the session is still kept here: {}", error.sentence())));
         }
     }
 
