@@ -77,7 +77,7 @@ export class Account {
     const waiting = this.waiting();
     if (waiting && !this.warned) {
       this.warned = true;
-      return `${waiting} of your messages could not be sent yet. Log out again to drop them.`;
+      return `${waiting} of your messages are not sent. Log out again to drop them.`;
     }
     await this.#leave("logout", {}, `${this.me.name} is logged out.`);
     return "";

@@ -1,20 +1,19 @@
-// Chatting, for whoever is signed in: what comes is put in its place, what is typed is sent once and in order.
+// Chatting, once signed in: what comes is put in its place, what is typed goes on its way (letters.js).
 
 import { Account } from "./account.js";
-import { KeptOnFewer, NobodyServed } from "./connection.js";
-import { byId } from "./elements.js";
+import { NobodyServed } from "./connection.js";
+import { byId, isLookedAt } from "./elements.js";
+import { Letters } from "./letters.js";
 import { Model } from "./model.js";
 import { announce, notice } from "./notice.js";
 import { People, avatar } from "./people.js";
 import { historyReplaced } from "./service-state.js";
-import { Outbox, newRequestId, session } from "./storage.js";
+import { Drafts, Outbox, newRequestId, sessions } from "./storage.js";
 import { Talk } from "./talk.js";
 
 /** What has arrived is acknowledged at most so often, in milliseconds. */
 const ACKNOWLEDGE_EVERY = 300;
 const CONVERSATIONS_PAGE = 500;
-/** What is kept on too few replicas is asked for again after this, in milliseconds. */
-const ASK_AGAIN_AFTER = 500;
 
 export class Chat {
   constructor(connection, me) {
@@ -22,18 +21,17 @@ export class Chat {
     this.me = me;
     this.model = new Model(me);
     this.outbox = new Outbox(me.id);
-    this.letters = [];
-    const { model } = this;
+    this.drafts = new Drafts(me.id);
+    const { model, drafts } = this;
+    this.letters = new Letters({ connection, model, outbox: this.outbox, isOver: () => this.isOver });
     this.talk = new Talk({
-      model, connection,
-      send: (one, text) => this.#send(one, text),
-      letGo: (letter) => model.dropped(letter.request_id),
+      model, connection, drafts, letters: this.letters,
       leave: () => this.#leave(),
     });
     this.people = new People({ model, connection, open: (one) => this.open(one), opened: () => this.talk.open });
-    new Account({ connection, me, sent: () => this.#sent(), waiting: () => this.letters.length, over: (why) => this.over(why) });
+    new Account({ connection, me, sent: () => this.letters.sent(), waiting: () => this.letters.waiting, over: (why) => this.over(why) });
     connection.addEventListener("frame", ({ detail }) => this.#heard(detail));
-    connection.addEventListener("session-over", ({ detail }) => this.over(detail, { keepOutbox: true }));
+    connection.addEventListener("session-over", ({ detail }) => this.#sessionOver(detail));
     addEventListener("storage", (event) => this.#elsewhere(event));
     addEventListener("popstate", () => this.#byAddress());
   }
@@ -42,14 +40,11 @@ export class Chat {
     byId("me").textContent = this.me.name;
     byId("account").prepend(avatar(this.me.id, this.me.name));
     byId("chat").hidden = false;
-    for (const letter of this.outbox.load()) {
-      this.model.typed(letter);
-      this.letters.push(letter);
-    }
+    for (const { id, name, text } of this.drafts.load()) this.model.drafted(id, name, text);
+    this.letters.begin();
     this.people.draw();
     this.talk.draw();
     this.connection.begin(this.me.token, () => this.model.cursor);
-    this.#post();
   }
 
   open(one) {
@@ -74,7 +69,10 @@ export class Chat {
 
   /** Shows the conversation that the address names, once it is known. */
   #byAddress() {
-    const id = Number(location.hash.slice(1));
+    const name = location.hash.slice(1);
+    // Any other part of the page that an address may name is no conversation: what is open stays open.
+    if (name && !/^[0-9]+$/.test(name)) return;
+    const id = Number(name);
     const one = this.model.conversations.get(id) ?? null;
     if (one !== this.talk.open) this.#show(one);
   }
@@ -105,7 +103,7 @@ export class Chat {
   #arrived(message) {
     const news = this.model.arrived(message);
     if (message.to_id === this.me.id) this.#acknowledgeSoon();
-    if (news && news === this.talk.open && document.visibilityState === "visible") announce(`${message.from}: ${message.text}`);
+    if (news && news === this.talk.open && isLookedAt()) announce(`${message.from}: ${message.text}`);
     else if (news) announce(`New message from ${message.from}`);
   }
 
@@ -142,107 +140,42 @@ export class Chat {
     }, ACKNOWLEDGE_EVERY);
   }
 
-  /** Keeps a message, then sends it. False if it could not be kept, and then it is not sent. */
-  #send(one, text) {
-    const letter = { request_id: newRequestId(), with: one.id, to: one.name, text, typed_at: Date.now() };
-    if (!this.outbox.keep(letter)) {
-      notice("The browser has no room to keep the message until it is sent; it was not sent.");
-      return false;
-    }
-    this.model.typed(letter);
-    this.letters.push(letter);
-    this.#post();
-    return true;
-  }
-
-  /**
-   * Sends letters one after the other, each until it has its place: so they keep their order. One that is kept on fewer
-   * replicas than were asked for keeps no other waiting.
-   */
-  async #post() {
-    if (this.posting) return;
-    this.posting = true;
-    while (this.letters.length) {
-      const [letter] = this.letters;
-      try {
-        const { request_id, with: to_id, text } = letter;
-        const sent = await this.connection.call("send_message", { request_id, to_id, text }, { tellKept: true });
-        this.outbox.settle(letter);
-        this.model.sent(letter, sent);
-      } catch (error) {
-        // Nobody can say whether it arrived: it goes again, and counts once.
-        if (error instanceof NobodyServed) continue;
-        if (error instanceof KeptOnFewer) {
-          this.#askAgain(letter, error);
-          this.letters = this.letters.filter((other) => other !== letter);
-          continue;
-        }
-        // It stays in the outbox for the next session, whatever a replica says to whoever has none any more.
-        if (this.isOver || error.reason === "SESSION_INVALID") break;
-        this.outbox.settle(letter);
-        this.model.refused(letter, error.message);
-      }
-      this.letters = this.letters.filter((other) => other !== letter);
-    }
-    this.posting = false;
-    this.dispatchSent?.();
-  }
-
-  /** Asks again for a letter that has its place, until enough replicas hold it. It stays in the outbox until then. */
-  async #askAgain(letter, kept) {
-    this.model.kept(letter, kept);
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_AFTER));
-      try {
-        const { request_id, with: to_id, text } = letter;
-        const sent = await this.connection.call("send_message", { request_id, to_id, text }, { tellKept: true });
-        this.outbox.settle(letter);
-        this.model.sent(letter, sent);
-        return;
-      } catch (error) {
-        if (error instanceof NobodyServed) continue;
-        if (error instanceof KeptOnFewer) {
-          this.model.kept(letter, error);
-          continue;
-        }
-        // It stays in the outbox for the next session.
-        if (this.isOver || error.reason === "SESSION_INVALID") return;
-        this.outbox.settle(letter);
-        this.model.refused(letter, error.message);
-        return;
-      }
-    }
-  }
-
-  /** Waits until everything typed here is sent, or until somebody must decide. */
-  #sent() {
-    if (!this.letters.length) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, 5000);
-      this.dispatchSent = () => { clearTimeout(timer); resolve(); };
-    });
-  }
-
   /** Another tab has done something. */
   #elsewhere(event) {
-    if (event.key === "trialogue.session" && event.newValue === null) location.reload();
-    const settled = this.outbox.settledElsewhere(event);
-    if (settled) {
-      // What this tab is sending right now gets its own answer.
-      this.letters = this.letters.filter((letter, at) => at === 0 || letter.request_id !== settled);
-      if (this.letters[0]?.request_id !== settled) this.model.dropped(settled);
+    const session = sessions.changed(event);
+    if (session?.account === this.me.id && session.token !== this.me.token) {
+      if (session.token) this.#goOnWith(session.token);
+      else this.over(`${this.me.name} was logged out in another tab.`, { keepOutbox: true });
     }
+    const place = this.outbox.changedElsewhere(event);
+    if (place) this.letters.changedElsewhere(place);
+    const draft = this.drafts.changedElsewhere(event);
+    if (draft) this.talk.draftElsewhere(draft);
+  }
+
+  /** The same account has signed in anew in another tab, and this session is being ended for that one. */
+  #goOnWith(token) {
+    this.me.token = token;
+    this.connection.begin(token, () => this.model.cursor);
+  }
+
+  #sessionOver(why) {
+    const kept = sessions.of(this.me.id);
+    if (kept && kept.token !== this.me.token) this.#goOnWith(kept.token);
+    else this.over(why, { keepOutbox: true });
   }
 
   /** The session is over. */
   over(why, { keepOutbox = false } = {}) {
     this.isOver = true;
-    if (!keepOutbox) this.outbox.clear();
-    session.forget();
+    if (!keepOutbox) {
+      this.outbox.clear();
+      this.drafts.clear();
+    }
+    sessions.forget(this.me);
     this.connection.end();
-    sessionStorage.setItem("trialogue.why", why);
-    history.replaceState(null, "", location.pathname);
-    // A fresh page: nothing of this session is left in memory.
+    // A fresh page: nothing of this session is left in memory. What it has to say outlives even where storage is forbidden.
+    history.replaceState({ why }, "", location.pathname);
     location.reload();
   }
 }

@@ -4,7 +4,7 @@
 // waits for the first that says it does.
 
 import { nobodyServes } from "./service-state.js";
-import { setServiceClock } from "./storage.js";
+import { newRequestId, setServiceClock, wellFormed } from "./storage.js";
 
 /** A call was refused, and had no effect. */
 export class Refused extends Error {
@@ -40,6 +40,18 @@ const BEATS_MISSED = 3;
 const SILENCE_MAX = 35_000;
 /** How long a call may take, fail-overs included. */
 const CALL_LIMIT = 15_000;
+/** What a replica takes at once; a longer frame ends the socket. */
+const FRAME_BYTES_MAX = 64 * 1024;
+/**
+ * A call that keeps going wrong in a way that no answer tells is given up after so many strikes, so that nothing is tried
+ * for ever. One strike: its socket ended within this time after it. Two: an answer that can't be read or belongs to no
+ * call while it waited, or none for so long while the replica was alive, in milliseconds.
+ */
+const STRIKES_MAX = 5;
+const ENDED_WITHIN = 1000;
+const UNANSWERED_FOR = 5000;
+const UNREADABLE = { reason: "UNREADABLE", message: "the service can't read it, or its answer can't be read here" };
+const NO_ANSWER = { reason: "NO_ANSWER", message: "the service gives no answer to it; it may have arrived" };
 
 export class Connection extends EventTarget {
   /** Fires `change` (somebody else serves, or differently), `frame` (what comes by itself), and `session-over`. */
@@ -52,6 +64,8 @@ export class Connection extends EventTarget {
     this.waiting = new Set();
     this.listen = null;
     this.justLost = null;
+    /** Calls with strikes are made one at a time, so that those are found that bring them about. */
+    this.suspects = Promise.resolve();
     /** This page itself is ending the session: that it ends is no news then. */
     this.leaving = false;
     this.search(addresses.slice(0, 1));
@@ -84,21 +98,36 @@ export class Connection extends EventTarget {
 
   /**
    * Makes a call, wherever it must go, until it is answered, refused, or the time is over. What is kept on too few replicas
-   * is asked for again too, unless `tellKept` says that the caller does so.
+   * is asked for again too, unless `tellKept` says that the caller does so. `strikes` counts over several calls; `ready` is
+   * run when the call is about to be handed to a socket, and gives its parameters.
    */
-  async call(name, parameters = {}, { limit = CALL_LIMIT, tellKept = false } = {}) {
+  async call(name, parameters = {}, { limit = CALL_LIMIT, tellKept = false, strikes = { count: 0 }, ready = () => parameters } = {}) {
     const until = Date.now() + limit;
     let pause = 20;
     for (;;) {
-      const link = await this.#serving(until);
-      const outcome = await link.ask(name, parameters, until);
+      const ask = async () => {
+        await this.#serving(until);
+        const given = await ready();
+        return (await this.#serving(until)).ask(name, given, until);
+      };
+      const outcome = await (strikes.count > 1 ? this.#alone(ask) : ask());
       if (outcome.answer) return outcome.answer;
       if (outcome.refused) throw new Refused(outcome.refused.reason, outcome.refused.message);
+      if (outcome.strikes) {
+        strikes.count += outcome.strikes;
+        if (strikes.count >= STRIKES_MAX) throw new Refused(outcome.why.reason, outcome.why.message);
+      }
       if (outcome.kept && (tellKept || Date.now() >= until)) throw new KeptOnFewer(outcome.kept);
       if (Date.now() >= until) throw new NobodyServed();
       await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
       pause = Math.min(pause * 2, 1000);
     }
+  }
+
+  #alone(ask) {
+    const asked = this.suspects.then(ask);
+    this.suspects = asked.catch(() => {});
+    return asked;
   }
 
   /** Asks these replicas at once, and soon all of them, unless somebody serves. */
@@ -201,8 +230,13 @@ class Link {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     this.socket = new WebSocket(`${scheme}://${address}/socket`);
     this.socket.onopen = () => { this.wasOpen = true; };
-    this.socket.onmessage = (event) => this.#take(JSON.parse(event.data));
-    this.socket.onclose = () => this.close();
+    this.socket.onmessage = (event) => this.#take(event.data);
+    this.socket.onclose = () => {
+      for (const [id, { isCall, at }] of [...this.asked]) {
+        if (isCall && Date.now() - at < ENDED_WITHIN) this.#settle(id, { strikes: 1, why: UNREADABLE });
+      }
+      this.close();
+    };
   }
 
   /** Says whose session this is, and listens. */
@@ -233,27 +267,39 @@ class Link {
 
   ask(name, parameters, until) {
     return new Promise((resolve) => {
+      const begun = Date.now();
       // Without an answer in time the outcome is unknown, and the call may be made again.
-      const timer = setTimeout(() => { this.asked.delete(id); resolve({ lost: true }); }, Math.max(0, until - Date.now()));
-      const id = this.#send(name, parameters, (outcome) => { clearTimeout(timer); resolve(outcome); });
+      const timer = setTimeout(() => {
+        this.asked.delete(id);
+        const isAlive = this.connection.current === this && this.lastHeard > begun && Date.now() - begun >= UNANSWERED_FOR;
+        resolve(isAlive ? { strikes: 2, why: NO_ANSWER } : { lost: true });
+      }, Math.max(0, until - begun));
+      const id = this.#send(name, parameters, (outcome) => { clearTimeout(timer); resolve(outcome); }, true);
     });
   }
 
-  #send(name, parameters, told) {
+  #send(name, parameters, told, isCall = false) {
     const id = this.next++;
-    this.asked.set(id, told);
-    if (this.socket.readyState === WebSocket.OPEN) {
-      this.socket.send(JSON.stringify({ id, call: { [name]: parameters } }));
+    const frame = frameOf({ id, call: { [name]: parameters } });
+    if (!frame) {
+      told({ refused: { reason: "TOO_LARGE", message: "this is too long to be sent" } });
+    } else if (this.socket.readyState === WebSocket.OPEN) {
+      this.asked.set(id, { told, isCall, at: Date.now() });
+      this.socket.send(frame);
     } else {
-      this.asked.delete(id);
       told({ lost: true });
     }
     return id;
   }
 
-  #take(frame) {
+  #take(text) {
     this.lastHeard = Date.now();
-    const [kind, what] = Object.entries(frame)[0];
+    let [kind, what] = [];
+    try {
+      [kind, what] = Object.entries(JSON.parse(text))[0];
+    } catch {
+      return this.#unattributed();
+    }
     switch (kind) {
       case "state":
         this.state = what;
@@ -261,28 +307,37 @@ class Link {
         this.connection.stands(this);
         break;
       case "answer": this.#settle(what.id, { answer: Object.values(what.answer)[0] }); break;
-      case "refused": this.#settle(what.id, { refused: what }); break;
+      case "refused":
+        // What a replica can't read at all it refuses as call 0, which is none.
+        if (what.id) this.#settle(what.id, { refused: what });
+        else this.#unattributed();
+        break;
       case "kept_on_fewer": this.#settle(what.id, { kept: what }); break;
       case "try_again": this.#settle(what.id, { tryAgain: what }); break;
       case "beat":
         if (this.state.serving) setServiceClock(what.clock);
         break;
       default:
-        if (this.connection.current === this) this.connection.heard(frame);
+        if (this.connection.current === this) this.connection.heard({ [kind]: what });
     }
   }
 
   #settle(id, outcome) {
-    const told = this.asked.get(id);
+    const asked = this.asked.get(id);
     this.asked.delete(id);
-    told?.(outcome);
+    asked?.told(outcome);
+  }
+
+  /** Something was answered, and nobody can say what: each call that waits is made again, so that it is found out. */
+  #unattributed() {
+    for (const [id, { isCall }] of [...this.asked]) {
+      if (isCall) this.#settle(id, { strikes: 2, why: UNREADABLE });
+    }
   }
 
   /** Nothing that was asked here will be answered. */
   forget() {
-    const asked = [...this.asked.values()];
-    this.asked.clear();
-    for (const told of asked) told({ lost: true });
+    for (const id of [...this.asked.keys()]) this.#settle(id, { lost: true });
   }
 
   close() {
@@ -296,4 +351,27 @@ class Link {
     this.connection.lost(this);
     this.forget();
   }
+}
+
+/** A frame, or null if no replica would take it. */
+function frameOf(ask) {
+  const frame = JSON.stringify(ask, (_, value) => (typeof value === "string" ? wellFormed(value) : value));
+  return new TextEncoder().encode(frame).length <= FRAME_BYTES_MAX ? frame : null;
+}
+
+/** Ends a session other than the page's own, on a socket of its own. Says whether it is over. */
+export function endSession(address, token) {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${address}/socket`);
+    socket.onopen = () => {
+      socket.send(frameOf({ id: 1, call: { identify: { token } } }));
+      socket.send(frameOf({ id: 2, call: { logout: { request_id: newRequestId() } } }));
+    };
+    socket.onmessage = ({ data }) => {
+      const { answer, refused, try_again } = JSON.parse(data);
+      if (answer?.id === 2 || refused?.reason === "SESSION_INVALID") resolve(true);
+      if (answer?.id === 2 || refused || try_again) socket.close();
+    };
+    socket.onclose = () => resolve(false);
+  });
 }

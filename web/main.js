@@ -1,11 +1,12 @@
 // The chat page: connects, signs in, chats.
 
+import "./input-methods.js";
 import { Chat } from "./chat.js";
-import { Connection } from "./connection.js";
+import { Connection, endSession } from "./connection.js";
 import { byId } from "./elements.js";
 import { connecting, nobodyServes, reconnecting } from "./service-state.js";
 import { SignIn } from "./sign-in.js";
-import { addresses, session } from "./storage.js";
+import { addresses, outlivesThePage, sessions } from "./storage.js";
 
 /** After so long without anybody, it is no longer a matter of moments. */
 const NOBODY_AFTER = 8000;
@@ -37,27 +38,53 @@ function chatAs(me) {
   new Chat(connection, me).start();
 }
 
-connection.addEventListener("change", showService);
-showService();
+/** Says what will not be kept, for as long as that is so. */
+function sayUnkept(what) {
+  for (const line of document.querySelectorAll(".unkept")) {
+    line.textContent = what;
+    line.hidden = false;
+  }
+}
 
-const known = session.load();
+/** Ends the sessions that others have taken the place of. */
+async function endSessions() {
+  if (endSessions.runs) return;
+  endSessions.runs = true;
+  for (const token of sessions.toEnd()) {
+    if (connection.current && await endSession(connection.current.address, token)) sessions.ended(token);
+  }
+  endSessions.runs = false;
+}
+
+connection.addEventListener("change", showService);
+connection.addEventListener("change", endSessions);
+showService();
+if (!outlivesThePage) {
+  sayUnkept("This browser lets the page keep nothing (its site data is blocked). The chat works until you reload or close this page: then you sign in again, and drafts and messages that were not sent are gone.");
+}
+
+const why = history.state?.why;
+const known = why ? null : sessions.ofThisTab();
 if (known) {
+  sessions.take(known);
   chatAs(known);
 } else {
-  const why = sessionStorage.getItem("trialogue.why");
-  sessionStorage.removeItem("trialogue.why");
+  history.replaceState(null, "");
   new SignIn({
     connection,
     done: (me) => {
-      session.keep(me);
+      if (!sessions.take(me)) sayUnkept("The browser has no room to keep that you are signed in: log out before you close this page.");
+      endSessions();
       chatAs(me);
     },
   }).show(why);
 }
 
-// With a copy of the page at hand it can be loaded again while the replica that it came from is down.
-if ("serviceWorker" in navigator) {
+// With a copy of the page at hand it can be loaded again while the replica that it came from is down. Without it the page
+// works all the same, as long as its replica does: a browser may have no worker, or forbid it to this page.
+try {
   const url = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: (url) => url }).createScriptURL("/worker.js") ?? "/worker.js";
-  // Without it the page works all the same, as long as its replica does.
-  navigator.serviceWorker.register(url, { type: "module" }).catch(() => {});
+  navigator.serviceWorker?.register(url, { type: "module" }).catch(() => {});
+} catch {
+  // Forbidden.
 }

@@ -70,7 +70,7 @@ export class Model extends EventTarget {
 
   /** The newest on top. Somebody who was only looked at has no place in the list. */
   sorted(open) {
-    const shown = [...this.conversations.values()].filter((one) => one.last || one.letters.length || one === open);
+    const shown = [...this.conversations.values()].filter((one) => one.last || one.letters.length || one.draft || one === open);
     return shown.sort((a, b) => b.lastAt - a.lastAt || (b.last?.id ?? 0) - (a.last?.id ?? 0));
   }
 
@@ -157,7 +157,7 @@ export class Model extends EventTarget {
   /** A letter was acknowledged: it is a message from now on. */
   sent(letter, { message_id, sent_at, copies, replicas }) {
     const one = this.conversation(letter.with, letter.to);
-    one.letters = one.letters.filter((other) => other.request_id !== letter.request_id);
+    one.letters = one.letters.filter((other) => other.place !== letter.place);
     if (copies < replicas) this.copies.set(message_id, { copies, replicas });
     else this.copies.delete(message_id);
     const message = {
@@ -177,23 +177,45 @@ export class Model extends EventTarget {
     this.#changed(this.conversation(letter.with, letter.to));
   }
 
-  /** A letter will not be sent: it stays in sight with the reason. */
-  refused(letter, why) {
-    letter.refused = why;
+  /** A letter will not be sent as it is: it stays in sight with the reason. */
+  refused(letter) {
     // What looked like its message was somebody else's: another device of this account said the same.
-    letter.shownAs = null;
-    this.#changed(this.conversation(letter.with, letter.to));
+    this.#update(letter, { refused: letter.refused, shownAs: null });
+  }
+
+  /** A letter that was refused is on its way again. */
+  typedAgain(letter) {
+    const { request_id, tried } = letter;
+    this.#update(letter, { request_id, tried, refused: undefined, kept: undefined, strikes: undefined });
+  }
+
+  letter({ place, with: id }) {
+    return this.conversations.get(id)?.letters.find((letter) => letter.place === place);
+  }
+
+  #update(told, change) {
+    const one = this.conversation(told.with, told.to);
+    const letter = this.letter(told);
+    if (letter) Object.assign(letter, change);
+    this.#changed(one);
+    this.dispatchEvent(new Event("people"));
   }
 
   /** A letter is no longer waited for: another tab has settled it, or its owner has let it go. */
-  dropped(requestId) {
+  dropped(place) {
     for (const one of this.conversations.values()) {
-      const left = one.letters.filter((letter) => letter.request_id !== requestId);
+      const left = one.letters.filter((letter) => letter.place !== place);
       if (left.length === one.letters.length) continue;
       one.letters = left;
       this.#changed(one);
       this.dispatchEvent(new Event("people"));
     }
+  }
+
+  /** What was begun in a conversation, and not sent yet. */
+  drafted(id, name, text) {
+    this.conversation(id, name).draft = text;
+    this.dispatchEvent(new Event("people"));
   }
 
   /** The history is another one: nothing that was read before counts. */

@@ -5,6 +5,15 @@ import { hueOf, initialOf, whenOf } from "./words.js";
 
 const PAUSE_BEFORE_SEARCH = 200;
 const FOUND_MAX = 50;
+/** A search that takes longer says so, in milliseconds. */
+const SLOW_AFTER = 500;
+
+/** What is typed is looked for as it stands; between slashes it is a regular expression. */
+export function patternOf(wanted) {
+  const asked = /^\/(.+)\/$/.exec(wanted);
+  // The signs that mean something to the service's regular expressions.
+  return asked ? asked[1] : wanted.normalize("NFC").replace(/[\\.+*?()|[\]{}^$#&\-~]/g, "\\$&");
+}
 
 export class People {
   constructor({ model, connection, open, opened }) {
@@ -16,7 +25,8 @@ export class People {
     this.asked = 0;
     this.soon = drawing(() => this.draw());
     model.addEventListener("people", () => this.soon());
-    this.find.addEventListener("input", () => this.#search());
+    this.find.addEventListener("input", (event) => { if (!event.isComposing) this.#search(); });
+    this.find.addEventListener("compositionend", () => this.#search());
     this.find.addEventListener("keydown", (event) => this.#searchKey(event));
     for (const list of [this.list, this.found]) list.addEventListener("keydown", (event) => this.#walk(event, list));
     addEventListener("keydown", (event) => {
@@ -40,14 +50,17 @@ export class People {
 
   #row(one, isOpen) {
     const letter = one.letters.at(-1);
-    const preview = letter?.text ?? (one.last?.undeliverable ? "not delivered" : one.last?.text) ?? "";
-    const mine = letter || one.last?.from_id === this.model.me.id;
+    const draft = isOpen ? "" : one.draft;
+    const mark = one.letters.some(({ refused }) => refused) ? "Not sent: " : draft ? "Draft: " : "";
+    const shown = (one.letters.find(({ refused }) => refused) ?? letter)?.text;
+    const preview = (mark === "Draft: " ? draft : shown ?? (one.last?.undeliverable ? "not delivered" : one.last?.text) ?? "").slice(0, 200);
+    const mine = !mark && (letter || one.last?.from_id === this.model.me.id);
     const when = one.lastAt ? whenOf(one.lastAt) : "";
     const { unread } = one;
     const count = unread > 999 ? "999+" : String(unread);
     return {
       key: one.id,
-      state: JSON.stringify([one.name, one.deleted, preview.slice(0, 200), mine, when, count, isOpen]),
+      state: JSON.stringify([one.name, one.deleted, mark, preview, mine, when, count, isOpen]),
       make: () => {
         const button = element("button", {
           class: `person${isOpen ? " open" : ""}${unread ? " has-unread" : ""}`,
@@ -57,7 +70,8 @@ export class People {
           avatar(one.id, one.name),
           element("span", { class: "who" },
             element("span", { class: "name", dir: "auto" }, one.name),
-            element("span", { class: "preview", dir: "auto" }, mine ? said("You: ") : null, preview.slice(0, 200))),
+            element("span", { class: "preview", dir: "auto" }, 
+              mine ? said("You: ") : null, mark ? element("span", { class: "error" }, mark) : null, preview)),
           element("span", { class: "aside" },
             element("span", { class: "when" }, when),
             unread ? element("span", { class: "unread" }, count, said(" unread")) : null));
@@ -68,16 +82,20 @@ export class People {
 
   #search() {
     clearTimeout(this.timer);
-    const pattern = this.find.value.trim();
+    const wanted = this.find.value.trim();
     this.asked += 1;
-    if (!pattern) return this.#show(null);
+    if (!wanted) return this.#show(null);
     const asked = this.asked;
     this.timer = setTimeout(async () => {
+      const slow = setTimeout(() => { if (asked === this.asked) this.#show([], { say: "Searching…" }); }, SLOW_AFTER);
       try {
-        const { accounts, next_page_token } = await this.connection.call("list_accounts", { pattern });
-        if (asked === this.asked) this.#show(accounts, next_page_token !== "");
+        const { accounts, next_page_token } = await this.connection.call("list_accounts", { pattern: patternOf(wanted) });
+        if (asked === this.asked) this.#show(accounts, { more: next_page_token !== "" });
       } catch (error) {
-        if (asked === this.asked) this.#say(error.message);
+        // Whom an earlier search has found is no answer to this one.
+        if (asked === this.asked) this.#show([], { say: error.message });
+      } finally {
+        clearTimeout(slow);
       }
     }, PAUSE_BEFORE_SEARCH);
   }
@@ -86,7 +104,7 @@ export class People {
     this.findSaid.textContent = text;
   }
 
-  #show(accounts, more) {
+  #show(accounts, { more = false, say = null } = {}) {
     const isSearching = accounts !== null;
     byId("found-nav").hidden = !isSearching;
     byId("people-nav").hidden = isSearching;
@@ -96,7 +114,7 @@ export class People {
     }
     const shown = accounts.slice(0, FOUND_MAX);
     const isMore = more || shown.length < accounts.length;
-    this.#say(shown.length === 0 ? "Nobody has such a name." : isMore ? `${shown.length} people and more; write on to find fewer.` : "");
+    this.#say(say ?? (shown.length === 0 ? "Nobody has such a name." : isMore ? `${shown.length} people and more; write on to find fewer.` : ""));
     arrange(this.found, shown.map(({ id, name }) => ({
       key: id,
       state: name,

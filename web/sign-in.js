@@ -1,7 +1,7 @@
 // Signing in and registering.
 
-import { byId } from "./elements.js";
-import { newRequestId } from "./storage.js";
+import { arrange, byId, element } from "./elements.js";
+import { newRequestId, sessions } from "./storage.js";
 
 export class SignIn {
   /** `done` gets the session that was opened. */
@@ -18,7 +18,27 @@ export class SignIn {
   show(why) {
     this.error.textContent = why ?? "";
     byId("sign-in").hidden = false;
+    this.#drawSessions();
+    // Another tab may sign in or log out.
+    addEventListener("storage", () => this.#drawSessions());
     byId("name").focus();
+  }
+
+  /** Who is signed in with this browser already: this tab may go on as any of them, or as somebody else. */
+  #drawSessions() {
+    const all = sessions.all();
+    byId("go-on").hidden = all.length === 0;
+    arrange(byId("sessions"), all.map((session) => ({
+      key: session.id,
+      state: JSON.stringify(session),
+      make: () => element("li", {}, element("button", { type: "button", onclick: () => this.#open(session) }, "Go on as ", element("bdi", {}, session.name))),
+    })));
+  }
+
+  #open(session) {
+    byId("sign-in").hidden = true;
+    byId("password").value = "";
+    this.done(session);
   }
 
   async #try(registers) {
@@ -30,9 +50,7 @@ export class SignIn {
     try {
       if (registers) await this.connection.call("create_account", { request_id: newRequestId(), name, password });
       const opened = await this.connection.call("login", { request_id: newRequestId(), name, password });
-      byId("sign-in").hidden = true;
-      byId("password").value = "";
-      this.done({ id: opened.account_id, name: opened.name, token: opened.token });
+      this.#open({ id: opened.account_id, name: opened.name, token: opened.token });
     } catch (error) {
       this.error.textContent = error.message;
       const field = error.reason === "WRONG_CREDENTIALS" ? byId("password") : byId("name");

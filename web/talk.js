@@ -1,9 +1,9 @@
 // The open conversation: its messages, what is on its way, and the field to write in.
 
-import { arrange, byId, clear, drawing, element, said } from "./elements.js";
+import { arrange, byId, clear, drawing, element, isLookedAt, said } from "./elements.js";
 import { notice } from "./notice.js";
-import { newRequestId } from "./storage.js";
-import { TEXT_BYTES_MAX, bytesOf, dayKey, dayOf, exactTimeOf, printable, timeOf } from "./words.js";
+import { DRAFT_MAX, newRequestId, wellFormed } from "./storage.js";
+import { TEXT_BYTES_MAX, bytesOf, dayKey, dayOf, directionOf, exactTimeOf, printable, timeOf } from "./words.js";
 
 const PAGE = 60;
 /** What is said of a message that has its place on fewer replicas than were asked for. */
@@ -12,12 +12,15 @@ const keptOn = (kept) => (kept ? `kept on ${kept.copies} of ${kept.replicas}` : 
 const AT_END = 48;
 /** Messages of one person within this time stand together. */
 const TOGETHER = 5 * 60_000;
+/** So much text is as high as the field may get: it is not measured, which takes long where it is long. */
+const MEASURED_MAX = 4000;
+const GROWS_BY_STYLE = CSS.supports("field-sizing", "content");
 /** The count of bytes is shown when so few are left. */
 const COUNT_WHEN_LEFT = 1024;
 
 export class Talk {
-  constructor({ model, connection, send, letGo, leave }) {
-    Object.assign(this, { model, connection, send, letGo, leave });
+  constructor({ model, connection, drafts, letters, leave }) {
+    Object.assign(this, { model, connection, drafts, letters, leave });
     this.scroll = byId("scroll");
     this.list = byId("messages");
     this.older = byId("older");
@@ -34,25 +37,29 @@ export class Talk {
     byId("composer").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
     this.text.addEventListener("keydown", (event) => this.#key(event));
     this.text.addEventListener("input", () => this.#typed());
+    this.text.addEventListener("paste", (event) => this.#pasted(event));
     document.addEventListener("visibilitychange", () => this.#markRead());
+    addEventListener("focus", () => this.#markRead());
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      // The address names the conversation, and goes on to do so.
+      event.preventDefault();
+      (byId("composer").hidden ? this.scroll : this.text).focus();
+    });
     new ResizeObserver(() => { if (this.atEnd) this.#toEnd(); }).observe(this.scroll);
   }
 
   show(one) {
     if (this.open === one) return;
-    if (this.open) {
-      this.open.draft = this.text.value;
-      this.open.newAfter = null;
-    }
+    if (this.open) this.open.newAfter = null;
     this.open = one;
     clear(this.list);
     byId("with").textContent = one?.name ?? "";
     if (!one) return this.draw();
     one.newAfter = one.unread ? one.readUpTo : null;
     this.text.value = one.draft;
-    this.#typed();
     this.atEnd = one.newAfter === null;
     this.draw();
+    this.#measure();
     if (one.loaded) this.#toMark();
     else this.load(one, 0);
   }
@@ -136,7 +143,7 @@ export class Talk {
     for (const letter of one.letters) {
       if (letter.shownAs && one.messages.some((message) => message.id === letter.shownAs)) continue;
       between(letter.typed_at);
-      rows.push({ key: letter.request_id, state: letter.refused ?? keptOn(letter.kept), make: () => this.#letter(letter) });
+      rows.push({ key: letter.place, state: letter.refused?.message ?? keptOn(letter.kept), make: () => this.#letter(letter) });
       before = { at: letter.typed_at, mine: true };
     }
     return rows;
@@ -167,10 +174,12 @@ export class Talk {
   }
 
   #letter(letter) {
+    const does = (words, what) => element("button", { type: "button", class: "plain", onclick: what }, words);
     const refused = letter.refused
-      ? element("div", { class: "refused" }, element("p", {}, `Not sent: ${letter.refused}`),
-        element("button", { type: "button", class: "plain", onclick: () => this.#again(letter) }, "Edit it"),
-        element("button", { type: "button", class: "plain", onclick: () => this.letGo(letter) }, "Let it go"))
+      ? element("div", { class: "refused" }, element("p", {}, `Not sent: ${whyRefused(letter.refused)}`),
+        does("Send it anew", () => this.letters.again(letter)),
+        does("Edit it", () => this.#edit(letter)),
+        does("Let it go", () => this.letters.drop(letter)))
       : null;
     return element("li", { class: `message mine first ${letter.refused ? "failed" : "pending"}`, "data-request": letter.request_id },
       said("You: "),
@@ -179,18 +188,21 @@ export class Talk {
       refused);
   }
 
-  #again(letter) {
-    this.letGo(letter);
+  #edit(letter) {
     this.text.value = this.text.value ? `${letter.text}\n${this.text.value}` : letter.text;
     this.#typed();
+    this.letters.drop(letter);
     this.text.focus();
   }
 
   #submit() {
-    const text = printable(this.text.value);
-    if (!this.open || !text.trim()) return;
-    if (bytesOf(text) > TEXT_BYTES_MAX) return this.#typed();
-    if (!this.send(this.open, text)) return;
+    if (!this.open || bytesOf(this.text.value) > TEXT_BYTES_MAX) return this.#measure();
+    const text = printable(wellFormed(this.text.value));
+    if (!text.trim()) return;
+    if (bytesOf(text) > TEXT_BYTES_MAX) return notice("With what stands for its broken characters the message is too long.");
+    if (!this.letters.write(this.open, text)) {
+      return notice("The browser has no room to keep the message until it is sent; it was not sent.");
+    }
     this.text.value = "";
     this.#typed();
     this.atEnd = true;
@@ -199,7 +211,7 @@ export class Talk {
 
   #key(event) {
     // Where there is no real keyboard, the key that ends a line ends a line.
-    const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing && !matchMedia("(pointer: coarse)").matches;
+    const sends = event.key === "Enter" && !event.shiftKey && !matchMedia("(pointer: coarse)").matches;
     if (sends) {
       event.preventDefault();
       this.#submit();
@@ -211,15 +223,52 @@ export class Talk {
     }
   }
 
+  /** What stands in the field is the draft of this conversation, and of no other. */
   #typed() {
-    const left = TEXT_BYTES_MAX - bytesOf(this.text.value);
+    const one = this.open;
+    if (one) {
+      one.draft = wellFormed(this.text.value);
+      this.isDraftKept = this.drafts.keep(one, one.draft);
+    }
+    this.#measure();
+  }
+
+  /** What no message can hold even in part is not put in: a browser would be busy with it for long. */
+  #pasted(event) {
+    const { length } = event.clipboardData?.getData("text/plain") ?? "";
+    if (length <= DRAFT_MAX) return;
+    event.preventDefault();
+    notice(`What you pasted has ${length} characters, and a message at most ${TEXT_BYTES_MAX}; it was not put in.`);
+  }
+
+  /** Another tab has changed a draft. What is being typed here stays. */
+  draftElsewhere({ id, text }) {
+    const one = this.model.conversations.get(id);
+    if (!one || (one === this.open && document.hasFocus())) return;
+    this.model.drafted(id, one.name, text);
+    if (one !== this.open) return;
+    this.text.value = text;
+    this.#measure();
+  }
+
+  #measure() {
+    const { text } = this;
+    const left = TEXT_BYTES_MAX - bytesOf(text.value);
     const count = byId("count");
-    count.textContent = left < 0 ? `${-left} bytes too long` : left < COUNT_WHEN_LEFT ? `${left} bytes left` : "";
+    const unkept = this.isDraftKept === false && text.value ? "; it is not kept if you leave this page" : "";
+    count.textContent = left < 0 ? `${-left} bytes too long${unkept}` : left < COUNT_WHEN_LEFT ? `${left} bytes left` : "";
     count.classList.toggle("error", left < 0);
     byId("send").disabled = left < 0;
+    // The browser's own `dir="auto"` looks through all of the text for each of its lines.
+    text.dir = directionOf(text.value);
+    if (GROWS_BY_STYLE) return;
     // As high as the text, up to what the style allows.
-    this.text.style.height = "auto";
-    this.text.style.height = `${this.text.scrollHeight + 2}px`;
+    if (text.value.length > MEASURED_MAX) {
+      text.style.height = "100vh";
+    } else {
+      text.style.height = "auto";
+      text.style.height = `${text.scrollHeight + 2}px`;
+    }
   }
 
   #scrolled() {
@@ -245,10 +294,10 @@ export class Talk {
     this.#scrolled();
   }
 
-  /** What is in sight to its end counts as read. */
+  /** What is in sight to its end counts as read, if somebody can be looking. */
   async #markRead() {
     const one = this.open;
-    if (!one?.loaded || !this.atEnd || document.visibilityState !== "visible" || this.marking) return;
+    if (!one?.loaded || !this.atEnd || !isLookedAt() || this.marking) return;
     const last = one.messages.findLast((message) => message.from_id === one.id);
     if (!last || last.id <= one.readUpTo || one.id === this.model.me.id) return;
     this.marking = true;
@@ -263,4 +312,11 @@ export class Talk {
       if (error.reason) notice(error.message);
     }
   }
+}
+
+/** Why a letter was not sent, and what its owner should know before it is sent anew. */
+function whyRefused({ reason, message }) {
+  return reason === "REQUEST_ID_OUT_OF_DATE"
+    ? "it has waited for more than a day, and may have arrived when it was first tried. Send it anew only if it has not."
+    : message;
 }

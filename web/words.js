@@ -28,6 +28,12 @@ export const initialOf = (name) => [...name][0]?.toLocaleUpperCase() ?? "?";
 /** One of eight colours, the same for an account wherever it is shown. */
 export const hueOf = (account) => `hue-${(account * 5) % 8}`;
 
+/** Which way a text is written: its first letter tells. */
+export function directionOf(text) {
+  const [letter] = /\p{L}/u.exec(text.slice(0, 1000)) ?? [];
+  return letter && /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(letter) ? "rtl" : "ltr";
+}
+
 const encoder = new TextEncoder();
 export const bytesOf = (text) => encoder.encode(text).length;
 

@@ -2,12 +2,13 @@
 
 const COPY = "trialogue";
 const FILES = [
-  "/", "/style.css", "/icon.svg", "/main.js", "/account.js", "/chat.js", "/connection.js", "/elements.js", "/model.js",
-  "/notice.js", "/people.js", "/service-state.js", "/sign-in.js", "/storage.js", "/talk.js", "/words.js",
+  "/", "/style.css", "/icon.svg", "/main.js", "/account.js", "/chat.js", "/connection.js", "/elements.js",
+  "/input-methods.js", "/letters.js", "/model.js", "/notice.js", "/people.js", "/service-state.js", "/sign-in.js", "/storage.js", "/talk.js", "/words.js",
 ];
 
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(COPY).then((copy) => copy.addAll(FILES)).then(() => skipWaiting()));
+  // Where no copy can be kept, the page comes from its replica alone.
+  event.waitUntil(caches.open(COPY).then((copy) => copy.addAll(FILES)).catch(() => {}).then(() => skipWaiting()));
 });
 
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
@@ -19,14 +20,30 @@ addEventListener("fetch", (event) => {
 });
 
 async function fresh(request, pathname) {
-  const copy = await caches.open(COPY);
   try {
     const response = await fetch(request);
-    if (response.ok) await copy.put(pathname, response.clone());
+    if (response.ok) await keep(pathname, response.clone());
     return response;
   } catch (error) {
-    const kept = await copy.match(pathname);
+    const kept = await keptCopy(pathname);
     if (kept) return kept;
     throw error;
+  }
+}
+
+/** Caches may be forbidden, or full: then there is no copy. */
+async function keep(pathname, response) {
+  try {
+    await (await caches.open(COPY)).put(pathname, response);
+  } catch {
+    // What is there is an older copy, or none.
+  }
+}
+
+async function keptCopy(pathname) {
+  try {
+    return await (await caches.open(COPY)).match(pathname);
+  } catch {
+    return null;
   }
 }

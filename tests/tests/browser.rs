@@ -242,7 +242,7 @@ async fn everything_can_be_reached_by_keyboard_and_read_aloud() {
         alice.presses(ENTER).await;
         alice.until("!document.getElementById('chat').hidden").await;
         assert_eq!(alice.violations().await, Vec::<String>::new(), "nothing there yet, {scheme}");
-        alice.types("#find", "^BO").await;
+        alice.types("#find", "/^BO/").await;
         alice.until_shows("bob").await;
         alice.until("document.querySelector('#found button')").await;
         alice.presses(DOWN).await;
@@ -252,6 +252,7 @@ async fn everything_can_be_reached_by_keyboard_and_read_aloud() {
         alice.presses(SHIFT_ENTER).await;
         alice.presses("lines").await;
         alice.presses(ENTER).await;
+        until_messages(&alice, &["me: Two\nlines".to_owned()]).await;
         bob.send(name, "شكرا جزيلا، أراك غدا في الميناء").await;
         bob.send(name, &format!("a long word: {}", "tick".repeat(60))).await;
         bob.send(name, "See you at eight.").await;
@@ -571,10 +572,10 @@ async fn what_comes_counts_once_in_whatever_order_it_comes() {
             const typed = new Model({ id: 1, name: "alice" });
             const one = typed.conversation(2, "bob");
             typed.page(one, [], false);
-            const letter = (request_id) => ({ request_id, with: 2, to: "bob", text: "again", typed_at: 1 });
+            const letter = (request_id) => ({ request_id, place: request_id, with: 2, to: "bob", text: "again", typed_at: 1 });
             const [refused, sent] = [letter("a"), letter("b")];
             typed.typed(refused);
-            typed.refused(refused, "why");
+            typed.refused({ ...refused, refused: "why" });
             typed.typed(sent);
             typed.arrived(message(20, 1, 2, "again"));
             told.push([refused.shownAs ?? null, sent.shownAs]);

@@ -1,9 +1,10 @@
 //! The playground's own conversation: two people who write to each other all the time, and a ledger of what became of it.
 
-use client::{Client, ClientError, Start, To};
+use client::{Client, ClientError, Heard, Start, To};
 use serde::Serialize;
 use server::ClusterKey;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ const WRITE_EVERY: Duration = Duration::from_millis(50);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// What was heard is acknowledged after so many messages.
 const ACKNOWLEDGE_EVERY: u64 = 50;
+/// What was acknowledged and is not heard within this time counts as lost, until it is heard after all.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Messages that are shown.
 const LATEST_MAX: usize = 8;
 /// Who they are, unless somebody else has the name.
@@ -25,7 +28,7 @@ pub(crate) struct Ledger {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     pub(crate) heard: u64,
-    /// Acknowledged, and passed over by what was heard later.
+    /// Acknowledged at least [`LOST_AFTER`] ago, and not heard.
     pub(crate) lost: u64,
     pub(crate) twice: u64,
     /// The longest time between two acknowledgements since a replica was last killed, paused or restarted, in
@@ -47,16 +50,52 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
+/// The messages of one of the two, by number.
+#[derive(Debug, Default)]
+struct Letters {
+    /// The first that is later than all that were heard.
+    next: u64,
+    /// Those that later ones have passed over.
+    passed_over: BTreeSet<u64>,
+    /// When those were acknowledged that were not heard yet.
+    awaited: BTreeMap<u64, Instant>,
+}
+
+impl Letters {
+    fn acknowledged(&mut self, number: u64, now: Instant) {
+        if number >= self.next || self.passed_over.contains(&number) {
+            self.awaited.insert(number, now);
+        }
+    }
+
+    /// Whether it is heard for the first time.
+    fn heard(&mut self, number: u64) -> bool {
+        self.awaited.remove(&number);
+        if number < self.next {
+            return self.passed_over.remove(&number);
+        }
+        self.passed_over.extend(self.next..number);
+        self.next = number + 1;
+        true
+    }
+
+    fn lost(&self, now: Instant) -> u64 {
+        let lost = self.awaited.values().filter(|&&at| now.saturating_duration_since(at) >= LOST_AFTER);
+        lost.count() as u64
+    }
+}
+
 #[derive(Debug, Default)]
 struct Book {
     ledger: Ledger,
     last_acknowledged: Option<Instant>,
-    /// The number of the next message that is due from each.
-    due: [u64; 2],
+    /// What each has written.
+    letters: [Letters; 2],
 }
 
 impl Book {
-    fn acknowledged(&mut self, now: Instant) {
+    fn acknowledged(&mut self, whose: usize, number: u64, now: Instant) {
+        self.letters[whose].acknowledged(number, now);
         self.ledger.acknowledged += 1;
         self.ledger.trouble = None;
         if let (Some(before), Some(gap)) = (self.last_acknowledged, &mut self.ledger.last_gap_ms) {
@@ -65,20 +104,22 @@ impl Book {
         self.last_acknowledged = Some(now);
     }
 
-    /// A message of one of them was heard: each comes once, in the order in which they were sent.
+    /// A message of one of them was heard: each is to come once.
     fn heard(&mut self, whose: usize, number: u64, line: Line) {
-        let due = self.due[whose];
-        if number < due {
+        if !self.letters[whose].heard(number) {
             self.ledger.twice += 1;
             return;
         }
-        self.ledger.lost += number - due;
         self.ledger.heard += 1;
-        self.due[whose] = number + 1;
         self.ledger.latest.push_back(line);
         if self.ledger.latest.len() > LATEST_MAX {
             self.ledger.latest.pop_front();
         }
+    }
+
+    fn ledger(&self, now: Instant) -> Ledger {
+        let lost = self.letters.iter().map(|letters| letters.lost(now)).sum();
+        Ledger { lost, ..self.ledger.clone() }
     }
 }
 
@@ -86,12 +127,14 @@ impl Book {
 #[derive(Clone, Debug)]
 pub(crate) struct Conversation {
     book: Arc<Mutex<Book>>,
+    /// Who the two are now: an account that is lost is replaced.
+    people: Arc<Mutex<Vec<Person>>>,
 }
 
 impl Conversation {
     /// Begins it, as soon as somebody serves.
     pub(crate) fn begin(client: Client, key: &ClusterKey) -> Self {
-        let conversation = Self { book: Arc::default() };
+        let conversation = Self { book: Arc::default(), people: Arc::default() };
         // The same whenever the playground opens, and nobody else's to guess.
         let password = key.derived_password("playground");
         tokio::spawn(conversation.clone().run(client, password));
@@ -99,7 +142,7 @@ impl Conversation {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        self.lock().ledger.clone()
+        self.lock().ledger(Instant::now())
     }
 
     /// A replica is about to be killed or paused: the next gap is the one that counts.
@@ -110,16 +153,15 @@ impl Conversation {
     }
 
     async fn run(self, client: Client, password: String) {
-        let mut people = Vec::new();
         for name in NAMES {
-            people.push(self.sign_in(&client, name, &password).await);
+            let person = self.sign_in(&client, name, &password).await;
+            self.people().push(person);
         }
         // Whatever an earlier conversation left undelivered is none of this one's.
         let run = format!("{:06x}", rand::random::<u32>() & 0x00ff_ffff);
-        for (me, other) in [(0, 1), (1, 0)] {
-            let (mine, theirs): (&Person, &Person) = (&people[me], &people[other]);
-            tokio::spawn(self.clone().hear(client.clone(), mine.clone(), other, run.clone()));
-            tokio::spawn(self.clone().write(client.clone(), mine.clone(), theirs.id, run.clone()));
+        for me in [0, 1] {
+            tokio::spawn(self.clone().hear(client.clone(), me, run.clone(), password.clone()));
+            tokio::spawn(self.clone().write(client.clone(), me, run.clone()));
         }
     }
 
@@ -134,7 +176,7 @@ impl Conversation {
                 Err(error) => Err(error),
             };
             match opened {
-                Ok(opened) => return Person { id: opened.account_id, token: opened.token },
+                Ok(opened) => return Person { id: opened.account_id, name, token: opened.token },
                 // Somebody else's, then.
                 Err(error) if error.is_refused_for("WRONG_CREDENTIALS") => name.push('\''),
                 Err(error) => self.trouble(&error).await,
@@ -143,14 +185,16 @@ impl Conversation {
     }
 
     /// Writes for ever, one message after the other.
-    async fn write(self, client: Client, me: Person, to: u64, run: String) {
+    async fn write(self, client: Client, me: usize, run: String) {
         for number in 0.. {
             let text =
                 format!("{} ({run} {number})", WORDS[usize::try_from(number).unwrap_or(0) % WORDS.len()]);
             self.lock().ledger.sent += 1;
             let mut request = client.new_request_id();
             loop {
-                let sent = client.send_with_id(&me.token, &request, To::Account(to), &text, 0).await;
+                // Either may be another one by now: the listener signs in again where that is needed.
+                let (token, to) = (self.person(me).token, self.person(1 - me).id);
+                let sent = client.send_with_id(&token, &request, To::Account(to), &text, 0).await;
                 match sent {
                     Ok(_) => break,
                     Err(error) => {
@@ -162,33 +206,62 @@ impl Conversation {
                     }
                 }
             }
-            self.lock().acknowledged(Instant::now());
+            self.lock().acknowledged(me, number, Instant::now());
             tokio::time::sleep(WRITE_EVERY).await;
         }
     }
 
-    /// Hears for ever what the other one writes.
-    async fn hear(self, client: Client, me: Person, other: usize, run: String) {
-        let mut listening = client.listen(&me.token, Start::default());
+    /// Hears for ever what the other one writes: whatever ends the listening, another one goes on from the last message.
+    async fn hear(self, client: Client, me: usize, run: String, password: String) {
+        let mut start = Start::default();
         let mut unacknowledged = 0;
         loop {
-            match listening.message().await {
-                Some(Ok(message)) => {
-                    if let Some((text, number)) = read(&message.text, &run) {
-                        let line = Line { id: message.id, from: message.from, text: text.to_owned() };
-                        self.lock().heard(other, number, line);
+            let token = self.person(me).token;
+            let mut listening = client.listen(&token, start.clone());
+            while let Some(heard) = listening.next().await {
+                let message = match heard {
+                    Ok(Heard::Message(message)) => message,
+                    Ok(Heard::Listening { history }) => {
+                        start.history = history;
+                        continue;
                     }
-                    unacknowledged += 1;
-                    if unacknowledged >= ACKNOWLEDGE_EVERY {
-                        unacknowledged = 0;
-                        if let Err(error) = client.acknowledge(&me.token, message.id, &[]).await {
-                            self.trouble(&error).await;
-                        }
+                    Ok(_) => continue,
+                    Err(error) => {
+                        self.mend(&client, me, &password, &mut start, &error).await;
+                        break;
+                    }
+                };
+                start.after = Some(message.id);
+                if let Some((text, number)) = read(&message.text, &run) {
+                    let line = Line { id: message.id, from: message.from, text: text.to_owned() };
+                    self.lock().heard(1 - me, number, line);
+                }
+                unacknowledged += 1;
+                if unacknowledged >= ACKNOWLEDGE_EVERY {
+                    unacknowledged = 0;
+                    // Without an answer the next acknowledgement covers this one.
+                    if let Err(error) = client.acknowledge(&token, message.id, &start.history).await {
+                        self.trouble(&error).await;
                     }
                 }
-                Some(Err(error)) => self.trouble(&error).await,
-                None => return,
             }
+        }
+    }
+
+    /// Does what it takes for the next listening to succeed where this one was refused.
+    async fn mend(&self, client: &Client, me: usize, password: &str, start: &mut Start, error: &ClientError) {
+        self.trouble(error).await;
+        if error.is_refused_for("SESSION_INVALID") {
+            let person = self.person(me);
+            let again = self.sign_in(client, &person.name, password).await;
+            // A cursor is worth nothing to another account.
+            if again.id != person.id {
+                *start = Start::default();
+            }
+            self.people()[me] = again;
+        } else if matches!(error, ClientError::Refused { .. }) {
+            // The history is another one, most likely: from what was acknowledged in it.
+            *start = Start::default();
         }
     }
 
@@ -200,12 +273,28 @@ impl Conversation {
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn people(&self) -> MutexGuard<'_, Vec<Person>> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn person(&self, which: usize) -> Person {
+        self.people()[which].clone()
+    }
 }
 
 #[derive(Clone)]
 struct Person {
     id: u64,
+    name: String,
     token: String,
+}
+
+impl fmt::Debug for Person {
+    /// Tokens stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.id)
+    }
 }
 
 /// The words and the number of a message of this conversation.
@@ -231,21 +320,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_book_counts_what_is_lost_and_what_comes_twice() {
+    fn what_was_acknowledged_and_not_heard_in_time_is_lost_until_it_is_heard() {
         let mut book = Book::default();
+        let begun = Instant::now();
         let line = || Line { id: 1, from: "ada".into(), text: "x".into() };
-        for (whose, number) in [(0, 0), (0, 1), (1, 0), (0, 1), (0, 4), (1, 1)] {
-            book.heard(whose, number, line());
+        for number in 0..4 {
+            book.acknowledged(0, number, begun);
         }
-        let Ledger { heard, lost, twice, .. } = book.ledger;
-        assert_eq!((heard, lost, twice), (5, 2, 1));
+        book.acknowledged(1, 0, begun);
+        // One may be heard before its acknowledgement comes.
+        book.heard(1, 1, line());
+        book.acknowledged(1, 1, begun);
+        for number in [0, 1, 3] {
+            book.heard(0, number, line());
+        }
+        let count = |book: &Book, now| {
+            let Ledger { acknowledged, heard, lost, twice, .. } = book.ledger(now);
+            (acknowledged, heard, lost, twice)
+        };
+        assert_eq!(count(&book, begun + LOST_AFTER / 2), (6, 4, 0, 0), "there is time yet");
+        assert_eq!(
+            count(&book, begun + LOST_AFTER),
+            (6, 4, 2, 0),
+            "one was passed over by later ones in each"
+        );
+        book.heard(0, 2, line());
+        assert_eq!(count(&book, begun + LOST_AFTER), (6, 5, 1, 0), "it was late");
+        book.heard(0, 2, line());
+        book.heard(0, 3, line());
+        assert_eq!(count(&book, begun + LOST_AFTER), (6, 5, 1, 2));
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_loses_everything() {
+        let mut book = Book::default();
+        let begun = Instant::now();
+        for number in 0..200 {
+            book.acknowledged(0, number, begun + Duration::from_millis(50 * number));
+        }
+        assert_eq!(book.ledger(begun + LOST_AFTER + Duration::from_millis(50 * 99)).lost, 100);
     }
 
     #[test]
     fn the_gap_is_the_longest_one_since_a_replica_was_hurt() {
         let mut book = Book::default();
         let begun = Instant::now();
-        let at = |book: &mut Book, ms| book.acknowledged(begun + Duration::from_millis(ms));
+        let mut number = 0;
+        let mut at = |book: &mut Book, ms| {
+            book.acknowledged(0, number, begun + Duration::from_millis(ms));
+            number += 1;
+        };
         at(&mut book, 0);
         at(&mut book, 900);
         assert_eq!(book.ledger.last_gap_ms, None, "nobody was hurt yet");
