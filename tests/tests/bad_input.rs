@@ -4,11 +4,14 @@
 
 use api::v1;
 use api::v1::chat_client::ChatClient;
+use api::v1::send_messages_response::Outcome;
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use prost::Message;
 use tonic::client::Grpc;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use whole_process_tests::cluster::Cluster;
@@ -150,12 +153,84 @@ async fn bytes_that_are_no_message_or_no_text_are_refused() {
         for bytes in [&not_utf8, &truncated, &too_large] {
             let status =
                 call_with_bytes(channel.clone(), method, bytes.clone(), &alice.token).await.unwrap_err();
-            assert_ne!(status.code(), Code::Unavailable, "{method}: {status}");
+            let wanted = if *bytes == too_large { "MESSAGE_TOO_LARGE" } else { "INVALID_INPUT" };
+            assert_eq!(reason(&status), wanted, "{method}: {status}");
         }
     }
     let status = call_with_bytes(channel.clone(), "NoSuchCall", vec![], &alice.token).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     alice.send("alice", "still here").await;
+}
+
+/// In a stream, what is no text or too large is refused by itself, and its neighbours are sent; only what is larger than any
+/// message could be ends the stream, and says why.
+#[tokio::test]
+async fn one_bad_message_of_a_stream_is_refused_and_those_beside_it_are_sent() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let message = |text: &[u8]| {
+        let [ids, to] = [(0x0a, id()), (0x12, b"alice".to_vec())];
+        let mut bytes = Vec::new();
+        for (tag, field) in [ids, to, (0x1a, text.to_vec())] {
+            bytes.push(tag);
+            prost::encoding::encode_varint(field.len() as u64, &mut bytes);
+            bytes.extend(field);
+        }
+        bytes
+    };
+    let [half_an_emoji, large, larger] =
+        [b"\xed\xa0\xbd".to_vec(), vec![b'x'; 100_000], vec![b'x'; 1_500_000]].map(|text| message(&text));
+    let given = [message(b"before"), half_an_emoji, large, message(b"after"), larger];
+    let ids: Vec<Vec<u8>> = given.iter().map(|message| message[2..18].to_vec()).collect();
+    let mut grpc = Grpc::new(channel(&cluster, 0).await);
+    grpc.ready().await.unwrap();
+    let path = "/trialogue.v1.Chat/SendMessages".parse().unwrap();
+    let stream = signed(futures_util::stream::iter(given), &alice.token);
+    let mut answers = grpc.streaming(stream, path, RawCodec).await.unwrap().into_inner();
+    let mut heard = Vec::new();
+    let ended = loop {
+        match answers.message().await {
+            Ok(Some(answer)) => heard.push(v1::SendMessagesResponse::decode(&*answer).unwrap()),
+            Ok(None) => panic!("it ends without a reason"),
+            Err(status) => break status,
+        }
+    };
+    let said = |answer: &v1::SendMessagesResponse| match answer.outcome.as_ref().unwrap() {
+        Outcome::Sent(_) => "sent".to_owned(),
+        Outcome::Refused(refused) => refused.reason.clone(),
+    };
+    let outcomes: Vec<String> = heard.iter().map(said).collect();
+    assert_eq!(outcomes, ["sent", "INVALID_INPUT", "MESSAGE_TOO_LARGE", "sent"]);
+    assert_eq!(heard.iter().map(|answer| answer.request_id.clone()).collect::<Vec<_>>(), ids[..4]);
+    assert_eq!((ended.code(), &*reason(&ended)), (Code::OutOfRange, "MESSAGE_TOO_LARGE"), "{ended}");
+    assert_eq!(alice.hear_texts(2).await, ["before", "after"]);
+}
+
+#[tokio::test]
+async fn compressed_requests_are_as_good_as_others_and_no_way_around_the_limits() {
+    let cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = ChatClient::new(channel(&cluster, 0).await)
+            .send_compressed(encoding)
+            .max_encoding_message_size(usize::MAX);
+        let message = |text: String| v1::SendMessageRequest {
+            request_id: id(),
+            to: "alice".into(),
+            text,
+            ..Default::default()
+        };
+        let sent = client.send_message(signed(message("small".into()), &alice.token)).await.unwrap();
+        assert_eq!(sent.into_inner().copies, 3);
+        let bomb =
+            client.send_message(signed(message("x".repeat(50_000_000)), &alice.token)).await.unwrap_err();
+        assert_eq!(reason(&bomb), "MESSAGE_TOO_LARGE", "{bomb}");
+        let stream = signed(futures_util::stream::iter([message("in a stream".into())]), &alice.token);
+        let mut answers = client.send_messages(stream).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        assert!(matches!(answer.outcome, Some(Outcome::Sent(_))), "{answer:?}");
+    }
+    assert_eq!(alice.hear_texts(4).await, ["small", "in a stream", "small", "in a stream"]);
 }
 
 /// A request of any kind, with fields that are often nearly right.

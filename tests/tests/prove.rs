@@ -20,6 +20,9 @@ fn a_minute_of_faults_loses_doubles_and_disorders_nothing() {
     }
     let struck: u64 =
         counts["faults"].as_object().unwrap().values().map(|times| times.as_u64().unwrap()).sum();
+    for first in ["kill the primary", "pause one", "wipe one", "cut off one"] {
+        assert!(counts["faults"][first].as_u64() >= Some(1), "every proof begins with these: {first}");
+    }
     assert!(struck >= 5, "{struck} faults are too few to prove anything");
     assert!(counts["acknowledged"].as_u64().unwrap() > 100);
     assert!(counts["heard"].as_u64() >= counts["acknowledged"].as_u64());

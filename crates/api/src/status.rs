@@ -49,6 +49,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, TOO_FEW_IN_SYNC),
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
         Refusal::Busy => (Code::ResourceExhausted, BUSY),
+        Refusal::MessageTooLarge(_) => (Code::OutOfRange, MESSAGE_TOO_LARGE),
         Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
         Refusal::RequestTooOld { .. } | Refusal::RequestTooEarly { .. } => {
             (Code::InvalidArgument, REQUEST_ID_OUT_OF_DATE)

@@ -96,6 +96,9 @@ pub enum Refusal {
         /// What was asked for.
         size: u64,
     },
+    /// A request with more bytes than any may have.
+    #[error("{0}")]
+    MessageTooLarge(String),
     /// Something that a request needs is missing or malformed.
     #[error("{0}")]
     Malformed(String),
@@ -199,6 +202,7 @@ impl Refusal {
             | Self::PatternTooCostly
             | Self::Address { .. }
             | Self::PageTooLarge { .. }
+            | Self::MessageTooLarge(_)
             | Self::Malformed(_)
             | Self::RequestIdInvalid => true,
             Self::RequestTooOld { .. }

@@ -7,7 +7,7 @@ use crate::delivery::{Delivery, Wants};
 use crate::digest::Digests;
 use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
-use crate::listen::{self, Listener, Unread};
+use crate::listen::{Listener, Unread};
 use crate::passwords::Passwords;
 use crate::timeline::ViewChange;
 use crate::{Settings, clock, tokens};
@@ -172,6 +172,12 @@ impl ChatService {
         self.read(move |reader| reader.session(token, clock::wall())).await
     }
 
+    /// The session that a call comes with, and its token.
+    pub(crate) async fn session_of<T>(&self, request: &Request<T>) -> Answered<(Session, TokenHash)> {
+        let token = token(request)?;
+        Ok((self.session(token).await?, token))
+    }
+
     /// What a message to be sent asks for.
     pub(crate) fn send_action(&self, message: &v1::SendMessageRequest) -> Result<Action, Refusal> {
         Ok(Action::SendMessage {
@@ -280,14 +286,10 @@ impl Chat for ChatService {
 
     async fn send_messages(
         &self,
-        request: Request<Streaming<v1::SendMessageRequest>>,
+        _: Request<Streaming<v1::SendMessageRequest>>,
     ) -> Answered<Response<Self::SendMessagesStream>> {
-        let token = token(&request)?;
-        let session = self.session(token).await?;
-        let answers = listen::send_messages(self.clone(), session, token, request.into_inner())?;
-        // A session that ended before its stream was registered has not ended the stream.
-        self.session(token).await?;
-        Ok(Response::new(answers))
+        // `sending::serve` has the path of this call.
+        Err(Status::unimplemented("it is answered elsewhere"))
     }
 
     type ListenMessagesStream = Unread;

@@ -4,6 +4,7 @@
 use crate::caller::Caller;
 use crate::config::Shares;
 use crate::crowd::{Crowd, Entered};
+use crate::unreadable;
 use api::status::over_a_limit;
 use axum::Router;
 use axum::body::Body;
@@ -151,7 +152,7 @@ async fn serve_http2(
             if !is_grpc(&request) {
                 return Ok(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
             }
-            grpc.call(request.map(Body::new)).await
+            grpc.call(request.map(Body::new)).await.map(unreadable::answered)
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

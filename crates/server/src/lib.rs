@@ -39,11 +39,13 @@ mod proof;
 mod register;
 mod replica_service;
 mod run;
+mod sending;
 mod snapshot_transfer;
 mod store_thread;
 mod timeline;
 mod tokens;
 mod unread;
+mod unreadable;
 mod web;
 
 pub use broken_invariant::end_process_on_panic;

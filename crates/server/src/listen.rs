@@ -1,30 +1,24 @@
-//! The streams of a session: listening, and sending many messages.
+//! Listening: the stream of what arrives for a session.
 
-use crate::chat_service::{Answered, ChatService, message, request_id};
+use crate::chat_service::{Answered, ChatService, message};
 use crate::clock;
 use crate::delivery::{Delivered, End, NextUp, OUTSTANDING_MAX, Receipt, ReceiptKind, Registered, Wants};
-use crate::gateway::{Declined, NotDone, Settled, Share};
 use crate::run::LISTENER_BEAT;
 use crate::unread;
-use api::status::{in_a_stream, kept_in_a_stream, over_a_limit, refused};
+use api::status::{over_a_limit, refused};
 use api::v1;
 use api::v1::listen_messages_response::Event;
-use api::v1::send_messages_response::Outcome;
-use chat::{Fact, HistoryId, MessageId, Record, Refusal, Request as ChatRequest, Sequence, TokenHash};
+use chat::{Fact, HistoryId, MessageId, Record, Refusal, TokenHash};
 use std::time::Duration;
 use store::{Page, Session};
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 /// Events that wait for a client to read them, and their bytes; then its stream waits, and nothing else does.
-const UNREAD_MAX: usize = 64;
+pub(crate) const UNREAD_MAX: usize = 64;
 const UNREAD_BYTES_MAX: usize = 8 * 1024;
 /// Messages read from the store at once for a listener that is behind, and where such a page ends in bytes.
 const PAGE: u32 = 100;
 const PAGE_BYTES: usize = 16 * 1024;
-/// Messages of one stream that wait for their answers.
-const UNANSWERED_MAX: usize = 512;
 
 type Events = unread::Sender<v1::ListenMessagesResponse>;
 /// What a listener's client reads.
@@ -160,7 +154,7 @@ async fn say(events: &Events, registered: &mut Registered, event: Event) -> Resu
 }
 
 /// Waits until the stream must end.
-async fn ended(registered: &mut Registered) -> End {
+pub(crate) async fn ended(registered: &mut Registered) -> End {
     match registered.end.wait_for(Option::is_some).await {
         Ok(end) => (*end).unwrap_or(End::NotPrimary),
         // The books are gone with the process.
@@ -168,14 +162,14 @@ async fn ended(registered: &mut Registered) -> End {
     }
 }
 
-fn status_of(service: &ChatService, end: End) -> Status {
+pub(crate) fn status_of(service: &ChatService, end: End) -> Status {
     match end {
         End::SessionOver => refused(&Refusal::SessionInvalid),
         End::NotPrimary => api::status::not_primary(service.gateway.primary_address().as_deref()),
     }
 }
 
-fn until(session: &Session) -> Duration {
+pub(crate) fn until(session: &Session) -> Duration {
     Duration::from_millis(session.expires_at.0.saturating_sub(clock::wall().0))
 }
 
@@ -204,117 +198,4 @@ fn told(receipt: Receipt) -> Event {
         seen_up_to: up_to(ReceiptKind::Seen),
         read_up_to: up_to(ReceiptKind::Read),
     })
-}
-
-/// What waits to be answered, in the stream's order.
-enum Unanswered {
-    Submitted(oneshot::Receiver<Settled>),
-    Refused(Refusal),
-}
-
-/// Takes messages from a stream, each into effect in the stream's order, and answers each by itself in that order.
-///
-/// A refusal for a reason that may pass ends the stream with its answer, and nothing behind it takes effect: that message
-/// may be sent again, and what follows it must not be there before it. One for the message alone is only answered.
-///
-/// Everything belongs to one term: when the primacy ends, the stream ends with the first message that has no answer, and
-/// nothing behind it takes effect.
-pub(crate) fn send_messages(
-    service: ChatService,
-    session: Session,
-    token: TokenHash,
-    mut messages: Streaming<v1::SendMessageRequest>,
-) -> Answered<ReceiverStream<Answered<v1::SendMessagesResponse>>> {
-    let registered = service.delivery.register(session.account.id, session.id, Wants::default());
-    let mut registered = registered.map_err(|why| over_a_limit(&why.to_string()))?;
-    let term = service.gateway.term().map_err(|why| service.declined(why))?;
-    let (answers, stream) = mpsc::channel(UNREAD_MAX);
-    let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered)>(UNANSWERED_MAX);
-    let answering = service.clone();
-    let replies = answers.clone();
-    let sequence = Sequence::default();
-    let share = Share::Account(session.account.id);
-    tokio::spawn(async move {
-        while let Some((request_id, one)) = unanswered.recv().await {
-            let (answer, then) = match answer(&answering, request_id, one).await {
-                Ok((answer, then)) => (Ok(answer), then),
-                Err(status) => (Err(status), Then::End),
-            };
-            if replies.send(answer).await.is_err() || matches!(then, Then::End) {
-                return;
-            }
-        }
-    });
-    tokio::spawn(async move {
-        let expired = tokio::time::sleep(until(&session));
-        tokio::pin!(expired);
-        loop {
-            let next = tokio::select! {
-                biased;
-                end = ended(&mut registered) => Err(status_of(&service, end)),
-                () = &mut expired => Err(refused(&Refusal::SessionInvalid)),
-                () = waiting.closed() => return,
-                next = messages.message() => next,
-            };
-            let message = match next {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(status) => {
-                    // The client has gone away, or is told why its stream ends.
-                    let _ = answers.send(Err(status)).await;
-                    return;
-                }
-            };
-            let checked = request_id(&message.request_id).and_then(|id| {
-                let action = service.send_action(&message)?;
-                Ok(ChatRequest { id, session: Some(token), sequence: Some(sequence.clone()), action })
-            });
-            let one = match checked {
-                Err(refusal) => Unanswered::Refused(refusal),
-                Ok(request) => match service.gateway.submit_in_turn(share, request, term).await {
-                    Ok(outcome) => Unanswered::Submitted(outcome),
-                    Err(error) => {
-                        let _ = answers.send(Err(service.declined(error))).await;
-                        return;
-                    }
-                },
-            };
-            if waiting.send((message.request_id, one)).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(ReceiverStream::new(stream))
-}
-
-/// What becomes of a stream after an answer.
-enum Then {
-    GoOn,
-    End,
-}
-
-async fn answer(
-    service: &ChatService,
-    request_id: Vec<u8>,
-    one: Unanswered,
-) -> Answered<(v1::SendMessagesResponse, Then)> {
-    let done = match one {
-        Unanswered::Refused(refusal) => Err(NotDone::Refused(refusal)),
-        Unanswered::Submitted(outcome) => {
-            let settled = outcome.await.map_err(|_| service.declined(Declined::NotServing))?;
-            settled.done(service.settings.addresses.len())
-        }
-    };
-    let (outcome, then) = match done {
-        Ok((answer, copies)) => (Outcome::Sent(service.sent(&answer, copies)?), Then::GoOn),
-        // Without a session nothing of this stream can succeed any more.
-        Err(NotDone::Refused(Refusal::SessionInvalid)) => return Err(refused(&Refusal::SessionInvalid)),
-        Err(NotDone::Refused(refusal)) => {
-            let then = if refusal.is_for_the_request_alone() { Then::GoOn } else { Then::End };
-            (Outcome::Refused(in_a_stream(&refusal)), then)
-        }
-        // It has its place, so what follows it stands behind it.
-        Err(NotDone::KeptOnFewer(kept)) => (Outcome::Refused(kept_in_a_stream(&kept)), Then::GoOn),
-    };
-    Ok((v1::SendMessagesResponse { request_id, outcome: Some(outcome) }, then))
 }

@@ -25,11 +25,13 @@ use crate::replica_service::ReplicaService;
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
 use crate::timeline::SignsOfLife;
 use crate::web::Web;
-use crate::{LOCK_FILE, store_thread, timeline};
+use crate::{LOCK_FILE, sending, store_thread, timeline};
 use api::v1::PUBLIC_DESCRIPTORS;
 use api::v1::chat_server::ChatServer;
 use api::v1::replica_server::ReplicaServer;
 use axum::Router;
+use axum::body::Body;
+use axum::routing::post;
 use chat::Address;
 use protocol::{HaltReason, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
@@ -44,6 +46,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tracing::{info, warn};
 
@@ -289,7 +292,11 @@ async fn serve(
     seen: watch::Receiver<Published>,
     shares: Shares,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let sending = chat.clone();
+    let send_messages = move |request| async move { sending::serve(sending, request).await.map(Body::new) };
     let chat = ChatServer::new(chat)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(api::CLIENT_ANSWER_BYTES_MAX);
     let replica = ReplicaServer::new(replica)
@@ -312,7 +319,8 @@ async fn serve(
         .add_service(reflection_alpha)
         .add_service(health_service);
     let Shares { streams_per_connection, connections_per_address, .. } = shares;
-    let doors = Doors { pages, grpc: Some(grpc.prepare().into_axum_router()), streams_per_connection };
+    let grpc = grpc.prepare().into_axum_router().route(sending::PATH, post(send_messages));
+    let doors = Doors { pages, grpc: Some(grpc), streams_per_connection };
     accept(listener, doors, Crowd::new(connections_max(), connections_per_address)).await;
     Ok(())
 }

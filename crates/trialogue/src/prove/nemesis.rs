@@ -44,6 +44,9 @@ const KINDS: [&str; 21] = [
     "half-open links",
     "cut off one",
 ];
+/// What every proof begins with, however short it is.
+const BEGINNING: [&str; 4] = ["kill the primary", "pause one", "wipe one", "cut off one"];
+
 #[derive(Debug)]
 pub(crate) struct Nemesis {
     pub(super) supervisor: Supervisor,
@@ -94,6 +97,7 @@ impl Nemesis {
     /// Lets faults strike, one after the other.
     pub(crate) async fn strike_for(&mut self, span: Duration) -> Result<(), Failure> {
         let until = Instant::now() + span;
+        let mut beginning = BEGINNING.into_iter();
         while Instant::now() < until {
             self.pause_between(100, 2_500).await;
             // Every kind comes before any comes for the second time more than another.
@@ -104,7 +108,9 @@ impl Nemesis {
                 .copied()
                 .filter(|kind| self.struck.get(kind).copied().unwrap_or(0) <= fewest + 1)
                 .collect();
-            let Some(kind) = due.choose(&mut self.random).copied() else { continue };
+            let Some(kind) = beginning.next().or_else(|| due.choose(&mut self.random).copied()) else {
+                continue;
+            };
             let before = self.ledger.total();
             self.strike(kind).await?;
             *self.struck.entry(kind).or_default() += 1;
