@@ -9,6 +9,7 @@ use server::ClusterKey;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::Code;
 use whole_process_tests::cluster::Cluster;
+use whole_process_tests::command::Shell;
 use whole_process_tests::people::{PASSWORD, Person};
 use whole_process_tests::raw::{channel, chat, id, reason, signed, with_authorization};
 use whole_process_tests::wait::GENEROUS;
@@ -345,4 +346,38 @@ async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
     alice.send("alice", "y").await;
     cluster.start(2);
     cluster.until_all_in_sync().await;
+}
+
+/// Where registration is closed, accounts are made by who proves to have the cluster's key, through the service, and by nobody
+/// else.
+#[tokio::test]
+async fn where_registration_is_closed_the_operator_makes_the_accounts() {
+    let mut cluster = Cluster::serving_with(3, "registration = \"closed\"").await;
+    let shell = Shell::new(&cluster);
+    let refused = cluster.client().create_account("eve", PASSWORD).await.unwrap_err();
+    assert!(refused.is_refused_for("REGISTRATION_CLOSED"), "{refused}");
+    let data = cluster.data().to_str().unwrap().to_owned();
+    let create = |data: &str| {
+        let input = format!("{PASSWORD}\n");
+        shell.run_with_input(
+            &["create-account", "alice", "--password-stdin", "--data", data],
+            input.as_bytes(),
+        )
+    };
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(cluster.data().join("cluster.key"), other.path().join("cluster.key")).unwrap();
+    let key = std::fs::read_to_string(other.path().join("cluster.key")).unwrap();
+    let wrong: String = key.chars().map(|digit| if digit == '0' { '1' } else { digit }).collect();
+    std::fs::write(other.path().join("cluster.key"), wrong).unwrap();
+    let done = create(other.path().to_str().unwrap());
+    assert!(done.code == 1 && done.stderr.contains("operator"), "{}", done.stderr);
+    // It is an entry like any other: made at the new primary, on all that are in sync.
+    cluster.kill(0);
+    let done = create(&data);
+    assert_eq!((done.code, &*done.stdout), (0, "account alice created\n"), "{}", done.stderr);
+    shell.fails(&["send", "alice", "x"], 1, "not logged in");
+    cluster.client().login("alice", PASSWORD).await.unwrap();
+    cluster.start(0);
+    cluster.until_all_in_sync().await;
+    cluster.assert_same().await;
 }

@@ -270,7 +270,7 @@ fn any_request() -> impl Strategy<Value = Any> {
         "GetAccount",
     ];
     prop_oneof![
-        1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Create(v1::CreateAccountRequest { request_id, name, password })),
+        1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Create(v1::CreateAccountRequest { request_id, name, password, ..Default::default() })),
         1 => (id(), name(), password()).prop_map(|(request_id, name, password)| Any::Login(v1::LoginRequest { request_id, name: format!("{name}\u{7}"), password })),
         6 => (id(), name(), prop_oneof![4 => Just(0), 1 => any::<u64>()], text(), 0_u32..6).prop_map(|(request_id, to, to_id, text, min_copies)| Any::Send(v1::SendMessageRequest { request_id, to, to_id, text, min_copies })),
         3 => (id(), number(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(request_id, up_to, history)| Any::Acknowledge(v1::AcknowledgeMessagesRequest { request_id, up_to, history })),

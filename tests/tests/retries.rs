@@ -24,6 +24,7 @@ async fn all_calls(
         request_id: ids[0].clone(),
         name: "carol".into(),
         password: PASSWORD.into(),
+        ..Default::default()
     };
     answers.push(format!("{:?}", chat.create_account(create).await.unwrap().into_inner()));
     let login =

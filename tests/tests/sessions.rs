@@ -244,8 +244,12 @@ async fn a_request_s_answer_is_for_who_made_it_with_the_passwords_it_was_made_wi
     assert_eq!(refusal(nobody), "SESSION_INVALID");
 
     // An account, and its login.
-    let create =
-        v1::CreateAccountRequest { request_id: id(), name: "carol".into(), password: PASSWORD.into() };
+    let create = v1::CreateAccountRequest {
+        request_id: id(),
+        name: "carol".into(),
+        password: PASSWORD.into(),
+        ..Default::default()
+    };
     let created = chat.create_account(create.clone()).await.unwrap().into_inner();
     assert_eq!(chat.create_account(create.clone()).await.unwrap().into_inner(), created);
     let other = v1::CreateAccountRequest { password: OTHER.into(), ..create };
@@ -308,8 +312,12 @@ async fn a_request_s_answer_is_for_who_made_it_with_the_passwords_it_was_made_wi
 async fn tries_that_run_at_once_are_one_request() {
     let cluster = Cluster::serving().await;
     let connection = chat(&cluster, 0).await;
-    let create =
-        v1::CreateAccountRequest { request_id: id(), name: "carol".into(), password: PASSWORD.into() };
+    let create = v1::CreateAccountRequest {
+        request_id: id(),
+        name: "carol".into(),
+        password: PASSWORD.into(),
+        ..Default::default()
+    };
     let tries = (0..4).map(|_| {
         let (mut chat, create) = (connection.clone(), create.clone());
         async move { chat.create_account(create).await.unwrap().into_inner().account_id }

@@ -455,6 +455,7 @@ async fn a_name_that_looks_like_somebody_elses_is_taken() {
         request_id: raw::id(),
         name: "\u{430}lice".into(),
         password: whole_process_tests::people::PASSWORD.into(),
+        ..Default::default()
     };
     assert_eq!(raw::reason(&chat.create_account(request).await.unwrap_err()), "NAME_TAKEN");
     // A name is free again once its account is gone.

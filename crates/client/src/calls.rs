@@ -153,6 +153,7 @@ impl Client {
             request_id: self.connection.new_request_id().await,
             name: name.to_owned(),
             password: password.to_owned(),
+            ..v1::CreateAccountRequest::default()
         };
         let answer = self
             .call(None, message, |mut client, request| async move { client.create_account(request).await });
@@ -366,7 +367,7 @@ impl Client {
     }
 
     /// Asks again, with the same request id, while what took effect is kept on too few replicas and there is time.
-    async fn until_kept_on_enough<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ClientError>
+    pub(crate) async fn until_kept_on_enough<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {

@@ -131,6 +131,17 @@ impl Connection {
     where
         F: Future<Output = Result<T, Status>>,
     {
+        self.call_over(|channel| attempt(client(channel))).await
+    }
+
+    /// The same for what takes more than one call to the same replica.
+    pub(crate) async fn call_over<T, F>(
+        self: &Arc<Self>,
+        attempt: impl Fn(Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let until = Instant::now() + self.options.timeout;
         let mut pause = Pause::default();
         let mut last = "no replica answered".to_owned();
@@ -138,7 +149,7 @@ impl Connection {
         loop {
             let primary = self.primary(until, &last).await?;
             let outcome = tokio::select! {
-                outcome = attempt(primary.client()) => outcome,
+                outcome = attempt(primary.channel.clone()) => outcome,
                 () = primary.lost() => Err(Status::unavailable("the primary was lost")),
                 () = tokio::time::sleep_until(until) => Err(Status::unavailable("no answer in time")),
             };

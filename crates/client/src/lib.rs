@@ -15,6 +15,7 @@ mod comparing;
 mod connection;
 mod error;
 mod listening;
+mod operator;
 mod outbox;
 
 pub use api::v1::{Account, Conversation, GetAccountResponse, Message, Receipt};

@@ -8,7 +8,6 @@ use crate::attempts::Origin;
 use crate::blocking::Full;
 use crate::chat_service::{Answered, ChatService, mismatch, request_id};
 use crate::clock;
-use crate::config::Registration;
 use crate::tokens::{self, Token};
 use api::status::{Meaning, busy, meaning, refused, too_many_attempts};
 use api::v1;
@@ -24,9 +23,7 @@ impl ChatService {
         request: v1::CreateAccountRequest,
     ) -> Answered<v1::CreateAccountResponse> {
         let refuse = |refusal| refused(&refusal);
-        if self.settings.registration == Registration::Closed {
-            return Err(refused(&Refusal::RegistrationClosed));
-        }
+        self.check_registration(&request)?;
         let name = self.name(&request.name).map_err(refuse)?;
         let password = Password::parse(&request.password).map_err(refuse)?;
         let id = request_id(&request.request_id).map_err(refuse)?;

@@ -26,7 +26,7 @@ const AFTER_ANOTHER: Duration = Duration::from_millis(20);
 /// half of its time.
 #[derive(Clone, Debug)]
 pub(crate) struct Digests {
-    challenges: Challenges,
+    pub(crate) challenges: Challenges,
     /// Held while a slice is read; says from when on the next may be.
     turn: Arc<Mutex<Instant>>,
 }

@@ -45,6 +45,8 @@ pub enum Purpose {
     Snapshot,
     /// Asking for digests of the tables.
     Digest,
+    /// Making an account where registration is closed.
+    Registration,
 }
 
 impl Purpose {
@@ -53,6 +55,7 @@ impl Purpose {
             Self::Stream => b"trialogue v1 stream",
             Self::Snapshot => b"trialogue v1 snapshot",
             Self::Digest => b"trialogue v1 digest",
+            Self::Registration => b"trialogue v1 registration",
         }
     }
 }

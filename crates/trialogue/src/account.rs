@@ -1,10 +1,12 @@
 //! Accounts and sessions: create, login, logout, delete, change the password.
 
-use crate::arguments::{Account, Caller, ChangePassword, Common};
+use crate::arguments::{Account, Caller, ChangePassword, Common, CreateAccount};
 use crate::failure::Failure;
 use crate::sessions::Sessions;
 use crate::{output, password};
 use client::{Client, Options};
+use server::{ClusterKey, prove_registration};
+use std::path::Path;
 
 /// How a session is named, if there are several.
 pub(crate) const AS_NAME: &str = "--as NAME";
@@ -14,8 +16,11 @@ pub(crate) fn client_of(common: &Common) -> Client {
     Client::new(common.servers.0.clone(), Options { timeout: common.timeout })
 }
 
-pub(crate) async fn create(common: &Common, account: &Account) -> Result<(), Failure> {
-    let client = client_of(common);
+pub(crate) async fn create(common: &Common, create: &CreateAccount) -> Result<(), Failure> {
+    let (client, account) = (client_of(common), &create.account);
+    if let Some(data) = &create.data {
+        return create_for_another(&client, data, account).await;
+    }
     let sessions = Sessions::of(common, &client).await?;
     sessions.check()?;
     let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
@@ -26,6 +31,15 @@ pub(crate) async fn create(common: &Common, account: &Account) -> Result<(), Fai
         client.login(&account.name, &password).await.map_err(|error| Failure::from(error).after(&created))?;
     sessions.keep(&opened).map_err(|failure| failure.after(&created))?;
     output::done(&format!("account {} created and logged in", output::plain(&opened.name)))
+}
+
+/// Makes an account for somebody, as the operator.
+async fn create_for_another(client: &Client, data: &Path, account: &Account) -> Result<(), Failure> {
+    let key = ClusterKey::read(&data.join("cluster.key")).map_err(Failure::of)?;
+    let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
+    let prove = |request, given| prove_registration(&key, request, given);
+    client.create_account_as_operator(&account.name, &password, prove).await?;
+    output::done(&format!("account {} created", output::plain(&account.name)))
 }
 
 pub(crate) async fn login(common: &Common, account: &Account) -> Result<(), Failure> {

@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Show who is alive, in sync, and the primary
     Status(Status),
     /// Make an account, and log in
-    CreateAccount(Account),
+    CreateAccount(CreateAccount),
     /// Open a session and keep it
     Login(Account),
     /// Close the session
@@ -180,12 +180,27 @@ pub(crate) struct Status {
 The password comes from --password-stdin, else from TRIALOGUE_PASSWORD, else from a prompt.
 
 Example:
-  echo \"correct horse\" | trialogue create-account alice --password-stdin")]
+  echo \"correct horse\" | trialogue login alice --password-stdin")]
 pub(crate) struct Account {
     /// The account's name
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) password: PasswordSource,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The password comes from --password-stdin, else from TRIALOGUE_PASSWORD, else from a prompt. Without --data you are logged in, too.
+
+Examples:
+  echo \"correct horse\" | trialogue create-account alice --password-stdin
+  echo \"correct horse\" | trialogue create-account alice --password-stdin --data ./trialogue-data")]
+pub(crate) struct CreateAccount {
+    #[command(flatten)]
+    pub(crate) account: Account,
+    /// For the operator, where registration is closed: the folder of `trialogue up`, whose key is proven to the service
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

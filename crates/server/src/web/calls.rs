@@ -53,7 +53,12 @@ async fn answer(chat: &ChatService, caller: Caller, token: Option<String>, call:
     let token = token.as_deref();
     Ok(match call {
         Call::CreateAccount { request_id, name, password } => {
-            let request = v1::CreateAccountRequest { request_id: bytes(request_id), name, password };
+            let request = v1::CreateAccountRequest {
+                request_id: bytes(request_id),
+                name,
+                password,
+                ..v1::CreateAccountRequest::default()
+            };
             let v1::CreateAccountResponse { account_id } =
                 chat.create_account(from(caller, Request::new(request))).await?.into_inner();
             Answer::AccountCreated { account_id }
