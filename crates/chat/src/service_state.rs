@@ -56,6 +56,10 @@ impl fmt::Display for ServiceState {
             Self::Serving { replicas } => {
                 write!(f, "everything works, with {replicas} copies of each message")
             }
+            Self::FewerCopies { in_sync: 1, replicas } => write!(
+                f,
+                "works on one replica alone: each new message has 1 of {replicas} copies, and is lost with that disk; start what is down, mend what is hurt"
+            ),
             Self::FewerCopies { in_sync, replicas } => write!(
                 f,
                 "everything works, with {in_sync} of {replicas} copies of each message; start what is down, it catches up by itself"
@@ -87,6 +91,10 @@ mod tests {
             (
                 (2, 3, 2),
                 "everything works, with 2 of 3 copies of each message; start what is down, it catches up by itself",
+            ),
+            (
+                (1, 3, 1),
+                "works on one replica alone: each new message has 1 of 3 copies, and is lost with that disk; start what is down, mend what is hurt",
             ),
             (
                 (1, 3, 2),

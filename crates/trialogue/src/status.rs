@@ -110,22 +110,27 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
     if let Some(apart) = clocks_apart(replicas) {
         lines.push(format!("the clocks of the replicas are {} apart; set them right", chat::span(apart)));
     }
+    let widest = replicas.iter().map(|replica| replica.address.to_string().len()).max().unwrap_or_default();
+    let wide = widest.max("address".len());
     lines.push(format!(
-        "{:>7}  {:<21}  {:<9}  {:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
+        "{:>7}  {:<wide$}  {:<9}  {:<7}  {:>6}  {:>10}  {:>10}  {:<8}  {:>8}",
         "replica", "address", "role", "in sync", "view", "op", "lag", "chain", "pid"
     ));
     for (index, replica) in replicas.iter().enumerate() {
         let listed = summary["replicas"][index]["in_sync"] == true;
         let in_sync = if listed { "yes" } else { "no" };
         lines.push(match &replica.heartbeat {
-            None => format!("{index:>7}  {:<21}  {:<9}  {in_sync:<7}", replica.address.to_string(), "down"),
+            None => {
+                format!("{index:>7}  {:<wide$}  {:<9}  {in_sync:<7}", replica.address.to_string(), "down")
+            }
             Some(said) => format!(
-                "{index:>7}  {:<21}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:>6}  {:<8}  {:>8}",
+                "{index:>7}  {:<wide$}  {:<9}  {in_sync:<7}  {:>6}  {:>10}  {:>10}  {:<8}  {:>8}",
                 replica.address.to_string(),
                 output::plain(&said.role),
                 said.view,
                 said.op,
-                summary["replicas"][index]["lag"],
+                // A JSON value by itself heeds no width.
+                summary["replicas"][index]["lag"].as_u64().map_or_else(String::new, |lag| lag.to_string()),
                 &HEXLOWER.encode(&said.chain)[..8.min(said.chain.len() * 2)],
                 said.pid
             ),
@@ -165,5 +170,37 @@ mod tests {
             let told = table(&summary(&replicas), &replicas);
             assert_eq!(told.lines().find(|line| line.contains("clocks")), said, "{clocks:?}");
         }
+    }
+
+    #[test]
+    fn what_belongs_to_one_column_ends_or_begins_at_one_place() {
+        let view = |address: &str, op, pid| ReplicaView {
+            address: Address::parse(address).unwrap(),
+            heartbeat: Some(HeartbeatResponse {
+                op,
+                pid,
+                role: "secondary".into(),
+                chain: vec![7; 32],
+                ..HeartbeatResponse::default()
+            }),
+        };
+        let replicas = [
+            view("127.0.0.1:5100", 1_234_567, 41),
+            view("chat-replica-1.example.org:5101", 7, 4_194_304),
+            ReplicaView { address: Address::parse("127.0.0.1:5102").unwrap(), heartbeat: None },
+        ];
+        let told = table(&summary(&replicas), &replicas);
+        let lines: Vec<&str> = told.lines().skip(1).collect();
+        let begin_of = |line: &str, what: &str| line.find(what).unwrap();
+        let end_of = |line: &str, what: &str| begin_of(line, what) + what.len();
+        let [heading, first, second, down] = lines[..] else { panic!("{told}") };
+        for line in [first, second] {
+            assert_eq!(begin_of(line, "secondary"), begin_of(heading, "role"), "{told}");
+            assert_eq!(begin_of(line, "07070707"), begin_of(heading, "chain"), "{told}");
+        }
+        assert_eq!(begin_of(down, "down"), begin_of(heading, "role"), "{told}");
+        assert_eq!(end_of(first, "1234567"), end_of(heading, "op"), "{told}");
+        assert_eq!(end_of(second, "1234560"), end_of(heading, "lag"), "{told}");
+        assert_eq!(end_of(second, "4194304"), end_of(heading, "pid"), "{told}");
     }
 }
