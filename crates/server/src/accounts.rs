@@ -4,7 +4,7 @@
 //! request that took effect has kept the hashes of what came with it, and goes to the store once more as the request of those
 //! very hashes.
 
-use crate::attempts::Origin;
+use crate::attempts::{Attempt, Origin};
 use crate::blocking::Full;
 use crate::chat_service::{Answered, ChatService, mismatch, request_id};
 use crate::clock;
@@ -71,8 +71,7 @@ impl ChatService {
         let id = request_id(&request.request_id).map_err(|refusal| refused(&refusal))?;
         let wrong = || refused(&Refusal::WrongCredentials);
         let name = self.name(&request.name);
-        let key = name.as_ref().map_or(NO_NAME, UserName::key);
-        let attempt = self.attempts.begin(origin, key, Instant::now()).map_err(too_many_attempts)?;
+        let key = name.as_ref().map_or(NO_NAME, UserName::key).to_owned();
         let (account, kept) = match name {
             Ok(name) => self.read(move |reader| Ok(Ok((reader.living(&name)?, reader.request(id)?)))).await?,
             Err(_) => (None, None),
@@ -82,10 +81,10 @@ impl ChatService {
             .or_else(|_| Password::parse("a password that nobody has"))
             .map_err(|_| wrong())?;
         let known = account.as_ref().map(|account| account.password.clone());
-        let verified = self.passwords.verify(password.clone(), known, attempt.is_suspicious());
-        let matches = verified.await.map_err(full)?;
-        let account =
-            account.filter(|_| matches && Password::parse(&request.password).is_ok()).ok_or_else(wrong)?;
+        let attempt = self.attempts.begin(origin, &key, Instant::now()).map_err(too_many_attempts)?;
+        let attempt = self.try_password(attempt, password.clone(), known).await?;
+        let is_one = Password::parse(&request.password).is_ok();
+        let (Some(attempt), Some(account), true) = (attempt, account, is_one) else { return Err(wrong()) };
         attempt.succeeded(Instant::now());
 
         let drawn = Token::draw();
@@ -197,17 +196,29 @@ impl ChatService {
 
     /// Verifies a password against the account's, and returns what it was verified against.
     async fn verified(&self, origin: Origin, account: Account, password: &str) -> Answered<PasswordHash> {
+        let password = parse(password)?;
         let name = self.name(&account.name);
         let key = name.as_ref().map_or(NO_NAME, UserName::key);
         let attempt = self.attempts.begin(origin, key, Instant::now()).map_err(too_many_attempts)?;
-        let known = Some(account.password.clone());
-        let verified = self.passwords.verify(parse(password)?, known, attempt.is_suspicious());
-        if verified.await.map_err(full)? {
-            attempt.succeeded(Instant::now());
-            Ok(account.password)
-        } else {
-            Err(refused(&Refusal::WrongCredentials))
-        }
+        let attempt = self.try_password(attempt, password, Some(account.password.clone())).await?;
+        attempt.ok_or_else(|| refused(&Refusal::WrongCredentials))?.succeeded(Instant::now());
+        Ok(account.password)
+    }
+
+    /// Gives the attempt back if its password is the one behind `hash`. One that was not looked at, because too many wait,
+    /// does not count; one whose caller gives up does.
+    async fn try_password(
+        &self,
+        attempt: Attempt,
+        password: Password,
+        hash: Option<PasswordHash>,
+    ) -> Answered<Option<Attempt>> {
+        let verified = self.passwords.verify(password, hash, attempt.is_suspicious()).await;
+        let Ok(matches) = verified else {
+            attempt.came_to_nothing(Instant::now());
+            return Err(full(Full));
+        };
+        Ok(matches.then_some(attempt))
     }
 }
 

@@ -130,18 +130,28 @@ impl Attempt {
         self.suspicious
     }
 
+    /// The password was not looked at: nothing was taken.
+    pub(crate) fn came_to_nothing(self, now: Instant) {
+        self.give_back(now);
+    }
+
     /// The password was right: nothing was taken, and the address is known for the name.
     pub(crate) fn succeeded(self, now: Instant) {
+        self.give_back(now);
         let mut books = self.attempts.lock();
-        for key in &self.taken {
-            books.give_back(key, now);
-        }
         if books.known.len() >= KEYS_MAX
             && let Some(oldest) = books.known.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
         {
             books.known.remove(&oldest);
         }
-        books.known.insert((self.origin, self.name.clone()), now);
+        books.known.insert((self.origin, self.name), now);
+    }
+
+    fn give_back(&self, now: Instant) {
+        let mut books = self.attempts.lock();
+        for key in &self.taken {
+            books.give_back(key, now);
+        }
     }
 }
 
@@ -209,6 +219,7 @@ mod tests {
         assert!(!fail(&attempts, origin(1), "alice", now + wait), "and only one");
         for _ in 0..1000 {
             attempts.begin(origin(2), "bob", now).unwrap().succeeded(now);
+            attempts.begin(origin(3), "carol", now).unwrap().came_to_nothing(now);
         }
     }
 

@@ -14,6 +14,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// More requests than this wait only if the store is stuck; the rest are told to try again.
 const WAITING_MAX: usize = 16_384;
+/// Once so many wait, what is left is for shares of which nothing waits: one account with many sessions must not fill the queue.
+const CROWDED: usize = WAITING_MAX / 4 * 3;
 /// And so many of one share: a batch of them. Then its streams are read no further, and its other calls are busy.
 const SHARE_MAX: usize = 1024;
 /// A batch takes at most so many requests, and no more once it has so many bytes.
@@ -284,7 +286,8 @@ impl Gateway {
         if waiting.term != Some(term.0) {
             return Err(Declined::NotServing);
         }
-        if waiting.requests.count >= WAITING_MAX {
+        let count = waiting.requests.count;
+        if count >= WAITING_MAX || (count >= CROWDED && waiting.requests.waiting_in(share) > 0) {
             return Err(Declined::Busy);
         }
         waiting.requests.push(share, Pending { request, reply });
@@ -446,9 +449,14 @@ mod tests {
     async fn a_full_queue_is_busy_and_not_a_reason_to_go_elsewhere() {
         let (gateway, _driver) = serving(4);
         let term = gateway.term().unwrap();
-        for n in 0..WAITING_MAX {
-            let share = Share::Account(AccountId((n % 100) as u64));
-            let _outcome = gateway.submit(share, request(), term).await.unwrap();
+        let flood = |n: usize| Share::Session(TokenHash([u8::try_from(n % 100).unwrap(); 32]));
+        for n in 0..CROWDED {
+            let _outcome = gateway.submit(flood(n), request(), term).await.unwrap();
+        }
+        assert_eq!(gateway.submit(flood(0), request(), term).await.unwrap_err(), Declined::Busy);
+        for n in CROWDED..WAITING_MAX {
+            let _outcome =
+                gateway.submit(Share::Account(AccountId(n as u64)), request(), term).await.unwrap();
         }
         assert_eq!(gateway.submit(Share::Stranger, request(), term).await.unwrap_err(), Declined::Busy);
         gateway.close();
