@@ -257,7 +257,7 @@ fn decide_signed_in(
                 from: account,
                 from_name: caller.name.clone(),
                 to: recipient,
-                to_name: to_name.as_ref().to_owned(),
+                to_name,
                 text: text.as_str().to_owned(),
             };
             happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
@@ -346,7 +346,7 @@ fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {
 fn living_account(connection: &Connection, account: AccountId) -> Result<Option<Living>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT name FROM accounts WHERE id = ?1 AND deleted_at IS NULL")?
-        .query_row([account.0.cast_signed()], |row| Ok((account, row.get::<_, String>(0)?.into())))
+        .query_row([account.0.cast_signed()], |row| Ok((account, row.get(0)?)))
         .optional()
 }
 

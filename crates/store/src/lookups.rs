@@ -19,7 +19,7 @@ pub(crate) struct Caller {
 }
 
 /// An account that is not deleted.
-pub(crate) type Living = (AccountId, Rc<str>);
+pub(crate) type Living = (AccountId, String);
 
 /// The connection of the open transaction, and what was looked up on it.
 pub(crate) struct Lookups<'transaction> {
@@ -137,6 +137,6 @@ fn find_owner(
 fn find_living(connection: &Connection, name: &UserName) -> Result<Option<Living>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT id, name FROM accounts WHERE key = ?1 AND deleted_at IS NULL")?
-        .query_row([name.key()], |row| Ok((AccountId(unsigned(row, 0)?), row.get::<_, String>(1)?.into())))
+        .query_row([name.key()], |row| Ok((AccountId(unsigned(row, 0)?), row.get(1)?)))
         .optional()
 }
