@@ -4,46 +4,20 @@
 //! ends. A listener has a short queue. One that is too slow for it loses the queue, not the messages: it reads from the
 //! store until it has caught up, and holds up nobody.
 
+mod outstanding;
+mod queue;
+
+pub(crate) use outstanding::OUTSTANDING_MAX;
+pub(crate) use queue::{Delivered, NextUp, Queue, Receipt, ReceiptKind};
+
 use chat::{AccountId, Fact, MessageId, Record, SessionId};
+use outstanding::Outstanding;
 use protocol::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
-
-/// What waits for one listener: so many events, or so many bytes of them. One more, and it reads from the store.
-const QUEUE_MAX: usize = 256;
-const QUEUE_BYTES_MAX: usize = 16 * 1024;
-/// Messages to one recipient of which a stream remembers that no receipt came for them.
-pub(crate) const OUTSTANDING_MAX: usize = 32;
-
-/// What a listener gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    /// A message as the log has it.
-    Message { id: MessageId, record: Arc<Record> },
-    /// Somebody has, or has seen, what was sent in a conversation.
-    Receipt(Receipt),
-}
-
-/// How a conversation stands now, seen from one of its sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Receipt {
-    pub(crate) with: AccountId,
-    pub(crate) up_to: MessageId,
-    pub(crate) kind: ReceiptKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReceiptKind {
-    /// The other side has everything up to there.
-    Delivered,
-    /// The other side has seen everything up to there.
-    Seen,
-    /// This side itself has.
-    Read,
-}
+use tokio::sync::watch;
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,132 +48,6 @@ struct Open {
     wants: Wants,
     /// What its account has sent, by recipient, and is not known to have arrived: what receipts are for.
     outstanding: HashMap<AccountId, Outstanding>,
-}
-
-/// Messages from one account to another that the recipient has not acknowledged, oldest first. Where they are many, only
-/// some are kept, the newest always: a receipt then says less than has arrived, and the last one says all.
-#[derive(Debug, Default)]
-struct Outstanding(VecDeque<MessageId>);
-
-impl Outstanding {
-    fn sent(&mut self, id: MessageId) {
-        if self.0.back().is_some_and(|newest| *newest >= id) {
-            return;
-        }
-        if self.0.len() >= OUTSTANDING_MAX {
-            let mut stays = false;
-            self.0.retain(|_| {
-                stays = !stays;
-                stays
-            });
-        }
-        self.0.push_back(id);
-    }
-
-    /// The recipient has everything up to a message: the last of these that has arrived by that, if one has.
-    fn acknowledged(&mut self, up_to: MessageId) -> Option<MessageId> {
-        let arrived = self.0.partition_point(|id| *id <= up_to);
-        self.0.drain(..arrived).next_back()
-    }
-}
-
-/// What waits for one listener.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    inner: Mutex<Inner>,
-    changed: Notify,
-}
-
-impl Delivered {
-    /// How many bytes it holds on to, nearly.
-    fn size(&self) -> usize {
-        let text = match self {
-            Self::Message { record, .. } => match record.fact() {
-                Fact::MessageSent { text, .. } => text.len(),
-                _ => 0,
-            },
-            Self::Receipt(_) => 0,
-        };
-        size_of::<Self>() + text
-    }
-}
-
-#[derive(Debug)]
-struct Inner {
-    waiting: VecDeque<Delivered>,
-    bytes: usize,
-    /// Messages were passed over: the store has them.
-    behind: bool,
-    /// Receipts were passed over: the client asks how things stand.
-    missed: bool,
-}
-
-impl Default for Inner {
-    /// A listener begins behind: it reads from the store first.
-    fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, behind: true, missed: false }
-    }
-}
-
-/// What a listener does next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NextUp {
-    Deliver(Delivered),
-    ReadFromStore,
-    SayThatReceiptsWereMissed,
-}
-
-impl Queue {
-    fn push(&self, one: &Delivered) {
-        let mut inner = self.lock();
-        let is_receipt = matches!(one, Delivered::Receipt(_));
-        if inner.behind {
-            inner.missed |= is_receipt;
-            return;
-        }
-        let size = one.size();
-        let too_many = inner.waiting.len() >= QUEUE_MAX
-            || (!inner.waiting.is_empty() && inner.bytes + size > QUEUE_BYTES_MAX);
-        if too_many {
-            inner.missed |=
-                is_receipt || inner.waiting.iter().any(|one| matches!(one, Delivered::Receipt(_)));
-            inner.waiting = VecDeque::new();
-            inner.bytes = 0;
-            inner.behind = true;
-        } else {
-            inner.waiting.push_back(one.clone());
-            inner.bytes += size;
-        }
-        drop(inner);
-        self.changed.notify_one();
-    }
-
-    /// Waits for the next message, or for word that the store must be read. After that word the queue fills again, so
-    /// that what is committed while the store is read is not missed.
-    pub(crate) async fn next(&self) -> NextUp {
-        loop {
-            let changed = self.changed.notified();
-            {
-                let mut inner = self.lock();
-                if inner.behind {
-                    inner.behind = false;
-                    return NextUp::ReadFromStore;
-                }
-                if std::mem::take(&mut inner.missed) {
-                    return NextUp::SayThatReceiptsWereMissed;
-                }
-                if let Some(one) = inner.waiting.pop_front() {
-                    inner.bytes -= one.size();
-                    return NextUp::Deliver(one);
-                }
-            }
-            changed.await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// An account has as many streams open as it may.
@@ -352,7 +200,7 @@ impl Streams {
             let Some(stream) = self.open.get_mut(number).filter(|stream| stream.wants.receipts) else {
                 continue;
             };
-            expect(&mut stream.outstanding, &mut self.watchers, *number, recipient, &[id]);
+            expect(&mut stream.outstanding, &mut self.watchers, *number, recipient, [id]);
         }
     }
 
@@ -378,9 +226,8 @@ impl Registered {
         for (recipient, ids) in sent {
             // What was sent since this stream is open comes after what was sent before.
             let since = stream.outstanding.get_mut(&recipient).map(std::mem::take).unwrap_or_default();
-            expect(&mut stream.outstanding, watchers, self.number, recipient, &ids);
-            expect(&mut stream.outstanding, watchers, self.number, recipient, since.0.as_slices().0);
-            expect(&mut stream.outstanding, watchers, self.number, recipient, since.0.as_slices().1);
+            expect(&mut stream.outstanding, watchers, self.number, recipient, ids);
+            expect(&mut stream.outstanding, watchers, self.number, recipient, since.ids());
         }
     }
 }
@@ -391,14 +238,14 @@ fn expect(
     watchers: &mut HashMap<AccountId, Vec<u64>>,
     stream: u64,
     recipient: AccountId,
-    ids: &[MessageId],
+    ids: impl IntoIterator<Item = MessageId>,
 ) {
     let sent = outstanding.entry(recipient).or_insert_with(|| {
         watchers.entry(recipient).or_default().push(stream);
         Outstanding::default()
     });
     for id in ids {
-        sent.sent(*id);
+        sent.sent(id);
     }
 }
 
@@ -430,6 +277,7 @@ fn forget(books: &mut HashMap<AccountId, Vec<u64>>, account: AccountId, number: 
 
 #[cfg(test)]
 mod tests {
+    use super::queue::QUEUE_MAX;
     use super::*;
     use chat::Millis;
     use protocol::Position;
@@ -536,7 +384,7 @@ mod tests {
         assert_eq!(before.queue.next().await, receipt(bob, 7, ReceiptKind::Seen), "shown once, hidden once");
         delivery.committed(&[message(1, 1)]);
         assert!(matches!(before.queue.next().await, NextUp::Deliver(Delivered::Message { .. })));
-        assert!(stranger.queue.lock().waiting.is_empty());
+        assert!(stranger.queue.drain().is_empty());
         drop((before, earlier, other_device, stranger));
         assert!(delivery.lock().watchers.is_empty());
     }
@@ -571,30 +419,13 @@ mod tests {
         for up_to in 9..=16 {
             let has = Fact::MessagesAcknowledged { account: AccountId(2), up_to: MessageId(up_to) };
             delivery.committed(&[record(has)]);
-            while let Some(Delivered::Receipt(receipt)) = alice.queue.lock().waiting.pop_front() {
-                heard.push((up_to, receipt.up_to.0));
+            for one in alice.queue.drain() {
+                if let Delivered::Receipt(receipt) = one {
+                    heard.push((up_to, receipt.up_to.0));
+                }
             }
         }
         assert_eq!(heard, [(10, 10), (14, 14)]);
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_a_listener_that_reads_nothing_is_bounded_in_bytes() {
-        let delivery = Arc::new(Delivery::new(128));
-        let listener = delivery.register(AccountId(1), SessionId(1), LISTENS).unwrap();
-        assert!(matches!(listener.queue.next().await, NextUp::ReadFromStore));
-        let fact = Fact::MessageSent {
-            from: AccountId(2),
-            from_name: String::new(),
-            to: AccountId(1),
-            to_name: String::new(),
-            text: "x".repeat(10_000),
-        };
-        for _ in 0..3 {
-            delivery.committed(&[record(fact.clone())]);
-            assert!(listener.queue.lock().bytes <= QUEUE_BYTES_MAX);
-        }
-        assert!(matches!(listener.queue.next().await, NextUp::ReadFromStore), "all of them are in the store");
     }
 
     #[test]
@@ -606,20 +437,5 @@ mod tests {
         drop(one);
         assert!(open(3).is_ok());
         assert!(delivery.register(AccountId(2), SessionId(4), LISTENS).is_ok());
-    }
-
-    #[test]
-    fn of_many_messages_without_a_receipt_some_are_kept_and_the_newest_always() {
-        let mut sent = Outstanding::default();
-        for id in 1..=1000 {
-            sent.sent(MessageId(id * 2));
-            assert!(sent.0.len() <= OUTSTANDING_MAX && sent.0.back() == Some(&MessageId(id * 2)));
-        }
-        sent.sent(MessageId(7));
-        assert_eq!(sent.acknowledged(MessageId(1)), None);
-        let half = sent.acknowledged(MessageId(1001)).unwrap();
-        assert!(half.0 <= 1000 && half.0.is_multiple_of(2), "{half}");
-        assert_eq!(sent.acknowledged(MessageId(9999)), Some(MessageId(2000)));
-        assert_eq!(sent.acknowledged(MessageId(9999)), None);
     }
 }

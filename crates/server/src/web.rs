@@ -12,7 +12,7 @@ use crate::connections::Held;
 use crate::run::LISTENER_BEAT;
 use api::v1;
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -145,10 +145,7 @@ async fn chat_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(move |socket| async move {
-        let _counted = held;
-        socket::serve(socket, web.chat, Caller(peer.ip()), web.states).await;
-    })
+    opened(upgrade, held, move |socket| socket::serve(socket, web.chat, Caller(peer.ip()), web.states))
 }
 
 async fn cluster_page(
@@ -175,10 +172,7 @@ async fn cluster_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    limited(upgrade).on_upgrade(move |socket| async move {
-        let _counted = held;
-        cluster::serve(socket, web.cluster, web.chat).await;
-    })
+    opened(upgrade, held, move |socket| cluster::serve(socket, web.cluster, web.chat))
 }
 
 /// Whoever is on this machine may look; others where the settings say so.
@@ -195,12 +189,24 @@ fn shown_to_few() -> Response {
 /// What a socket keeps for reading and for writing, in bytes: many are silent.
 const SOCKET_BUFFER: usize = 4 * 1024;
 
-fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+/// Opens a socket with its limits; its connection is counted for as long as it is served.
+fn opened<F>(
+    upgrade: WebSocketUpgrade,
+    held: Held,
+    serve: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     upgrade
         .max_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
         .max_frame_size(api::CLIENT_MESSAGE_BYTES_MAX)
         .read_buffer_size(SOCKET_BUFFER)
         .write_buffer_size(SOCKET_BUFFER)
+        .on_upgrade(move |socket| async move {
+            let _counted = held;
+            serve(socket).await;
+        })
 }
 
 /// Tells what changes of the service's state, and only that.

@@ -3,7 +3,9 @@
 use super::cluster::{self, ClusterSay};
 use super::origin::Origins;
 use super::socket::text;
-use super::{assets, foreign, limited, nothing_here, with_files};
+use super::{assets, foreign, nothing_here, opened, with_files};
+use crate::connections::Held;
+use axum::Extension;
 use axum::Router;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
@@ -33,15 +35,17 @@ where
         assets::file("cluster.html", &headers).map_or_else(nothing_here, IntoResponse::into_response)
     };
     let (reads, orders) = (origins.clone(), origins.clone());
-    let where_they_are = move |headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
-        if !reads.allow(&headers) {
-            return foreign();
-        }
-        limited(upgrade).on_upgrade(|socket| tell(socket, cluster))
-    };
-    let take_orders = move |headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
-        if orders.demand(&headers) { limited(upgrade).on_upgrade(serve) } else { foreign() }
-    };
+    let where_they_are =
+        move |Extension(held): Extension<Held>, headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
+            if !reads.allow(&headers) {
+                return foreign();
+            }
+            opened(upgrade, held, |socket| tell(socket, cluster))
+        };
+    let take_orders =
+        move |Extension(held): Extension<Held>, headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
+            if orders.demand(&headers) { opened(upgrade, held, serve) } else { foreign() }
+        };
     let routes = Router::new()
         .route("/", get(page))
         .route("/cluster", get(page))
