@@ -43,7 +43,7 @@ const CALL_LIMIT = 15_000;
 /** What a replica takes at once; a longer frame ends the socket. */
 const FRAME_BYTES_MAX = 64 * 1024;
 /**
- * A call that keeps going wrong in a way that no answer tells is given up after so many strikes, so that nothing is tried
+ * A call that keeps going wrong in a way that no answer tells is given up after STRIKES_MAX strikes, so that nothing is tried
  * for ever. One strike: its socket ended within this time after it. Two: an answer that can't be read or belongs to no
  * call while it waited, or none for so long while the replica was alive, in milliseconds.
  */
@@ -328,7 +328,7 @@ class Link {
     asked?.told(outcome);
   }
 
-  /** Something was answered, and nobody can say what: each call that waits is made again, so that it is found out. */
+  /** An answer came that belongs to no call: each call that waits is made again, so that it is found out. */
   #unattributed() {
     for (const [id, { isCall }] of [...this.asked]) {
       if (isCall) this.#settle(id, { strikes: 2, why: UNREADABLE });

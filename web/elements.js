@@ -15,7 +15,7 @@ export function element(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Whether somebody can be looking at this page: it is in sight, and what is typed goes to it. */
+/** Whether this page can be looked at: it is in sight, and what is typed goes to it. */
 export const isLookedAt = () => document.visibilityState === "visible" && document.hasFocus();
 
 /** What only a screen reader says. */

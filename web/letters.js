@@ -84,7 +84,7 @@ export class Letters {
     }
   }
 
-  /** Waits until everything typed here is sent, or until somebody must decide. */
+  /** Waits until everything typed here is sent, or refused, which is for its owner to decide. */
   sent() {
     if (!this.queue.length) return Promise.resolve();
     return new Promise((resolve) => {
@@ -102,7 +102,7 @@ export class Letters {
     this.posting = true;
     while (this.queue.length) {
       const [letter] = this.queue;
-      // Nobody can say yet whether it arrived: it goes again, and counts once.
+      // `again`: it may or may not have arrived. It goes again with the same id, and counts once.
       const outcome = await this.#try(letter);
       if (outcome === "again") continue;
       if (outcome === "over") break;

@@ -24,7 +24,7 @@ export class SignIn {
     byId("name").focus();
   }
 
-  /** Who is signed in with this browser already: this tab may go on as any of them, or as somebody else. */
+  /** Who is signed in with this browser already: this tab may go on as any of them, or as another account. */
   #drawSessions() {
     const all = sessions.all();
     byId("go-on").hidden = all.length === 0;

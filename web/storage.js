@@ -107,7 +107,7 @@ export const sessions = {
   /** Forgets this session, and no other of its account. */
   forget(session) {
     if (sessions.of(session.id)?.token === session.token) remove(`session.${session.id}`);
-    // This tab becomes nobody else's by itself.
+    // This tab goes on as no other account by itself.
     write("account", 0, tab);
   },
 
@@ -118,7 +118,7 @@ export const sessions = {
     return { account, token: sessions.of(account)?.token ?? null };
   },
 
-  /** Sessions that nobody uses any more, and that are still to be ended. */
+  /** Sessions that no tab uses any more, and that are still to be ended. */
   toEnd: () => keysUnder("ending.").map((key) => read(key)).filter((token) => typeof token === "string"),
   endLater: (token) => write(`ending.${token.slice(0, 16)}`, token),
   ended: (token) => remove(`ending.${token.slice(0, 16)}`),

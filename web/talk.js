@@ -294,7 +294,7 @@ export class Talk {
     this.#scrolled();
   }
 
-  /** What is in sight to its end counts as read, if somebody can be looking. */
+  /** What is in sight to its end counts as read, if the page can be looked at. */
   async #markRead() {
     const one = this.open;
     if (!one?.loaded || !this.atEnd || !isLookedAt() || this.marking) return;

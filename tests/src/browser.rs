@@ -4,7 +4,7 @@
 
 use crate::cluster::free_ports;
 use crate::wait::{self, GENEROUS};
-use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
@@ -207,6 +207,28 @@ impl Browser {
     /// A method of the browser's own protocol.
     pub async fn devtools(&self, method: &str, parameters: Value) -> Value {
         devtools(&self.client, method, parameters).await
+    }
+
+    /// Opens another tab and goes there; gives both, the old one first.
+    pub async fn another_tab(&self) -> [WindowHandle; 2] {
+        let old = self.client.window().await.unwrap();
+        let new = self.client.new_window(true).await.unwrap().handle;
+        self.client.switch_to_window(new.clone()).await.unwrap();
+        [old, new]
+    }
+
+    pub async fn goes_to(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+    }
+
+    /// Puts a text into the message field at once, as a paste does.
+    pub async fn pastes(&self, text: &str) {
+        let paste = "const [text] = arguments; const field = document.getElementById('text'); \
+            const data = new DataTransfer(); data.setData('text/plain', text); \
+            const paste = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }); \
+            if (!field.dispatchEvent(paste)) return; \
+            field.value = text; field.dispatchEvent(new Event('input', { bubbles: true }));";
+        self.client.execute(paste, vec![json!(text)]).await.unwrap();
     }
 
     /// Makes an account on the page, and is signed in.

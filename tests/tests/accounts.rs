@@ -348,8 +348,8 @@ async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
     cluster.until_all_in_sync().await;
 }
 
-/// Where registration is closed, accounts are made by who proves to have the cluster's key, through the service, and by nobody
-/// else.
+/// Where registration is closed, accounts are made through the service by callers that prove to have the cluster's key, and by
+/// no others.
 #[tokio::test]
 async fn where_registration_is_closed_the_operator_makes_the_accounts() {
     let mut cluster = Cluster::serving_with(3, "registration = \"closed\"").await;

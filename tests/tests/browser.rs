@@ -41,7 +41,7 @@ fn seen_by_the_other(messages: &[String]) -> Vec<String> {
     messages.iter().map(turn).collect()
 }
 
-/// The browser's machine is two days ahead or behind: requests are dated by the service's clock, and nobody notices.
+/// The browser's machine is two days ahead or behind: requests are dated by the service's clock, and everything works.
 #[tokio::test]
 async fn a_machine_whose_clock_is_wrong_is_as_good_as_any() {
     let Some(driver) = Driver::start().await else { return };

@@ -112,7 +112,7 @@ async fn a_hang_up_ends_what_was_not_told_to_ignore_it() {
     assert!(other.child.wait().unwrap().success());
 }
 
-/// One long line keeps none of its neighbours from being sent, and nobody calls it an outage.
+/// One long line keeps none of its neighbours from being sent, and is not called an outage.
 #[tokio::test]
 async fn a_line_that_is_too_long_is_named_and_the_others_are_sent() {
     let cluster = Cluster::serving().await;

@@ -186,7 +186,7 @@ async fn a_flood_of_one_account_s_messages_keeps_nobody_waiting() {
     assert!(times[times.len() / 2] < Duration::from_secs(1), "{times:?}");
 }
 
-/// Patterns are compiled for those who are signed in, and for nobody else.
+/// Patterns are compiled for those who are signed in, and for no other caller.
 #[tokio::test]
 async fn a_pattern_of_a_stranger_is_not_even_looked_at() {
     let cluster = Cluster::serving().await;

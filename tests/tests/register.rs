@@ -23,6 +23,11 @@ fn recover(cluster: &Cluster, options: &[&str]) -> Output {
     Command::new(program()).arg("recover").args(options).arg("--data").arg(cluster.data()).output().unwrap()
 }
 
+fn accept_loss(cluster: &Cluster) {
+    let recovered = recover(cluster, &["--accept-data-loss"]);
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+}
+
 /// Each of these replicas says a sentence with this in it, and nobody serves.
 async fn assert_halted(cluster: &Cluster, replicas: &[usize], why: &str) {
     wait::until("they say so", async || {
@@ -79,8 +84,7 @@ async fn a_register_that_is_put_back_makes_nobody_serve_without_what_was_acknowl
     cluster.start_all();
     assert_halted(&cluster, &[0, 1, 2], "not the one that this database remembers").await;
     cluster.kill_all();
-    let recovered = recover(&cluster, &["--accept-data-loss"]);
-    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    accept_loss(&cluster);
     cluster.start_all();
     cluster.until_all_in_sync().await;
     cluster.assert_same().await;
@@ -100,8 +104,7 @@ async fn after_a_damaged_view_recover_goes_on_with_what_the_databases_remember_a
     std::fs::write(&newest, "damaged").unwrap();
     let said = String::from_utf8_lossy(&recover(&cluster, &[]).stderr).into_owned();
     assert!(said.contains("nobody knows") && !said.contains("replica 2"), "{said}");
-    let recovered = recover(&cluster, &["--accept-data-loss"]);
-    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    accept_loss(&cluster);
     let number =
         |path: &Path| path.file_name().unwrap().to_str().unwrap().rsplit('-').next().unwrap().to_owned();
     let views = std::fs::read_dir(cluster.data().join("register")).unwrap();
@@ -144,7 +147,7 @@ async fn a_folder_of_the_version_before_gets_the_identity_of_its_register_once()
     assert_halted(&cluster, &[0, 1, 2], "not the one that this database remembers").await;
 }
 
-/// Moved, a folder is what it was; a copy of it serves nobody until an operator accepts it, and then it is another service:
+/// Moved, a folder is what it was; a copy of it does not serve until an operator accepts it, and then it is another service:
 /// the sessions and the cursors of the first are not valid in it.
 #[tokio::test]
 async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_same() {
@@ -176,8 +179,7 @@ async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_sa
     cluster.start_all();
     assert_halted(&cluster, &[0, 1, 2], "not the one that this database remembers").await;
     cluster.kill_all();
-    let recovered = recover(&cluster, &["--accept-data-loss"]);
-    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    accept_loss(&cluster);
     cluster.start_all();
     cluster.until_all_in_sync().await;
     let reason = |error: ClientError| match error {

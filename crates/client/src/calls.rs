@@ -448,7 +448,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_large_is_refused_and_not_taken_for_an_outage() {
-        // Nobody is there to be asked, and nobody needs to be.
+        // No replica listens there, and none needs to be asked.
         let servers = vec![Address::parse("127.0.0.1:1").unwrap()];
         let client = Client::new(servers, Options { timeout: Duration::from_millis(1) });
         let large = "x".repeat(70_000);

@@ -104,7 +104,7 @@ struct Known {
     servers: Vec<Address>,
     channels: HashMap<Address, Channel>,
     primary: Option<Arc<Primary>>,
-    /// Which service this client talks to: the first one that answered. Another one, at whatever address, is nobody.
+    /// Which service this client talks to: the first one that answered. A replica of another service counts as one that does not answer, at whatever address.
     cluster: Option<Vec<u8>>,
     /// How far the clock of the last primary was ahead of this machine's, in milliseconds; `None` before one was found.
     service_ahead: Option<i64>,

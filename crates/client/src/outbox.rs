@@ -93,7 +93,7 @@ impl Outbox {
     }
 
     /// Gives a message to be sent after those given before. Waits only if too many have no answer yet. One that no replica would
-    /// take has its refusal at once, and is in nobody's way.
+    /// take has its refusal at once, and delays no other message.
     pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Ticket, ClientError> {
         let (answer, ticket) = oneshot::channel();
         let ticket = Ticket { answer: ticket };

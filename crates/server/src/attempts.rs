@@ -1,4 +1,4 @@
-//! Attempts at passwords, before anything is computed for them: only those that fail count, and nobody can lock another out.
+//! Attempts at passwords, before anything is computed for them: only those that fail count, and no caller can lock another out.
 //!
 //! Each attempt takes from three buckets that fill again with time: of its address and name, of its address, and of its name. A
 //! right password gives back what it took, and makes its address known for that name: from then on only the first

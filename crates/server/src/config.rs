@@ -132,7 +132,7 @@ pub enum ConfigError {
         /// What it says.
         name: String,
     },
-    /// A limit that would let nobody in.
+    /// A limit of 0, under which no client could do anything.
     #[error("{path}: {name} is 0; give at least 1")]
     NoShare {
         /// Which file.

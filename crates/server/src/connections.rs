@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// What waits to be sent on one stream to a client that does not read, in bytes.
 const SEND_BUFFER: usize = 32 * 1024;
-/// Calls of replicas, which are let in when nobody else is.
+/// Calls of replicas, which are let in when no client is.
 const REPLICA_CALLS: &str = "/trialogue.v1.Replica/";
 
 /// What is behind the address.

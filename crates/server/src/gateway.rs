@@ -14,9 +14,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// More requests than this wait only if the store is stuck; the rest are told to try again.
 const WAITING_MAX: usize = 16_384;
-/// Once so many wait, what is left is for shares of which nothing waits: one account with many sessions must not fill the queue.
+/// Once this many wait, what is left is for shares of which nothing waits: one account with many sessions must not fill the
+/// queue.
 const CROWDED: usize = WAITING_MAX / 4 * 3;
-/// And so many of one share: a batch of them. Then its streams are read no further, and its other calls are busy.
+/// Requests of one share that wait: a batch of them. Then its streams are read no further, and its single calls are busy.
 const SHARE_MAX: usize = 1024;
 /// A batch takes at most so many requests, and no more once it has so many bytes.
 const BATCH_REQUESTS_MAX: usize = 1024;

@@ -9,7 +9,7 @@ use api::v1::{ChallengeResponse, CreateAccountRequest};
 use chat::Refusal;
 
 impl ChatService {
-    /// Refuses whoever may not make an account.
+    /// Refuses a caller that may not make an account.
     pub(crate) fn check_registration(&self, request: &CreateAccountRequest) -> Answered<()> {
         let proven = || {
             let proofs = proofs_of(&self.key, request, u32::from(self.index));

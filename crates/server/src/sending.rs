@@ -31,7 +31,7 @@ const GIVEN_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of one stream that wait for their answers.
 const UNANSWERED_MAX: usize = 512;
 
-/// A `SendMessageRequest` of which nobody knows yet whether its texts are text.
+/// A `SendMessageRequest` whose texts were not checked yet: they may be no UTF-8.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct Given {
     #[prost(bytes = "vec", tag = "1")]
@@ -155,7 +155,7 @@ pub(crate) fn send_messages(
                 Ok(Some(message)) => message,
                 Ok(None) => return,
                 Err(status) => {
-                    // The client has gone away, or is told why its stream ends.
+                    // The client has closed the stream, or is told why it ends.
                     let _ = waiting.send((Vec::new(), Unanswered::Ended(unreadable::told(status)))).await;
                     return;
                 }

@@ -24,7 +24,7 @@ pub(crate) struct Stream<T> {
     events: mpsc::Receiver<(Answered<T>, Option<OwnedSemaphorePermit>)>,
 }
 
-/// The client has gone away.
+/// The client has closed its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
@@ -45,7 +45,7 @@ impl<T: Message> Sender<T> {
 
     /// Ends the stream with a reason.
     pub(crate) async fn end(&self, why: Status) {
-        // A client that has gone away needs no reason.
+        // A client that has closed its stream needs no reason.
         let _ = self.events.send((Err(why), None)).await;
     }
 

@@ -91,7 +91,7 @@ impl<'transaction> Lookups<'transaction> {
         Ok(found)
     }
 
-    /// The date before which ids are refused; `None` where nobody has said so yet.
+    /// The date before which ids are refused; `None` where no entry has set one yet.
     pub(crate) fn forgotten(&mut self) -> Result<Option<Millis>, rusqlite::Error> {
         if self.forgotten.is_none() {
             self.forgotten = forgotten::forgotten(self.connection)?;

@@ -69,7 +69,7 @@ fn stories() -> Vec<(&'static str, Vec<Request>)> {
             ],
         ),
         (
-            "a name that nobody had",
+            "a name that no account had",
             vec![
                 send(1, "dave", "are you there?"),
                 create("dave"),

@@ -33,7 +33,7 @@ pub(crate) async fn create(common: &Common, create: &CreateAccount) -> Result<()
     output::done(&format!("account {} created and logged in", output::plain(&opened.name)))
 }
 
-/// Makes an account for somebody, as the operator.
+/// Makes an account for another person, as the operator.
 async fn create_for_another(client: &Client, data: &Path, account: &Account) -> Result<(), Failure> {
     let key = ClusterKey::read(&data.join("cluster.key")).map_err(Failure::of)?;
     let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;

@@ -14,7 +14,7 @@ pub(crate) async fn gone(stream: impl AsFd + IsTerminal + Send + 'static) {
         // It ends with the terminal or with the process.
         std::thread::spawn(move || {
             wait(&stream);
-            // Nobody waits for it any more, then.
+            // If this fails, the task that waited for it has ended.
             let _ = say.send(());
         });
         if said.await.is_ok() {

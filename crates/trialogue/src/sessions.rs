@@ -130,7 +130,7 @@ impl Sessions {
         })
     }
 
-    /// The session of that name; without one, the only one that is open, or the one that somebody at the terminal names.
+    /// The session of that name; without one, the only one that is open, or the one that is named at the terminal when asked.
     /// `how` is how else it can be named.
     pub(crate) fn find(&self, name: Option<&str>, how: &str) -> Result<Session, Failure> {
         let mut sessions = self.read()?.services.remove(&self.service).unwrap_or_default().sessions;
@@ -276,7 +276,7 @@ fn choose(sessions: &BTreeMap<String, Session>, how: &str) -> Result<String, Fai
         return Err(usage());
     }
     loop {
-        // If the question can't be shown, nobody will answer it.
+        // If the question can't be shown, no answer will come.
         write!(std::io::stderr(), "several accounts are logged in: {shown}; as whom? ")
             .and_then(|()| std::io::stderr().flush())
             .map_err(|_| usage())?;

@@ -97,7 +97,7 @@ struct Screen {
     terminal: Shown,
     events: mpsc::Receiver<std::io::Result<Event>>,
     terminate: [Caught; 2],
-    /// Somebody stops the program, as Ctrl-Z does in a shell; and lets it go on.
+    /// SIGTSTP, by which a shell stops the program, and SIGCONT, by which it goes on.
     stop: Caught,
     go_on: Caught,
     gone: Pin<Box<dyn Future<Output = ()>>>,
@@ -272,8 +272,7 @@ impl Screen {
         }
     }
 
-    /// The next thing that somebody does; `None` if the terminal is gone, or it or the supervisor of this process wants it to
-    /// end.
+    /// The next key, paste or change of the window; `None` if the terminal is gone, or this process was told to end.
     async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
         let [terminate, hangup] = &mut self.terminate;
         let event = tokio::select! {
