@@ -9,6 +9,10 @@
 //! What was shown holds for as long as this process lives. A log that was shown since the failure has all that its disk
 //! has kept; what it gets after that comes from a primary that has heard all of them, or needs this replica's own acknowledgement.
 //!
+//! A replica that is not in sync doubts too. It may have been level with a primary that had proposed a view with it, and that
+//! view may still be installed, long after the failure has taken what the replica had confirmed (seed 700252039). It asks
+//! meanwhile, so that it need not wait once a primary has brought it level.
+//!
 //! **A database that remembers no view**, beside a register that holds one, was ended in its first moments, or is from a
 //! version that remembered none. The register may be a copy from those moments that was put back, and the others may have
 //! gone on without this replica since: but then one that is in sync by the copy remembers a newer view, or another register,
@@ -75,7 +79,7 @@ impl Doubt {
 }
 
 impl<F: Fact> Common<F> {
-    /// Whom this replica waits for, because it doubts, before it leads; none while it is not in sync.
+    /// Whom this replica waits for, because it doubts, before it leads; none while it is not in sync, as it does not lead then.
     pub(crate) fn waits_for(&self) -> ReplicaSet {
         match (&self.doubt, &self.view) {
             (Some(doubt), Some(view)) if self.in_sync() => doubt.awaited(view, self.me, self.position),
@@ -121,39 +125,40 @@ impl<F: Fact> Common<F> {
 
     /// Asks those who have not shown what they have, and ends the doubt once it can't matter any more.
     pub(crate) fn look_past_doubt(&mut self, now: Time) {
-        if self.view.is_none() {
-            return;
+        let (Some(view), Some(doubt)) = (&self.view, &self.doubt) else { return };
+        let waits_for = doubt.awaited(view, self.me, self.position);
+        if self.in_sync() {
+            if waits_for.is_empty() {
+                if self.doubt.take_if(|_| true).is_some_and(|doubt| doubt.power_failed) {
+                    self.emit(Effect::PowerFailureOver);
+                }
+                return;
+            }
+            self.say_who_is_awaited(waits_for);
         }
-        let (waits_for, in_sync) = (self.waits_for(), self.in_sync());
-        let over = |doubt: &mut Doubt| if in_sync { waits_for.is_empty() } else { !doubt.nothing_remembered };
-        // Who is not in sync is brought level by a primary before it is again; what else it doubts, that primary settles too.
-        if waits_for.is_empty()
-            && let Some(doubt) = &mut self.doubt
-            && core::mem::take(&mut doubt.power_failed)
-        {
-            self.emit(Effect::PowerFailureOver);
-        }
-        if self.doubt.take_if(over).is_some() || waits_for.is_empty() {
-            return;
-        }
+        self.ask_for_what_they_have(waits_for, now);
+    }
+
+    fn say_who_is_awaited(&mut self, waits_for: ReplicaSet) {
         let Some(doubt) = &mut self.doubt else { return };
         let power_failed = doubt.power_failed;
-        let news = core::mem::replace(&mut doubt.told, waits_for) != waits_for;
-        let due = now >= doubt.ask_again_at;
-        if due {
-            doubt.ask_again_at = now + self.timing.retry_every;
-        }
-        if news {
+        if core::mem::replace(&mut doubt.told, waits_for) != waits_for {
             self.note(if power_failed {
                 Note::PowerFailureWaitsFor(waits_for)
             } else {
                 Note::NothingRememberedWaitsFor(waits_for)
             });
         }
-        if due {
-            for peer in waits_for.iter() {
-                self.send(peer, Message::Probe);
-            }
+    }
+
+    fn ask_for_what_they_have(&mut self, waits_for: ReplicaSet, now: Time) {
+        let Some(doubt) = &mut self.doubt else { return };
+        if waits_for.is_empty() || now < doubt.ask_again_at {
+            return;
+        }
+        doubt.ask_again_at = now + self.timing.retry_every;
+        for peer in waits_for.iter() {
+            self.send(peer, Message::Probe);
         }
     }
 }
