@@ -6,6 +6,7 @@ use crate::event::{Effect, Message};
 use crate::identity::{
     DatabaseId, Incarnation, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };
+use crate::impairment::Impaired;
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::memory::Memory;
@@ -48,6 +49,7 @@ pub(crate) struct Common<F> {
     /// Why this replica must not lead yet, before all have shown what they have.
     pub(crate) doubt: Option<Doubt>,
     pub(crate) clocks: Clocks,
+    pub(crate) impaired: Impaired,
     effects: Vec<Effect<F>>,
     tokens: u64,
     proposals: u64,
@@ -74,6 +76,7 @@ impl<F: Fact> Common<F> {
             store: StoreHealth::SOUND,
             doubt: None,
             clocks: Clocks::default(),
+            impaired: Impaired::NO,
             effects: Vec::new(),
             tokens: 0,
             proposals: 0,
@@ -129,9 +132,12 @@ impl<F: Fact> Common<F> {
         self.view.as_ref().is_some_and(|view| view.holds(self.me, self.database, self.position))
     }
 
-    /// Whether this replica may lead: its store can be trusted, and its clock.
+    /// Whether this replica may lead: its store can be trusted, and its clock, and no other is better off.
     pub(crate) fn fit(&self, now: Time) -> bool {
-        self.store.is_fit(now) && self.writer.busy_for(now) < self.timing.store_limit && !self.clock_wrong()
+        self.store.is_fit(now)
+            && self.writer.busy_for(now) < self.timing.store_limit
+            && !self.clock_wrong()
+            && self.impairment().is_none()
     }
 
     /// Whether this replica's wall clock is wrong by the word of others that are in sync and connected.

@@ -1,8 +1,9 @@
 //! The closed vocabulary between the protocol and the world: events in, effects out, messages between replicas.
 
 use crate::identity::{
-    DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, StreamId, Token, ViewNumber,
+    DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };
+use crate::impairment::Impairment;
 use crate::log::{Chain, Entry, Op, Position};
 use crate::memory::Memory;
 use crate::note::{HaltReason, Note};
@@ -130,6 +131,13 @@ pub enum Event<F> {
         peer: ReplicaIndex,
         /// In milliseconds; negative if it is behind.
         ahead: i64,
+    },
+    /// What impairs this replica has changed, or how the others are.
+    Impaired {
+        /// What impairs it, if anything does.
+        by: Option<Impairment>,
+        /// Those that are not impaired, as far as the driver knows.
+        better_off: ReplicaSet,
     },
     /// Requests wait to be executed. Said again by the driver when an `Execute` left some behind.
     RequestsWaiting,

@@ -52,6 +52,7 @@ mod doubt;
 mod event;
 mod forgetting;
 mod identity;
+mod impairment;
 mod lease;
 mod log;
 mod memory;
@@ -75,6 +76,7 @@ pub use forgetting::{Forgetting, Remembering, Verdict, WallTime};
 pub use identity::{
     DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };
+pub use impairment::Impairment;
 pub use lease::Timing;
 pub use log::{Chain, Entry, Fact, Op, Position, Standing, standing};
 pub use memory::Memory;

@@ -1,6 +1,7 @@
 //! Notes: what the protocol tells people. No behaviour hangs on them; the driver logs them, the stories show them.
 
 use crate::identity::{ReplicaIndex, ReplicaSet, ViewNumber};
+use crate::impairment::Impairment;
 use crate::log::{Op, Position};
 use crate::view::View;
 use core::fmt;
@@ -52,6 +53,8 @@ pub enum StepDownReason {
     RegisterDoubted,
     /// Its wall clock is wrong by the word of two others.
     ClockWrong,
+    /// Another in sync is better off.
+    Impaired(Impairment),
 }
 
 /// Something worth telling people.
@@ -158,7 +161,7 @@ impl fmt::Display for RemovalReason {
             Self::StreamClosed => "its stream broke",
             Self::Silent => "it did not answer in time",
             Self::CannotPersist => {
-                "it says that it is not fit: it can't write to its disk, or its clock is wrong"
+                "it says that it is not fit: its disk, its clock or what it has to do keeps it from serving well"
             }
             Self::Forked => "its log is a fork",
             Self::Refused => "it follows a newer view",
@@ -169,6 +172,7 @@ impl fmt::Display for RemovalReason {
 impl fmt::Display for StepDownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Impaired(impairment) => return write!(f, "{impairment}, and another can lead"),
             Self::Superseded => "a newer view exists",
             Self::HandedOver => "handed over to a lower index",
             Self::StoreFailed => "its store failed",

@@ -383,6 +383,11 @@ impl Primary {
         if common.clock_wrong() {
             return self.resign(common, now, StepDownReason::ClockWrong);
         }
+        if let Some(impairment) = common.impairment()
+            && common.writer.is_idle()
+        {
+            return self.resign(common, now, StepDownReason::Impaired(impairment));
+        }
         self.look_for_failures(common, now);
         self.beat(common, now);
         self.take_tail(common, now);
@@ -485,7 +490,8 @@ impl Primary {
             && common.writer.is_idle()
             && common.remembers()
             && !self.retiring()
-            && self.hold_until.is_none();
+            && self.hold_until.is_none()
+            && common.impairment().is_none();
         if free && self.requests_waiting {
             self.requests_waiting = false;
             let token = common.token();

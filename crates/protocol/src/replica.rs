@@ -4,6 +4,7 @@ use crate::common::Common;
 use crate::doubt::Doubt;
 use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
 use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::impairment::Impaired;
 use crate::lease::Timing;
 use crate::log::{Entry, Fact, Position};
 use crate::memory::Memory;
@@ -206,6 +207,10 @@ impl<F: Fact> Replica<F> {
                 if self.common.clocks.compared(peer, ahead) {
                     self.common.note(Note::ClocksApart { peer, ahead });
                 }
+                Next::Stay
+            }
+            Event::Impaired { by, better_off } => {
+                self.common.impaired = Impaired::new(by, better_off);
                 Next::Stay
             }
             Event::RequestsWaiting => {

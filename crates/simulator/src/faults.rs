@@ -10,7 +10,7 @@ use crate::fact::{KEYS, Request};
 use crate::network::index;
 use crate::profile::Profile;
 use crate::world::World;
-use protocol::{Event, Incarnation, Position, View};
+use protocol::{Event, Impairment, Incarnation, Position, ReplicaSet, View};
 
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,7 @@ impl World {
         let (i, j) = (self.random.index(self.nodes.len()), self.random.index(self.nodes.len()));
         self.trace.fault(self.now, &format!("fault: {kind:?} {i} {j}"));
         self.fault(kind, i, j);
+        self.impair();
         if once {
             return;
         }
@@ -143,6 +144,29 @@ impl World {
         // Most follow closely, some after a long calm.
         let pause = if self.random.percent(10) { pause * 4 } else { pause };
         self.later(pause, Happening::Fault { once: false });
+    }
+
+    /// Something begins or ceases to impair a replica, or it hears how the others are, which may be wrong by now.
+    fn impair(&mut self) {
+        let replicas = self.nodes.len();
+        let Some(random) = &mut self.impairments else { return };
+        if random.percent(60) {
+            return;
+        }
+        let i = random.index(replicas);
+        let by = [None, Some(Impairment::DiskFull), Some(Impairment::Ending)][random.index(3)];
+        let better_off =
+            (0..replicas).filter(|peer| *peer != i && random.percent(70)).map(index).collect();
+        self.trace.fault(self.now, &format!("fault: replica {i} is impaired by {by:?} beside {better_off}"));
+        self.tell_impaired(i, by, better_off);
+    }
+
+    fn tell_impaired(&mut self, i: usize, by: Option<Impairment>, better_off: ReplicaSet) {
+        if self.nodes[i].is_some() {
+            let incarnation = self.incarnation(i);
+            let event = Box::new(Event::Impaired { by, better_off });
+            self.later(1, Happening::Tell { to: i, incarnation, event });
+        }
     }
 
     fn draw_fault(&mut self) -> Kind {
@@ -434,6 +458,9 @@ impl World {
             self.register.isolated[i] = false;
             self.resume(i);
             self.start(i);
+            if self.impairments.is_some() {
+                self.tell_impaired(i, None, ReplicaSet::EMPTY);
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ const HEALED_WITHIN: u64 = 180_000_000;
 const LOOK_EVERY: u64 = 50_000;
 /// The faults of one run end after this, however many are left.
 const FAULTS_FOR: u64 = 30_000_000;
+/// In one seed of so many something impairs replicas; what the others do stays as it was when they were written down.
+const IMPAIRED_EVERY: u64 = 4;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +58,7 @@ pub fn prepare(seed: u64, detail: Detail) -> World {
     let mut random = Random::new(seed ^ 0x5eed_5eed_5eed_5eed);
     let profile = Profile::draw(&mut random);
     let mut world = World::new(profile, seed);
+    world.impairments = seed.is_multiple_of(IMPAIRED_EVERY).then(|| Random::new(!seed));
     world.trace.detail = detail;
     if detail != Detail::Silent {
         world.trace.text = format!("seed {seed}: {:?}\n", world.profile);

@@ -50,6 +50,8 @@ pub struct World {
     /// What the run is like.
     pub profile: Profile,
     pub(crate) random: Random,
+    /// What impairs replicas, in the runs in which something does.
+    pub(crate) impairments: Option<Random>,
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
     pub(crate) listeners: Vec<Listener>,
@@ -134,6 +136,7 @@ impl World {
             healed_after: 0,
             timing: Timing::DEFAULT,
             random,
+            impairments: None,
             profile,
         }
     }

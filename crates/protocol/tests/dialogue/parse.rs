@@ -3,7 +3,7 @@
 use super::history::{Word, after, chain_at, database, position};
 use super::{Dialogue, LEADERS_RUN, OTHER_REGISTER};
 use protocol::{
-    DatabaseId, Entry, Event, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId, RegisterRead,
+    DatabaseId, Entry, Event, Impairment, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId, RegisterRead,
     ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
 };
 use std::iter::Peekable;
@@ -180,6 +180,17 @@ impl Dialogue {
                     words.expect("unproven");
                 }
                 Event::DeathAnswered { token, proven }
+            }
+            "impaired" => {
+                let by = match words.next() {
+                    "by-ending" => Some(Impairment::Ending),
+                    "by-a-full-disk" => Some(Impairment::DiskFull),
+                    "by-nothing" => None,
+                    other => panic!("not an impairment: {other}"),
+                };
+                words.expect("beside");
+                let better_off = if words.is("none") { ReplicaSet::EMPTY } else { words.next().split(',').map(peer).collect() };
+                Event::Impaired { by, better_off }
             }
             "requests" => Event::RequestsWaiting,
             "read" => Event::ReadWaiting { read: ReadId(words.number()) },
