@@ -232,6 +232,18 @@ impl Cluster {
         prlimit(Some(self.pid(i)), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
     }
 
+    /// From now on that replica can open no file and accept no connection; or it can again.
+    pub fn limit_open_files(&self, i: usize, limited: bool) {
+        let pid = self.pid(i);
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let maximum = line.split_whitespace().nth(4).unwrap().parse().unwrap();
+        // Fewer than are open already.
+        let current = if limited { 8 } else { maximum };
+        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
     /// Removes a replica's folder.
     pub fn wipe(&self, i: usize) {
         assert!(self.children[i].is_none(), "replica {i} runs");

@@ -228,7 +228,7 @@ async fn without_the_cluster_key_the_service_between_replicas_is_closed() {
         cluster_id: cluster_id.to_vec(),
         nonce: vec![7; 32],
     };
-    let say = |message| v1::ReplicaMessage { message: Some(message), wall_clock: 0 };
+    let say = |message| v1::ReplicaMessage { message: Some(message), ..v1::ReplicaMessage::default() };
     let id = cluster.heartbeat(0).await.unwrap().cluster_id;
     for i in 0..3 {
         let mut replica = ReplicaClient::new(channel(&cluster, i).await);
@@ -276,7 +276,7 @@ async fn meet(
     as_replica: u32,
 ) -> (tokio::sync::mpsc::Sender<v1::ReplicaMessage>, tonic::Streaming<v1::ReplicaMessage>) {
     let (sender, said) = tokio::sync::mpsc::channel(8);
-    let say = |message| v1::ReplicaMessage { message: Some(message), wall_clock: 0 };
+    let say = |message| v1::ReplicaMessage { message: Some(message), ..v1::ReplicaMessage::default() };
     let nonce = server::draw_nonce();
     let hello = v1::Hello {
         replica: as_replica,
@@ -326,7 +326,7 @@ async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
     };
     let said = |hello| v1::ReplicaMessage {
         message: Some(v1::replica_message::Message::Hello(hello)),
-        wall_clock: 0,
+        ..v1::ReplicaMessage::default()
     };
     let mut replica = ReplicaClient::new(channel(&cluster, 0).await);
     let short = v1::Hello { nonce: vec![7; 31], ..hello(1, 3) };

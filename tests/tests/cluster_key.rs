@@ -111,7 +111,10 @@ impl Replica for Impostor {
                     other => other,
                 };
                 heard.send(message).unwrap();
-                answer.send(Ok(ReplicaMessage { message: Some(said), wall_clock: 0 })).await.ok();
+                answer
+                    .send(Ok(ReplicaMessage { message: Some(said), ..ReplicaMessage::default() }))
+                    .await
+                    .ok();
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
@@ -200,7 +203,7 @@ async fn programs_with_different_protocols_name_each_other_once_on_both_sides() 
                 program: program.into(),
                 ..v1::Hello::default()
             };
-            let hello = ReplicaMessage { message: Some(Wire::Hello(hello)), wall_clock: 0 };
+            let hello = ReplicaMessage { message: Some(Wire::Hello(hello)), ..ReplicaMessage::default() };
             let channel = whole_process_tests::raw::channel(&cluster, 0).await;
             let mut replica = v1::replica_client::ReplicaClient::new(channel);
             let call = Request::new(tokio_stream::iter([hello]).chain(tokio_stream::pending()));

@@ -175,6 +175,29 @@ async fn a_service_of_one_whose_write_ahead_log_was_removed_loses_nothing() {
     assert_eq!(alice.hear_texts(2).await, ["only in the log", "after"]);
 }
 
+/// What the write-ahead log takes of the disk is given back when there is nothing to do, and at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_is_small_when_its_replica_is_idle_and_when_it_has_ended() {
+    let mut cluster = Cluster::serving().await;
+    let alice = Person::register(&cluster, "alice").await;
+    let log_bytes = |cluster: &Cluster, i: usize| {
+        std::fs::metadata(cluster.replica_folder(i).join("chat.db-wal")).map_or(0, |log| log.len())
+    };
+    let outbox = alice.client.outbox(&alice.token);
+    let mut largest = 0;
+    for _ in 0..300 {
+        outbox.send("alice", &"x".repeat(16_000), 0).await.unwrap().answered().await.unwrap();
+        largest = largest.max(log_bytes(&cluster, 1));
+    }
+    assert!(largest > 1 << 20, "it was large while much was written: {largest}");
+    wait::until("all are small", async || (0..3).all(|i| log_bytes(&cluster, i) <= 1 << 20)).await;
+    alice.send("alice", "the last one").await;
+    cluster.end_cleanly(2).await;
+    assert_eq!(log_bytes(&cluster, 2), 0);
+    cluster.end_all().await;
+    assert_eq!([0, 1].map(|i| log_bytes(&cluster, i)), [0, 0]);
+}
+
 /// Its rows differ, so that an entry can't be applied: after a few failures at the same op it takes a snapshot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secondary_whose_rows_differ_takes_a_snapshot_at_last() {

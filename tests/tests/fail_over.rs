@@ -4,38 +4,12 @@
 
 use std::time::{Duration, Instant};
 use whole_process_tests::cluster::Cluster;
-use whole_process_tests::people::{Listener, PASSWORD, Person, Writer, longest_gap};
+use whole_process_tests::people::{PASSWORD, Person};
+use whole_process_tests::talk::talk;
 use whole_process_tests::wait;
 
 /// What `SQLite` needs to read a database, and hardly anything to write to it.
 const SMALL_DISK_BYTES: u64 = 36 * 1024;
-
-struct Talk {
-    cluster: Cluster,
-    alice: Person,
-    listener: Listener,
-    writer: Writer,
-}
-
-/// Alice writes to bob without pause, bob listens.
-async fn talk(cluster: Cluster, pipelined: bool) -> Talk {
-    let alice = Person::register(&cluster, "alice").await;
-    let bob = Person::register(&cluster, "bob").await;
-    let listener = Listener::open(&bob).await;
-    let writer = if pipelined { Writer::pipelined(&alice, "bob") } else { Writer::one_by_one(&alice, "bob") };
-    writer.until_more(50).await;
-    Talk { cluster, alice, listener, writer }
-}
-
-impl Talk {
-    /// Ends the talk: everything acknowledged was heard, once and in order. Gives the longest gap.
-    async fn end(self) -> (Cluster, Duration) {
-        self.writer.until_more(50).await;
-        let acknowledged = self.writer.stop().await;
-        self.listener.assert_heard_exactly(&acknowledged).await;
-        (self.cluster, longest_gap(&acknowledged))
-    }
-}
 
 #[tokio::test]
 async fn any_two_of_three_may_be_killed_at_once() {

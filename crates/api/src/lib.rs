@@ -3,8 +3,11 @@
 //! [`status`] is the one place where a refusal becomes a gRPC status, and where a client reads it back;
 //! [`replica`] translates between the protocol's messages and their wire form.
 
+mod heartbeat;
 pub mod replica;
 pub mod status;
+
+pub use heartbeat::service_state;
 
 /// Generated from `proto/trialogue/v1`.
 #[allow(

@@ -77,7 +77,7 @@ pub fn to_wire(message: &Message<Record>) -> v1::ReplicaMessage {
         Message::Resigned { number } => Wire::Resigned(v1::Resigned { number: number.0 }),
         Message::HandedOver { view: next } => Wire::HandedOver(v1::HandedOver { view: Some(view(next)) }),
     };
-    v1::ReplicaMessage { message: Some(wire), wall_clock: 0 }
+    v1::ReplicaMessage { message: Some(wire), ..v1::ReplicaMessage::default() }
 }
 
 /// The message that a wire form stands for.

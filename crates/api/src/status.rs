@@ -36,6 +36,8 @@ pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";
 pub const REQUEST_ID_OUT_OF_DATE: &str = "REQUEST_ID_OUT_OF_DATE";
 /// Too few replicas are in sync for what was asked.
 pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
+/// Reason of a write for which the disk has too little room.
+pub const DISK_FULL: &str = "DISK_FULL";
 
 /// The code and the reason of a refusal.
 pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
@@ -47,6 +49,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
         Refusal::NoSuchAccount { .. } | Refusal::AccountGone => (Code::NotFound, "NO_SUCH_ACCOUNT"),
         Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, TOO_FEW_IN_SYNC),
+        Refusal::DiskFull => (Code::ResourceExhausted, DISK_FULL),
         Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
         Refusal::Busy => (Code::ResourceExhausted, BUSY),
         Refusal::MessageTooLarge(_) => (Code::OutOfRange, MESSAGE_TOO_LARGE),

@@ -37,6 +37,6 @@ pub use pattern::NamePattern;
 pub use refusal::{Refusal, span};
 pub use request::{Action, Answer, Recipient, Request};
 pub use sequence::Sequence;
-pub use service_state::ServiceState;
+pub use service_state::{Replication, ServiceState};
 pub use shown::{Escaped, escaped_json, harmless, harmless_line};
 pub use text::MessageText;

@@ -154,13 +154,18 @@ pub enum Refusal {
     #[error("the account was deleted; it can't be written to any more")]
     AccountGone,
     /// Fewer replicas in sync than the sender or the operator demands.
-    #[error("nothing was changed: {}", ServiceState::ReadOnly { in_sync: *in_sync, wanted: *wanted })]
+    #[error(
+        "nothing was changed: reading works, writing does not: {in_sync} of the {wanted} replicas that must hold each message are in sync"
+    )]
     TooFewInSync {
         /// How many are.
         in_sync: usize,
         /// How many must be.
         wanted: usize,
     },
+    /// The disks have so little room left that nothing is written any more.
+    #[error("nothing was changed: {}", ServiceState::DiskFull)]
+    DiskFull,
     /// More copies than there are replicas.
     #[error("{wanted} copies were asked for, and there are {replicas} replicas")]
     TooManyCopies {
@@ -216,6 +221,7 @@ impl Refusal {
             | Self::NoSuchAccount { .. }
             | Self::AccountGone
             | Self::TooFewInSync { .. }
+            | Self::DiskFull
             | Self::TooManyCopies { .. }
             | Self::RegistrationClosed
             | Self::Busy

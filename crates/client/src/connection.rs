@@ -1,6 +1,7 @@
 //! Finding the primary, noticing its loss, finding the next one.
 
 use crate::error::ClientError;
+use api::service_state;
 use api::status::{BUSY, Meaning, meaning};
 use api::v1::chat_client::ChatClient;
 use api::v1::{HeartbeatRequest, HeartbeatResponse};
@@ -79,12 +80,7 @@ pub struct InUse {
 
 impl InUse {
     fn by(address: &Address, heartbeat: &HeartbeatResponse) -> Self {
-        let min_in_sync = usize::try_from(heartbeat.min_in_sync).unwrap_or(usize::MAX);
-        Self {
-            replica: heartbeat.replica,
-            address: address.clone(),
-            state: ServiceState::of(heartbeat.in_sync.len(), heartbeat.addresses.len(), min_in_sync),
-        }
+        Self { replica: heartbeat.replica, address: address.clone(), state: service_state(heartbeat) }
     }
 }
 

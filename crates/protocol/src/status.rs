@@ -47,6 +47,8 @@ pub struct Status {
     pub after_power_failure: bool,
     /// Whether its wall clock is wrong by the word of two others.
     pub clock_wrong: bool,
+    /// The others that it has a stream with.
+    pub connected: ReplicaSet,
 }
 
 impl<F: Fact> Replica<F> {
@@ -69,6 +71,7 @@ impl<F: Fact> Replica<F> {
             waits_for: self.common.waits_for(),
             after_power_failure: self.common.doubts_after_power_failure(),
             clock_wrong: self.common.clock_wrong(),
+            connected: self.common.connected(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub registration: Registration,
     /// How much of the service one account, connection or address may take.
     pub shares: Shares,
+    /// What must stay free on the disk of each replica, in bytes, or writes are refused; by default it depends on the disk.
+    pub disk_reserve: Option<u64>,
     /// Where `up --playground` takes orders, if it runs these replicas.
     pub playground: Option<Address>,
 }
@@ -169,6 +171,7 @@ struct File {
     streams_per_account: Option<usize>,
     streams_per_connection: Option<u32>,
     connections_per_address: Option<usize>,
+    disk_reserve_mib: Option<u32>,
 }
 
 /// Who may make an account.
@@ -254,6 +257,7 @@ impl Settings {
                     .connections_per_address
                     .unwrap_or(shares.connections_per_address),
             },
+            disk_reserve: file.disk_reserve_mib.map(|mebibytes| u64::from(mebibytes) << 20),
             playground: None,
         };
         settings.check(path)?;
@@ -336,6 +340,9 @@ mod tests {
         assert_eq!(settings.limits.min_in_sync, 2);
         assert!(settings.cluster_page_for_everyone);
         let bare = read("addresses = ['127.0.0.1:1']").unwrap();
+        assert_eq!(bare.disk_reserve, None);
+        let reserve = read("addresses = ['127.0.0.1:1']\ndisk_reserve_mib = 3").unwrap().disk_reserve;
+        assert_eq!(reserve, Some(3 << 20));
         assert!(!bare.cluster_page_for_everyone && !bare.core_dumps && bare.host_names.is_empty());
         assert!(bare.limits.refuse_lookalike_names);
         assert_eq!(settings.limits.session_lifetime, Limits::default().session_lifetime);

@@ -3,7 +3,8 @@
 
 use crate::caller::Caller;
 use crate::config::Shares;
-use crate::crowd::{Crowd, Entered};
+use crate::crowd::{Crowd, Entered, TooMany};
+use crate::doorkeeper::Doorkeeper;
 use crate::unreadable;
 use api::status::over_a_limit;
 use axum::Router;
@@ -32,6 +33,8 @@ const HTTP2_BEGINS: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(10);
 /// After a connection could not be accepted because something ran out, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Where no connection comes for so long, the doorkeeper looks how much time has passed.
+const QUIET: Duration = Duration::from_secs(1);
 /// How often an HTTP/2 connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// What waits to be sent on one stream to a client that does not read, in bytes.
@@ -53,22 +56,36 @@ pub(crate) struct Doors {
 #[derive(Clone, Debug)]
 pub(crate) struct Held(#[expect(dead_code, reason = "held, not looked at")] Arc<Entered>);
 
-/// Accepts connections for ever.
-pub(crate) async fn accept(listener: TcpListener, doors: Doors, crowd: Crowd) {
+/// Accepts connections for ever, and tells the doorkeeper whether it can.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    doors: Doors,
+    crowd: Crowd,
+    mut doorkeeper: Option<Doorkeeper>,
+) {
     let doors = Arc::new(doors);
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Some(entered) = crowd.enter(peer.ip()) {
+        let accepted = match timeout(QUIET, listener.accept()).await {
+            Ok(Ok((stream, peer))) => match crowd.enter(peer.ip()) {
+                Ok(entered) => {
+                    let for_all = !entered.is_reserved();
                     tokio::spawn(serve(stream, peer, doors.clone(), Arc::new(entered)));
-                } else {
-                    debug!(%peer, "too many connections: one more is closed");
+                    Some(for_all)
                 }
-            }
-            Err(error) => {
+                Err(too_many) => {
+                    debug!(%peer, "too many connections: one more is closed");
+                    (too_many == TooMany::InAll).then_some(false)
+                }
+            },
+            Ok(Err(error)) => {
                 warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
+                Some(false)
             }
+            Err(_) => None,
+        };
+        if let Some(doorkeeper) = &mut doorkeeper {
+            doorkeeper.saw(accepted).await;
         }
     }
 }
@@ -77,7 +94,7 @@ pub(crate) async fn accept(listener: TcpListener, doors: Doors, crowd: Crowd) {
 pub async fn serve_pages(listener: TcpListener, pages: Router) {
     let Shares { streams_per_connection, connections_per_address, .. } = Shares::default();
     let crowd = Crowd::new(connections_per_address, connections_per_address);
-    accept(listener, Doors { pages, grpc: None, streams_per_connection }, crowd).await;
+    accept(listener, Doors { pages, grpc: None, streams_per_connection }, crowd, None).await;
 }
 
 async fn serve(stream: TcpStream, peer: SocketAddr, doors: Arc<Doors>, entered: Arc<Entered>) {

@@ -30,6 +30,13 @@ pub(crate) struct Crowd {
     max_from_one: usize,
 }
 
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooMany {
+    FromOneAddress,
+    InAll,
+}
+
 /// A connection that is let in; it is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
@@ -47,18 +54,18 @@ impl Crowd {
     }
 
     /// Lets a connection in, unless there are too many.
-    pub(crate) fn enter(&self, address: IpAddr) -> Option<Entered> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Result<Entered, TooMany> {
         let origin = (!address.to_canonical().is_loopback()).then(|| Origin::of(address));
         let mut open = self.lock();
         if let Some(origin) = origin
             && open.from.get(&origin).is_some_and(|count| *count >= self.max_from_one)
         {
-            return None;
+            return Err(TooMany::FromOneAddress);
         }
         let full = open.all >= self.max;
         let made_room = full && open.silent.pop_first().map(|(_, oldest)| oldest.notify_one()).is_some();
         if open.all >= self.max + RESERVE {
-            return None;
+            return Err(TooMany::InAll);
         }
         let id = open.next;
         let make_room = Arc::new(Notify::new());
@@ -68,7 +75,7 @@ impl Crowd {
         if let Some(origin) = origin {
             *open.from.entry(origin).or_default() += 1;
         }
-        Some(Entered { crowd: self.clone(), id, origin, make_room, reserved: full && !made_room })
+        Ok(Entered { crowd: self.clone(), id, origin, make_room, reserved: full && !made_room })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -132,9 +139,9 @@ mod tests {
         let reserved: Vec<Entered> = (0..RESERVE).map(|_| crowd.enter(address(3)).unwrap()).collect();
         assert!(reserved[0].is_reserved() && !next.is_reserved());
         reserved.iter().for_each(Entered::has_asked);
-        assert!(crowd.enter(address(4)).is_none());
+        assert_eq!(crowd.enter(address(4)).unwrap_err(), TooMany::InAll);
         drop(asked);
-        assert!(crowd.enter(address(4)).is_some(), "room again");
+        assert!(crowd.enter(address(4)).is_ok(), "room again");
     }
 
     #[test]
@@ -143,10 +150,10 @@ mod tests {
         let here = IpAddr::from([127, 0, 0, 1]);
         let mut kept: Vec<Entered> = (0..10).map(|_| crowd.enter(here).unwrap()).collect();
         kept.extend((0..2).map(|_| crowd.enter(address(1)).unwrap()));
-        assert!(crowd.enter(address(1)).is_none());
+        assert_eq!(crowd.enter(address(1)).unwrap_err(), TooMany::FromOneAddress);
         kept.push(crowd.enter(address(2)).unwrap());
         kept.clear();
-        assert!(crowd.enter(address(1)).is_some());
+        assert!(crowd.enter(address(1)).is_ok());
         assert!(crowd.lock().from.is_empty() && crowd.lock().silent.is_empty());
     }
 }

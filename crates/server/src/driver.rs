@@ -3,19 +3,20 @@
 use crate::clock;
 use crate::delivery::Delivery;
 use crate::gateway::{Gateway, Pending, Published, Settled};
+use crate::impairments::Impairments;
 use crate::lock;
 use crate::peers::Link;
 use crate::power::BootRecord;
 use crate::register::ViewRegister;
+use crate::room::RoomLeft;
 use crate::run::RunError;
 use crate::snapshot_transfer::SnapshotSource;
 use crate::store_thread::{Command, StoreAnswer};
 use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
-use api::v1::ReplicaMessage;
 use chat::{Action, Record, Request, RequestId};
 use protocol::{
-    Effect, Entry, Event, HaltReason, Incarnation, LockRecord, Memory, Message, RegisterId, RegisterRead,
+    Effect, Entry, Event, HaltReason, Impairment, Incarnation, LockRecord, Memory, RegisterId, RegisterRead,
     Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -33,6 +34,8 @@ const IDLE_AT_MOST: Duration = Duration::from_secs(1);
 
 const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from those of two others, which agree; it leads nobody until its clock is set right";
 
+const NO_CONNECTIONS: &str = "this replica can't accept connections: it has as many as it may have open files for; raise that limit, or find out who opens them";
+
 /// What comes to the driver.
 #[derive(Debug)]
 pub(crate) enum Incoming {
@@ -42,6 +45,20 @@ pub(crate) enum Incoming {
     Linked {
         peer: ReplicaIndex,
         link: Link,
+    },
+    /// What a peer says of itself: whether it is impaired.
+    OfAPeer {
+        peer: ReplicaIndex,
+        impaired: bool,
+    },
+    /// Something begins or ceases to keep this replica from serving well.
+    Impairment {
+        impairment: Impairment,
+        begins: bool,
+    },
+    /// The process is to end: the lead is handed over first, where another can take it. Then the sender is dropped.
+    Ends {
+        handed_over: oneshot::Sender<()>,
     },
     /// A snapshot has arrived and was checked, or not.
     SnapshotReady {
@@ -83,6 +100,7 @@ pub(crate) struct Driver {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) published: watch::Sender<Published>,
+    pub(crate) impairments: Impairments,
     pub(crate) state: State,
 }
 
@@ -101,6 +119,8 @@ pub(crate) struct State {
     ends: Option<HaltReason>,
     /// How many primacies there were in this process.
     primacies: u64,
+    /// Dropped once nothing is left to be handed over.
+    handing_over: Option<oneshot::Sender<()>>,
 }
 
 impl Driver {
@@ -109,6 +129,7 @@ impl Driver {
         self.handle(Event::Tick);
         loop {
             self.publish();
+            self.look_whether_handed_over();
             if let Some(reason) = self.state.ends {
                 return Err(RunError::Ends(reason));
             }
@@ -134,6 +155,15 @@ impl Driver {
                 self.handle(event);
             }
             Incoming::Store(answer) => self.on_store(answer)?,
+            Incoming::OfAPeer { peer, impaired } => {
+                self.impairments.set_other(peer, impaired);
+                self.tell_impairments();
+            }
+            Incoming::Impairment { impairment, begins } => self.impair(impairment, begins),
+            Incoming::Ends { handed_over } => {
+                self.state.handing_over = Some(handed_over);
+                self.impair(Impairment::Ending, true);
+            }
             Incoming::Linked { peer, link } => {
                 let stream = link.stream;
                 self.state.links.insert(peer, link);
@@ -177,6 +207,7 @@ impl Driver {
                 self.state.batches.remove(&token);
                 self.handle(Event::StoreFailed { token });
             }
+            StoreAnswer::Room(left) => self.on_room(left),
             StoreAnswer::FilesLost { error } => {
                 warn!(%error, "this replica counts as no copy");
                 self.state.fault = Some(error.to_string());
@@ -185,6 +216,50 @@ impl Driver {
             StoreAnswer::Lost { error } => return Err(error.into()),
         }
         Ok(())
+    }
+
+    fn disk_full(&self) -> String {
+        let database = self.settings.database(usize::from(self.index.0));
+        format!(
+            "the disk of {} is nearly full: while this replica leads, writing is refused, and reading works; make room on it",
+            database.display()
+        )
+    }
+
+    fn on_room(&mut self, left: RoomLeft) {
+        match left {
+            RoomLeft::Enough => info!("there is room on the disk again"),
+            RoomLeft::Short => warn!("{}", self.disk_full()),
+            RoomLeft::ShortForLong => {}
+        }
+        self.impairments.announce(left != RoomLeft::Enough);
+        self.impair(Impairment::DiskFull, left == RoomLeft::ShortForLong);
+    }
+
+    fn impair(&mut self, impairment: Impairment, begins: bool) {
+        self.impairments.set(impairment, begins);
+        let said = self.impairments.envelope().alone();
+        for link in self.state.links.values() {
+            // A full queue says it with its own messages.
+            let _ = link.outbound.try_send(said.clone());
+        }
+        self.tell_impairments();
+    }
+
+    fn tell_impairments(&mut self) {
+        let (by, better_off) = (self.impairments.gravest(), self.impairments.better_off());
+        self.handle(Event::Impaired { by, better_off });
+    }
+
+    /// A process that is to end waits while its replica is unfit because another is better off, until that one leads.
+    fn look_whether_handed_over(&mut self) {
+        if self.state.handing_over.is_some() {
+            let status = self.core.status(clock::now());
+            let leads = status.view.as_ref().is_some_and(|view| view.primary() == self.index);
+            if status.fit || !leads {
+                self.state.handing_over = None;
+            }
+        }
     }
 
     fn handle(&mut self, event: Event<Record>) {
@@ -200,7 +275,9 @@ impl Driver {
         match effect {
             Effect::Send { peer, stream, message } => {
                 let link = self.state.links.get(&peer).filter(|link| link.stream == stream);
-                if link.is_some_and(|link| link.outbound.try_send(dated(&message)).is_err()) {
+                if link.is_some_and(|link| {
+                    link.outbound.try_send(self.impairments.envelope().around(to_wire(&message))).is_err()
+                }) {
                     // Its queue is full or its stream is over: either way nothing more can be said on it.
                     self.close_link(peer, stream);
                     self.state.backlog.push_back(Event::StreamClosed { peer, stream });
@@ -316,6 +393,8 @@ impl Driver {
             primacy: self.state.primacies,
             in_sync: copies,
             replicas: self.settings.addresses.len(),
+            // Looked at when it is executed.
+            room: store::Room::Enough,
             limits,
         };
         self.command(Command::Execute { token, requests, context });
@@ -413,20 +492,24 @@ impl Driver {
 
     fn publish(&self) {
         let status = self.core.status(clock::now());
-        let clock_wrong = status.clock_wrong.then(|| CLOCK_WRONG.to_owned());
-        let published =
-            Published { status, fault: self.state.fault.clone().or(clock_wrong), halted: self.state.halted };
+        let disk_full = self.impairments.is_announced();
+        let hindrance = || {
+            if status.clock_wrong {
+                Some(CLOCK_WRONG.to_owned())
+            } else if disk_full {
+                Some(self.disk_full())
+            } else {
+                self.impairments.has(Impairment::NoConnections).then(|| NO_CONNECTIONS.to_owned())
+            }
+        };
+        let fault = self.state.fault.clone().or_else(hindrance);
+        let published = Published { status, fault, disk_full, halted: self.state.halted };
         self.published.send_if_modified(|before| {
             let is_news = published.is_news_after(before);
             *before = published;
             is_news
         });
     }
-}
-
-/// A message for the wire, with the time at which it was sent.
-fn dated(message: &Message<Record>) -> ReplicaMessage {
-    ReplicaMessage { wall_clock: clock::wall().0, ..to_wire(message) }
 }
 
 async fn answer(answers: &mpsc::Sender<Incoming>, event: Event<Record>) {

@@ -90,6 +90,8 @@ pub(crate) struct Published {
     pub(crate) status: Status,
     /// What is wrong, in one sentence for people.
     pub(crate) fault: Option<String>,
+    /// There is too little room on its disk for what people write.
+    pub(crate) disk_full: bool,
     pub(crate) halted: Option<HaltReason>,
 }
 
@@ -114,7 +116,7 @@ impl Published {
 
     /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
-        let Self { status, fault, halted } = self;
+        let Self { status, fault, disk_full, halted } = self;
         let Status {
             role,
             view,
@@ -125,9 +127,10 @@ impl Published {
             waits_for,
             after_power_failure,
             clock_wrong: _,
+            connected,
         } = status;
         let known = &before.status;
-        (role, view, in_sync, serving, fit, waits_for, after_power_failure)
+        (role, view, in_sync, serving, fit, waits_for, after_power_failure, connected)
             != (
                 &known.role,
                 &known.view,
@@ -136,8 +139,9 @@ impl Published {
                 &known.fit,
                 &known.waits_for,
                 &known.after_power_failure,
+                &known.connected,
             )
-            || (fault, halted) != (&before.fault, &before.halted)
+            || (fault, disk_full, halted) != (&before.fault, &before.disk_full, &before.halted)
     }
 }
 
@@ -411,7 +415,8 @@ mod tests {
         };
         let now = protocol::Time::from_micros(0);
         let status = Replica::<chat::Record>::new(identity, protocol::Timing::DEFAULT, now).status(now);
-        let (_, published) = watch::channel(Published { status, fault: None, halted: None });
+        let (_, published) =
+            watch::channel(Published { status, fault: None, disk_full: false, halted: None });
         let address = Address::parse("127.0.0.1:5100").unwrap();
         let gateway = Gateway::new(driver, published, me, vec![address]);
         gateway.open();

@@ -197,7 +197,7 @@ async fn read_hello(
 }
 
 async fn say(outbound: &mpsc::Sender<ReplicaMessage>, message: Wire) -> Result<(), Status> {
-    let message = ReplicaMessage { message: Some(message), wall_clock: 0 };
+    let message = ReplicaMessage { message: Some(message), ..ReplicaMessage::default() };
     outbound.send(message).await.map_err(|_| Status::unavailable("the stream has ended"))
 }
 

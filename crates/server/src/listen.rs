@@ -3,7 +3,7 @@
 use crate::chat_service::{Answered, ChatService, message};
 use crate::clock;
 use crate::delivery::{Delivered, End, NextUp, OUTSTANDING_MAX, Receipt, ReceiptKind, Registered, Wants};
-use crate::run::LISTENER_BEAT;
+use crate::serve::LISTENER_BEAT;
 use crate::unread;
 use api::status::{over_a_limit, refused};
 use api::v1;

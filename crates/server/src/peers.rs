@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::driver::Incoming;
 use crate::handshake::{Credentials, Greeted};
+use crate::impairments::Envelope;
 use crate::peer_clock::PeerClock;
 use crate::proof::draw_nonce;
 use crate::timeline::SignsOfLife;
@@ -58,6 +59,7 @@ pub(crate) struct Peers {
     driver: mpsc::Sender<Incoming>,
     signs: Arc<SignsOfLife>,
     refusals: Arc<Refusals>,
+    envelope: Envelope,
 }
 
 impl Peers {
@@ -65,9 +67,10 @@ impl Peers {
         credentials: Credentials,
         driver: mpsc::Sender<Incoming>,
         signs: Arc<SignsOfLife>,
+        envelope: Envelope,
     ) -> Self {
         let credentials = Arc::new(credentials);
-        Self { credentials, streams: Arc::default(), driver, signs, refusals: Arc::default() }
+        Self { credentials, streams: Arc::default(), driver, signs, refusals: Arc::default(), envelope }
     }
 
     /// The queue of what is said to a peer.
@@ -110,6 +113,7 @@ impl Peers {
             return;
         }
         let mut peer_clock = PeerClock::default();
+        let mut peer_impaired = None;
         let mut tell_clock = tokio::time::interval(CLOCK_TOLD_EVERY);
         tell_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -119,7 +123,7 @@ impl Peers {
                 _ = tell_clock.tick() => {
                     if let Some(outbound) = tell.upgrade() {
                         // A full queue says with its own messages what the clock shows.
-                        let _ = outbound.try_send(ReplicaMessage { message: None, wall_clock: clock::wall().0 });
+                        let _ = outbound.try_send(self.envelope.alone());
                     }
                     continue;
                 }
@@ -140,6 +144,12 @@ impl Peers {
             {
                 let compared = Event::ClockCompared { peer, ahead };
                 if self.driver.send(Incoming::Core(compared)).await.is_err() {
+                    return;
+                }
+            }
+            if peer_impaired.replace(message.impaired) != Some(message.impaired) {
+                let impaired = message.impaired;
+                if self.driver.send(Incoming::OfAPeer { peer, impaired }).await.is_err() {
                     return;
                 }
             }
@@ -193,8 +203,8 @@ impl Peers {
             .max_encoding_message_size(REPLICA_MESSAGE_BYTES_MAX);
         let (outbound, said) = Self::outbound();
         let nonce = draw_nonce();
-        let hello =
-            ReplicaMessage { message: Some(Wire::Hello(self.credentials.hello(&nonce))), wall_clock: 0 };
+        let hello = Wire::Hello(self.credentials.hello(&nonce));
+        let hello = ReplicaMessage { message: Some(hello), ..ReplicaMessage::default() };
         outbound.try_send(hello).expect("a new queue has room for its first message");
         let opened = tokio::time::timeout(CONNECT_LIMIT, client.exchange(ReceiverStream::new(said)))
             .await

@@ -5,33 +5,28 @@ use crate::blocking::blocking;
 use crate::challenges::Challenges;
 use crate::chat_service::{ChatService, Looks};
 use crate::clock;
-use crate::config::{Settings, Shares};
-use crate::connections::{Doors, accept};
-use crate::crowd::Crowd;
+use crate::config::Settings;
 use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
 use crate::digest::Digests;
-use crate::driver::Driver;
+use crate::doorkeeper::Doorkeeper;
+use crate::driver::{Driver, Incoming};
 use crate::gateway::{Gateway, Published};
 use crate::handshake::Credentials;
+use crate::impairments::{Envelope, Impairments};
 use crate::key::{ClusterKey, KeyError};
 use crate::lock::{FolderLock, LockError};
-use crate::open_files::connections_max;
 use crate::passwords::Passwords;
 use crate::peers::Peers;
 use crate::power::{self, BootRecord};
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
+use crate::room::Room;
+use crate::serve::{beats_while_leased, serve};
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
 use crate::timeline::SignsOfLife;
 use crate::web::Web;
-use crate::{LOCK_FILE, sending, store_thread, timeline};
-use api::v1::PUBLIC_DESCRIPTORS;
-use api::v1::chat_server::ChatServer;
-use api::v1::replica_server::ReplicaServer;
-use axum::Router;
-use axum::body::Body;
-use axum::routing::post;
+use crate::{LOCK_FILE, store_thread, timeline};
 use chat::Address;
 use protocol::{HaltReason, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
@@ -43,17 +38,15 @@ use store::files::RealFiles;
 use store::{LogRetention, OwnershipError, Readers, StoreError, Writer, move_aside};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
-use tonic::codec::CompressionEncoding;
-use tonic::service::Routes;
 use tracing::{info, warn};
 
-/// How often a listener hears something at least.
-pub(crate) const LISTENER_BEAT: Duration = Duration::from_secs(1);
 /// Events that wait for the driver; those who bring more wait.
 const INCOMING_MAX: usize = 4096;
+/// How long it may take until another leads when this replica is to end.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// How long the store may take to finish what it does when the replica ends.
 const STORE_ENDS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -107,15 +100,23 @@ pub enum RunError {
     Service(String),
 }
 
+/// Why a replica is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It alone: it hands over first, if it leads and another can.
+    Alone,
+    /// All of them, or the process that watches over it is gone: who is in sync stays as it is.
+    WithTheOthers,
+}
+
 /// Runs one replica until `shutdown` is ready or it can't go on.
 pub async fn run(
     settings: Settings,
     index: usize,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = Ending>,
 ) -> Result<(), RunError> {
     let replicas = settings.addresses.len();
-    let me = u8::try_from(index).ok().filter(|_| index < replicas).map(ReplicaIndex);
-    let me = me.ok_or(RunError::NoSuchReplica { index, replicas })?;
+    let me = which(&settings, index)?;
     let settings = Arc::new(settings);
     check_data_folder(&settings.data)?;
     let folder = settings.replica_folder(index);
@@ -132,31 +133,25 @@ pub async fn run(
 
     let path = settings.database(index);
     let readers = Arc::new(Readers::new(&path));
-    let stored = writer.identity();
-    let remembered = writer.memory()?;
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
-    let (boot, after_power_failure) = open_boot_record(&settings, &folder, stored.position)?;
+    let (boot, after_power_failure) = open_boot_record(&settings, &folder, writer.identity().position)?;
+    let identity = identity_of(me, replicas, incarnation, &writer, after_power_failure)?;
+    info!(%address, position = %identity.position, "starts");
+    let room = Room::new(&folder, settings.disk_reserve);
     let (store, storing) =
-        store_thread::start(writer, path, retention.clone(), readers.clone(), answers.clone())
+        store_thread::start(writer, path, retention.clone(), readers.clone(), room, answers.clone())
             .map_err(|error| RunError::Service(error.to_string()))?;
-    let identity = Identity {
-        index: me,
-        all: ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX)),
-        incarnation,
-        database: stored.database,
-        position: stored.position,
-        after_power_failure,
-        remembered,
-    };
     let core = Replica::new(identity, Timing::DEFAULT, clock::now());
     let status = core.status(clock::now());
-    let (published, seen) = watch::channel(Published { status, fault: None, halted: None });
+    let (published, seen) = watch::channel(Published { status, fault: None, disk_full: false, halted: None });
     let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), me, settings.addresses.clone()));
     let delivery = Arc::new(Delivery::new(settings.shares.streams_per_account));
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let signs = Arc::new(SignsOfLife::default());
-    let peers = Peers::new(Credentials { me, replicas, key: key.clone() }, answers.clone(), signs.clone());
-    info!(%address, position = %stored.position, "starts");
+    let envelope = Envelope::default();
+    let credentials = Credentials { me, replicas, key: key.clone() };
+    let peers = Peers::new(credentials, answers.clone(), signs.clone(), envelope.clone());
+    let to_driver = answers.clone();
 
     let driver = Driver {
         core,
@@ -173,6 +168,7 @@ pub async fn run(
         gateway: gateway.clone(),
         delivery: delivery.clone(),
         published,
+        impairments: Impairments::new(envelope),
         state: crate::driver::State::default(),
     };
     let mut driver = tokio::spawn(driver.run());
@@ -199,22 +195,59 @@ pub async fn run(
     let shares = chat.settings.shares;
     let pages = Web::of(chat.clone()).router();
     let replica = ReplicaService { me, key, peers, snapshots, challenges };
-    let service = serve(listener, pages, chat, replica, seen, shares);
+    let doorkeeper = Doorkeeper::new(to_driver.clone());
+    let service = serve(listener, pages, chat, replica, seen, shares, doorkeeper);
+    let to_end = async {
+        if shutdown.await == Ending::Alone {
+            hand_over(&to_driver).await;
+        }
+    };
     tokio::select! {
-        () = shutdown => {
+        () = to_end => {
             driver.abort();
             end_cleanly(driver, storing, boot).await;
             info!("ends");
             Ok(())
         }
         ended = service => ended.map_err(|error| RunError::Service(error.to_string())),
-        ended = &mut driver => match ended {
-            Ok(Ok(())) => Err(RunError::Service("the driver ended".into())),
-            Ok(Err(error)) => Err(error),
-            // A broken invariant: the assertion has said which. This process must not go on.
-            Err(error) => Err(RunError::Service(error.to_string())),
-        },
+        ended = &mut driver => Err(why_it_ended(ended)),
     }
+}
+
+/// A driver never ends because all is done.
+fn why_it_ended(ended: Result<Result<(), RunError>, JoinError>) -> RunError {
+    match ended {
+        Ok(Ok(())) => RunError::Service("the driver ended".into()),
+        Ok(Err(error)) => error,
+        // A broken invariant: the assertion has said which. This process must not go on.
+        Err(error) => RunError::Service(error.to_string()),
+    }
+}
+
+/// Which replica of those that are configured this is.
+fn which(settings: &Settings, index: usize) -> Result<ReplicaIndex, RunError> {
+    let replicas = settings.addresses.len();
+    let me = u8::try_from(index).ok().filter(|_| index < replicas).map(ReplicaIndex);
+    me.ok_or(RunError::NoSuchReplica { index, replicas })
+}
+
+fn identity_of(
+    me: ReplicaIndex,
+    replicas: usize,
+    incarnation: Incarnation,
+    writer: &Writer,
+    after_power_failure: bool,
+) -> Result<Identity, RunError> {
+    let stored = writer.identity();
+    Ok(Identity {
+        index: me,
+        all: ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX)),
+        incarnation,
+        database: stored.database,
+        position: stored.position,
+        after_power_failure,
+        remembered: writer.memory()?,
+    })
 }
 
 async fn listen_on(address: &Address) -> Result<TcpListener, RunError> {
@@ -267,6 +300,21 @@ fn open_boot_record(
     Ok((Arc::new(record), failed))
 }
 
+/// Lets another take the lead, if this replica has it and another can: what is under way is answered, and clients wait for
+/// no lease.
+async fn hand_over(driver: &mpsc::Sender<Incoming>) {
+    let (handed_over, done) = oneshot::channel();
+    let asked = async {
+        if driver.send(Incoming::Ends { handed_over }).await.is_ok() {
+            // The driver drops its end when nothing is left to be handed over.
+            let _ = done.await;
+        }
+    };
+    if timeout(HAND_OVER_WITHIN, asked).await.is_err() {
+        warn!("the lead could not be handed over in time; another takes it when this process has ended");
+    }
+}
+
 /// Lets the store finish what it does, and writes down that nothing is written any more.
 async fn end_cleanly(
     driver: JoinHandle<Result<(), RunError>>,
@@ -282,79 +330,6 @@ async fn end_cleanly(
         Ok(None) => warn!("the store's thread has panicked; this is no clean end"),
         Err(_) => warn!("the store is stuck; this is no clean end"),
     }
-}
-
-async fn serve(
-    listener: TcpListener,
-    pages: Router,
-    chat: ChatService,
-    replica: ReplicaService,
-    seen: watch::Receiver<Published>,
-    shares: Shares,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let sending = chat.clone();
-    let send_messages = move |request| async move { sending::serve(sending, request).await.map(Body::new) };
-    let chat = ChatServer::new(chat)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .max_decoding_message_size(api::CLIENT_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(api::CLIENT_ANSWER_BYTES_MAX);
-    let replica = ReplicaServer::new(replica)
-        .max_decoding_message_size(api::REPLICA_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(api::REPLICA_MESSAGE_BYTES_MAX);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    // Older tools ask for the earlier version.
-    let reflection_alpha = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1alpha()?;
-    let (health, health_service) = tonic_health::server::health_reporter();
-    tokio::spawn(report_health(health, seen));
-    let grpc = Routes::new(chat)
-        .add_service(replica)
-        .add_service(reflection)
-        .add_service(reflection_alpha)
-        .add_service(health_service);
-    let Shares { streams_per_connection, connections_per_address, .. } = shares;
-    let grpc = grpc.prepare().into_axum_router().route(sending::PATH, post(send_messages));
-    let doors = Doors { pages, grpc: Some(grpc), streams_per_connection };
-    accept(listener, doors, Crowd::new(connections_max(), connections_per_address)).await;
-    Ok(())
-}
-
-/// A replica is healthy as a server of chats while it serves; as a process, while it answers at all.
-async fn report_health(health: tonic_health::server::HealthReporter, mut seen: watch::Receiver<Published>) {
-    loop {
-        let serving = seen.borrow_and_update().status.serving;
-        if serving {
-            health.set_serving::<ChatServer<ChatService>>().await;
-        } else {
-            health.set_not_serving::<ChatServer<ChatService>>().await;
-        }
-        if seen.wait_for(|published| published.status.serving != serving).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Listeners hear a beat only while this replica may answer reads: a primary that was cut off falls silent, and its
-/// listeners go elsewhere.
-fn beats_while_leased(gateway: Arc<Gateway>) -> watch::Receiver<u64> {
-    let (beat, beats) = watch::channel(0);
-    tokio::spawn(async move {
-        let mut every = tokio::time::interval(LISTENER_BEAT);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            if gateway.may_read().await.is_ok() {
-                beat.send_modify(|beats| *beats += 1);
-            }
-        }
-    });
-    beats
 }
 
 /// Opens the database. A damaged one is moved aside, and a new one takes its place, which is in sync with nothing until

@@ -206,6 +206,8 @@ async fn answer(
         Ok((answer, copies)) => (Outcome::Sent(service.sent(&answer, copies)?), Then::GoOn),
         // Without a session nothing of this stream can succeed any more.
         Err(NotDone::Refused(Refusal::SessionInvalid)) => return Err(refused(&Refusal::SessionInvalid)),
+        // With the time after which it may be sent again.
+        Err(NotDone::Refused(Refusal::Busy)) => return Err(refused(&Refusal::Busy)),
         Err(NotDone::Refused(refusal)) => {
             let then = if refusal.is_for_the_request_alone() { Then::GoOn } else { Then::End };
             (Outcome::Refused(in_a_stream(&refusal)), then)

@@ -1,6 +1,7 @@
 //! The store's thread: carries out the core's store effects, one at a time, in the order they come.
 
 use crate::driver::Incoming;
+use crate::room::{Room, RoomLeft};
 use chat::{Record, Request};
 use protocol::{DatabaseId, Entry, Memory, Position, Timing, Token};
 use std::path::PathBuf;
@@ -11,9 +12,15 @@ use std::time::{Duration, Instant};
 use store::files::RealFiles;
 use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 /// How often it is looked whether the database's files are still where they were: once a beat.
 const LOOK_EVERY: Duration = Timing::DEFAULT.beat_every;
+
+/// After this time without anything to do, a large write-ahead log is given back.
+const IDLE_FOR: Duration = Duration::from_secs(3);
+/// A write-ahead log up to this size is kept, in bytes: what it has of the disk can be written to when that is full.
+const LOG_BYTES_WORTH_KEEPING: u64 = 1 << 20;
 
 /// What the driver asks of the store.
 #[derive(Debug)]
@@ -46,6 +53,20 @@ pub(crate) enum Command {
     SwapIn {
         token: Token,
     },
+}
+
+impl Command {
+    const fn token(&self) -> Token {
+        match self {
+            Self::Execute { token, .. }
+            | Self::Commit { token, .. }
+            | Self::RollBack { token }
+            | Self::Persist { token, .. }
+            | Self::Remember { token, .. }
+            | Self::Repair { token }
+            | Self::SwapIn { token } => *token,
+        }
+    }
 }
 
 /// What the store answers.
@@ -81,6 +102,8 @@ pub(crate) enum StoreAnswer {
         token: Token,
         error: StoreError,
     },
+    /// How much room is left on the disk, from now on.
+    Room(RoomLeft),
     /// The database's files were removed or replaced.
     FilesLost {
         error: StoreError,
@@ -96,9 +119,16 @@ struct StoreThread {
     path: PathBuf,
     retention: LogRetention,
     readers: Arc<Readers>,
+    room: Room,
     looked_at: Instant,
     /// The driver knows that the files are lost.
     said_lost: bool,
+    /// What the driver knows of the room that is left.
+    said_left: RoomLeft,
+    /// Since when there was nothing to do, and nothing has been done about it.
+    idle_since: Option<Instant>,
+    /// What failed while nobody asked for anything: the next effect fails of it.
+    failed: Option<StoreError>,
 }
 
 /// Starts the thread; it ends, and with it all writing, when the returned sender is dropped.
@@ -107,11 +137,22 @@ pub(crate) fn start(
     path: PathBuf,
     retention: LogRetention,
     readers: Arc<Readers>,
+    room: Room,
     answers: mpsc::Sender<Incoming>,
 ) -> std::io::Result<(Sender<Command>, JoinHandle<()>)> {
     let (commands, received) = channel();
-    let thread =
-        StoreThread { writer, path, retention, readers, looked_at: Instant::now(), said_lost: false };
+    let thread = StoreThread {
+        writer,
+        path,
+        retention,
+        readers,
+        room,
+        looked_at: Instant::now(),
+        said_lost: false,
+        said_left: RoomLeft::Enough,
+        idle_since: None,
+        failed: None,
+    };
     let thread =
         std::thread::Builder::new().name("store".into()).spawn(move || thread.run(&received, &answers))?;
     Ok((commands, thread))
@@ -121,11 +162,17 @@ impl StoreThread {
     fn run(mut self, commands: &Receiver<Command>, answers: &mpsc::Sender<Incoming>) {
         loop {
             let answer = match commands.recv_timeout(LOOK_EVERY) {
-                Ok(command) => Some(self.carry_out(command)),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(command) => {
+                    self.idle_since = Some(Instant::now());
+                    Some(self.carry_out(command))
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.tidy_up();
+                    None
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             };
-            for answer in answer.into_iter().chain(self.look_for_files()) {
+            for answer in answer.into_iter().chain(self.look_around()) {
                 let over = matches!(answer, StoreAnswer::Lost { .. });
                 // The driver has ended: so does this thread, and with it whatever transaction is open.
                 if answers.blocking_send(Incoming::Store(answer)).is_err() || over {
@@ -135,23 +182,68 @@ impl StoreThread {
         }
     }
 
-    /// Says once that the files are lost. It is looked for here, where nobody replaces them meanwhile.
-    fn look_for_files(&mut self) -> Option<StoreAnswer> {
-        if self.said_lost || self.looked_at.elapsed() < LOOK_EVERY {
-            return None;
+    /// Looks once a beat what has become of the files and of the disk.
+    fn look_around(&mut self) -> Vec<StoreAnswer> {
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return Vec::new();
         }
         self.looked_at = Instant::now();
+        self.look_for_room().into_iter().chain(self.look_for_files()).collect()
+    }
+
+    /// Says once that the files are lost. It is looked for here, where nobody replaces them meanwhile.
+    fn look_for_files(&mut self) -> Option<StoreAnswer> {
+        if self.said_lost {
+            return None;
+        }
         let error = self.writer.check_files().err()?;
         self.said_lost = true;
         Some(StoreAnswer::FilesLost { error })
     }
 
+    fn look_for_room(&mut self) -> Option<StoreAnswer> {
+        let left = self.room.look();
+        (std::mem::replace(&mut self.said_left, left) != left).then_some(StoreAnswer::Room(left))
+    }
+
+    /// Gives the room of a large write-ahead log back once there was nothing to do for a while.
+    fn tidy_up(&mut self) {
+        if self.idle_since.is_some_and(|since| since.elapsed() >= IDLE_FOR) {
+            self.idle_since = None;
+            if self.writer.log_bytes() > LOG_BYTES_WORTH_KEEPING {
+                self.failed = self.writer.truncate_log().err();
+            }
+        }
+    }
+
+    /// What is committed goes into the database itself, so that the folder of a replica that has ended holds one file.
+    fn end(&mut self) {
+        let ended = self.writer.roll_back().and_then(|()| self.writer.truncate_log());
+        if let Err(error) = ended {
+            warn!(%error, "the write-ahead log stays as it is; the next start reads it");
+        }
+    }
+
     fn carry_out(&mut self, command: Command) -> StoreAnswer {
+        if let Some(error) = self.failed.take() {
+            let token = command.token();
+            if !matches!(command, Command::Repair { .. } | Command::SwapIn { .. }) {
+                return self.after_fault(token, error);
+            }
+        }
         match command {
-            Command::Execute { token, requests, context } => match self.writer.execute(&requests, &context) {
-                Ok(executed) => StoreAnswer::Executed { token, executed },
-                Err(error) => self.after_fault(token, error),
-            },
+            Command::Execute { token, requests, context } => {
+                let room = match self.room.look() {
+                    RoomLeft::Enough => store::Room::Enough,
+                    RoomLeft::Short => store::Room::Undecided,
+                    RoomLeft::ShortForLong => store::Room::TooLittle,
+                };
+                let context = Context { room, ..context };
+                match self.writer.execute(&requests, &context) {
+                    Ok(executed) => StoreAnswer::Executed { token, executed },
+                    Err(error) => self.after_fault(token, error),
+                }
+            }
             Command::Commit { token, memory } => {
                 let remembered = memory.map_or(Ok(()), |memory| self.writer.remember(&memory));
                 match remembered.and_then(|()| self.writer.commit()) {

@@ -9,7 +9,8 @@
 use crate::caller::Caller;
 use crate::chat_service::ChatService;
 use crate::connections::Held;
-use crate::run::LISTENER_BEAT;
+use crate::serve::LISTENER_BEAT;
+use api::service_state;
 use api::v1;
 use axum::Router;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
@@ -19,7 +20,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chat::ServiceState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -239,9 +239,7 @@ fn state_of(stands: v1::HeartbeatResponse) -> frames::State {
 
 /// How the service is doing, for people, if this replica serves.
 fn sentence(stands: &v1::HeartbeatResponse) -> Option<String> {
-    let min_in_sync = usize::try_from(stands.min_in_sync).unwrap_or(usize::MAX);
-    let state = ServiceState::of(stands.in_sync.len(), stands.addresses.len(), min_in_sync);
-    stands.serving.then(|| state.to_string())
+    stands.serving.then(|| service_state(stands).to_string())
 }
 
 #[cfg(test)]

@@ -155,8 +155,7 @@ impl World {
         }
         let i = random.index(replicas);
         let by = [None, Some(Impairment::DiskFull), Some(Impairment::Ending)][random.index(3)];
-        let better_off =
-            (0..replicas).filter(|peer| *peer != i && random.percent(70)).map(index).collect();
+        let better_off = (0..replicas).filter(|peer| *peer != i && random.percent(70)).map(index).collect();
         self.trace.fault(self.now, &format!("fault: replica {i} is impaired by {by:?} beside {better_off}"));
         self.tell_impaired(i, by, better_off);
     }

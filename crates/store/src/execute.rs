@@ -33,8 +33,21 @@ pub struct Context {
     pub in_sync: usize,
     /// How many are configured.
     pub replicas: usize,
+    /// Whether the disk has room for what people write.
+    pub room: Room,
     /// What the operator has set.
     pub limits: Limits,
+}
+
+/// How much room is left on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough.
+    Enough,
+    /// Too little, and whether another replica has more will be known in a moment.
+    Undecided,
+    /// Too little.
+    TooLittle,
 }
 
 /// What a batch came to, while its transaction is open.
@@ -181,6 +194,11 @@ fn decide(
     }
     if let Err(refusal) = enough_copies(request, context) {
         return Ok(Err(refusal));
+    }
+    match context.room {
+        Room::Enough => {}
+        Room::Undecided => return Ok(Err(Refusal::Busy)),
+        Room::TooLittle => return Ok(Err(Refusal::DiskFull)),
     }
     match &request.action {
         Action::BeginHistory => unreachable!("decided above"),

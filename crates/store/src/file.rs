@@ -26,6 +26,8 @@ const MIGRATIONS: [&str; 6] = [
 ];
 /// "Tria", in the file's header.
 const APPLICATION_ID: i64 = 0x5472_6961;
+/// How long another program that has the database locked is waited for.
+pub(crate) const BUSY_FOR: Duration = Duration::from_secs(5);
 /// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
 /// which many messages change is written once for all of them.
 const CHECKPOINT_PAGES: i32 = 4096;
@@ -90,7 +92,7 @@ pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_FOR)?;
     connection.set_prepared_statement_cache_capacity(64);
     // One plan a statement, whatever is bound to it: otherwise SQLite prepares some of them anew for every message.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -15,6 +15,7 @@ use protocol::{Entry, Forgetting, Memory, Position};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Executes, commits, rolls back, persists.
 #[derive(Debug)]
@@ -174,6 +175,28 @@ impl Writer {
         }
         // Whatever is there under their names by now is not this database's.
         repair::remove_companions(&self.path)
+    }
+
+    /// Works the write-ahead log into the database and gives its room back, unless a reader is at work just now or a
+    /// transaction is open. It takes as long as a checkpoint: for when there is nothing else to do.
+    pub fn truncate_log(&self) -> Result<(), StoreError> {
+        if self.distrusted || self.open.is_some() {
+            return Ok(());
+        }
+        let truncate = || {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let truncated = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            self.connection.busy_timeout(file::BUSY_FOR)?;
+            truncated
+        };
+        truncate().map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// How large the write-ahead log is, in bytes.
+    pub fn log_bytes(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |file| file.len())
     }
 
     /// Whether the path of the database still leads to the files that are open.

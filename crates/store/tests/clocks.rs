@@ -80,6 +80,7 @@ impl Pair {
             primacy: self.primacy,
             in_sync: 2,
             replicas: 2,
+            room: store::Room::Enough,
             limits: Limits::default(),
         }
     }

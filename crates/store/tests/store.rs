@@ -15,7 +15,7 @@ use chat::{
 use pair::{Pair, account, context, create, message_id, name, open_session, request, send};
 use proptest::prelude::*;
 use protocol::Position;
-use store::{Context, Readers, StoreError, Writer};
+use store::{Context, Readers, Room, StoreError, Writer};
 use uuid::Uuid;
 
 #[test]
@@ -242,6 +242,11 @@ fn refusals_change_nothing() {
     let executed = pair.primary.execute(&[wanted(3)], &Context { in_sync: 2, ..context() }).unwrap();
     assert_eq!(executed.outcomes, [Some(Err(Refusal::TooFewInSync { in_sync: 2, wanted: 3 }))]);
     pair.primary.roll_back().unwrap();
+    for (room, refusal) in [(Room::Undecided, Refusal::Busy), (Room::TooLittle, Refusal::DiskFull)] {
+        let executed = pair.primary.execute(&[wanted(1)], &Context { room, ..context() }).unwrap();
+        assert_eq!(executed.outcomes, [Some(Err(refusal))]);
+        pair.primary.roll_back().unwrap();
+    }
     assert_eq!(pair.primary.identity(), before);
 }
 

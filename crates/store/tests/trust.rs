@@ -30,6 +30,7 @@ fn context() -> Context {
         primacy: 1,
         in_sync: 3,
         replicas: 3,
+        room: store::Room::Enough,
         limits: Limits::default(),
     }
 }

@@ -16,6 +16,7 @@ mod playground;
 mod prove;
 mod recover;
 mod replica;
+mod replica_logs;
 mod sessions;
 mod signals;
 mod status;

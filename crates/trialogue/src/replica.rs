@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::log;
 use crate::signals::Caught;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use server::Settings;
+use server::{Ending, Settings};
 use std::io::Read;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -47,9 +47,9 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
             }
         };
         tokio::select! {
-            () = terminate.received() => {}
-            () = interrupt.received() => {}
-            () = orphaned => {}
+            () = terminate.received() => Ending::Alone,
+            () = interrupt.received() => Ending::Alone,
+            () = orphaned => Ending::WithTheOthers,
         }
     };
     server::run(settings, replica.index, shutdown).await.map_err(Failure::of)

@@ -4,7 +4,8 @@ use crate::account::client_of;
 use crate::arguments::{Common, Status};
 use crate::failure::Failure;
 use crate::output;
-use chat::ServiceState;
+use api::service_state;
+use api::v1::HeartbeatResponse;
 use client::ReplicaView;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -65,23 +66,36 @@ pub(crate) fn summary(replicas: &[ReplicaView]) -> Value {
         })
     });
     let serving = replicas.iter().filter_map(|replica| replica.heartbeat.as_ref()).any(|said| said.serving);
-    let state = match newest {
-        Some(newest) if serving => {
-            let min_in_sync = usize::try_from(newest.min_in_sync).unwrap_or(usize::MAX);
-            ServiceState::of(in_sync.len(), replicas.len(), min_in_sync)
-        }
-        _ => ServiceState::NobodyServes,
-    };
+    let state = state(replicas);
     json!({
         "view": newest.map_or(0, |newest| newest.view),
         "primary": newest.and_then(|newest| newest.primary),
         "in_sync": in_sync,
         "serving": serving,
-        "state": state.to_string(),
+        "state": state,
         "clocks_apart_s": clocks_apart(replicas).map(|apart| apart.as_secs()),
         "unserved_ms": newest.and_then(|newest| unserved_before(replicas, newest.view)),
         "replicas": each.collect::<Vec<_>>(),
     })
+}
+
+/// How the service is doing, in one sentence: by the word of the replica that serves, and by which of them answer.
+fn state(replicas: &[ReplicaView]) -> String {
+    let said = || replicas.iter().filter_map(|replica| replica.heartbeat.as_ref());
+    let down = (0..).zip(replicas).filter(|(_, replica)| replica.heartbeat.is_none()).map(|(index, _)| index);
+    let down: Vec<u32> = down.collect();
+    match said().filter(|said| said.serving).max_by_key(|said| said.view) {
+        Some(serving) => {
+            let unreachable = if down.is_empty() { serving.unreachable.clone() } else { down };
+            service_state(&HeartbeatResponse { unreachable, ..serving.clone() }).to_string()
+        }
+        None if down.is_empty() => {
+            "nobody serves: nothing can be read or sent; no replica is down: if this lasts, their lines say what they \
+             wait for"
+                .to_owned()
+        }
+        None => "nobody serves: nothing can be read or sent; start what is down".to_owned(),
+    }
 }
 
 /// How far the wall clocks of the replicas are apart, if that is more than it takes to ask them.
@@ -145,7 +159,6 @@ pub(crate) fn table(summary: &Value, replicas: &[ReplicaView]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::v1::HeartbeatResponse;
     use chat::Address;
 
     #[test]

@@ -4,23 +4,17 @@
 //! and then the child ends too: no stray process is left behind.
 
 use crate::failure::Failure;
-use crate::password;
+use crate::{password, replica_logs};
 use chat::Address;
 use rustix::process::{Pid, Signal, kill_process};
 use server::{ClusterKey, FolderLock, RunError, SETTINGS_FILE, Settings, UP_LOCK_FILE, check_data_folder};
-use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use store::NO_FOLLOW;
-use store::files::{Files, RealFiles};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
 
-const LOG_FILE: &str = "replica.log";
-/// A log larger than this is begun anew with the next start.
-const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long children may take to end by themselves.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -34,6 +28,7 @@ pub(crate) struct Supervisor {
     children: Vec<Option<Running>>,
     /// What each child finds in its environment besides what this process has.
     environment: Vec<(&'static str, PathBuf)>,
+    logs: JoinHandle<()>,
     _lock: FolderLock,
 }
 
@@ -74,7 +69,8 @@ impl Supervisor {
         ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
         let told = vec![settings.addresses.clone(); usize::from(replicas)];
         let children = (0..replicas).map(|_| None).collect();
-        Ok(Self { settings, config, told, children, environment: Vec::new(), _lock: lock })
+        let logs = replica_logs::keep_all_small(&settings);
+        Ok(Self { settings, config, told, children, environment: Vec::new(), logs, _lock: lock })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
@@ -140,7 +136,9 @@ impl Supervisor {
 
     /// Starts one replica.
     pub(crate) fn start(&mut self, index: usize) -> Result<(), Failure> {
-        let log = self.open_log(index)?;
+        let log = replica_logs::open(&self.settings, index).map_err(|error| {
+            Failure::Failed(format!("{}: {error}", self.settings.replica_folder(index).display()))
+        })?;
         let servers = self.told[index].iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let program = std::env::current_exe().map_err(Failure::of)?;
         let mut command = Command::new(program);
@@ -176,23 +174,6 @@ impl Supervisor {
         let lifeline = child.stdin.take();
         self.children[index] = Some(Running { child, lifeline, paused: false });
         Ok(())
-    }
-
-    fn open_log(&self, index: usize) -> Result<File, Failure> {
-        let folder = self.settings.replica_folder(index);
-        let fault = |error: std::io::Error| Failure::Failed(format!("{}: {error}", folder.display()));
-        RealFiles.make_folder(&folder).map_err(fault)?;
-        let path = folder.join(LOG_FILE);
-        let large = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX);
-        File::options()
-            .create(true)
-            .append(!large)
-            .write(true)
-            .truncate(large)
-            .mode(0o600)
-            .custom_flags(NO_FOLLOW)
-            .open(&path)
-            .map_err(fault)
     }
 
     /// Whether a replica runs, as far as is known.
@@ -260,8 +241,7 @@ impl Supervisor {
 
     /// What a replica has logged; nothing, if its log can't be read.
     pub(crate) fn log_text(&self, index: usize) -> String {
-        let bytes = std::fs::read(self.settings.replica_folder(index).join(LOG_FILE)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        replica_logs::text(&self.settings, index)
     }
 
     /// The last line of a replica's log: why it ended, if it said so.
@@ -269,5 +249,11 @@ impl Supervisor {
         let text = self.log_text(index);
         let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
         Some(last.strip_prefix("trialogue: ").unwrap_or(last).to_owned())
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.logs.abort();
     }
 }

@@ -3,8 +3,8 @@
 use super::history::{Word, after, chain_at, database, position};
 use super::{Dialogue, LEADERS_RUN, OTHER_REGISTER};
 use protocol::{
-    DatabaseId, Entry, Event, Impairment, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId, RegisterRead,
-    ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
+    DatabaseId, Entry, Event, Impairment, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId,
+    RegisterRead, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
 };
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -189,7 +189,11 @@ impl Dialogue {
                     other => panic!("not an impairment: {other}"),
                 };
                 words.expect("beside");
-                let better_off = if words.is("none") { ReplicaSet::EMPTY } else { words.next().split(',').map(peer).collect() };
+                let better_off = if words.is("none") {
+                    ReplicaSet::EMPTY
+                } else {
+                    words.next().split(',').map(peer).collect()
+                };
                 Event::Impaired { by, better_off }
             }
             "requests" => Event::RequestsWaiting,

@@ -20,6 +20,7 @@ pub(crate) fn context() -> Context {
         primacy: 1,
         in_sync: 3,
         replicas: 3,
+        room: store::Room::Enough,
         limits: Limits::default(),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::app::{App, Connection, Effect, Me, Told};
 use super::screen;
-use chat::ServiceState;
+use chat::{Replication, ServiceState};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
@@ -90,11 +90,13 @@ impl Stage {
             "serving" => Told::Connection(Connection::Serving {
                 replica: number(words[1]),
                 address: format!("127.0.0.1:510{}", words[1]),
-                state: ServiceState::of(
-                    after(words, "sync").unwrap_or(3),
-                    3,
-                    after(words, "min").unwrap_or(1),
-                ),
+                state: ServiceState::of(Replication {
+                    in_sync: after(words, "sync").unwrap_or(3),
+                    replicas: 3,
+                    min_in_sync: after(words, "min").unwrap_or(1),
+                    unreachable: 3 - after(words, "sync").unwrap_or(3),
+                    disk_full: words.contains(&"full"),
+                }),
             }),
             "reconnecting" => Told::Connection(Connection::Reconnecting),
             "nobody" => Told::Connection(Connection::NobodyServes),

@@ -1,0 +1,118 @@
+//! How much room is left on the disk of a replica. A database that meets a full disk in the middle of its work has failed,
+//! and nothing can be read from it before it is repaired; so writes are refused while there is room left.
+
+use crate::config::DATABASE_FILE;
+use rustix::fs::statvfs;
+use rustix::process::{Resource, getrlimit};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is kept free unless the settings say otherwise, in bytes: on a small disk, a sixteenth of it, but room for a few
+/// batches.
+const RESERVE: u64 = 64 << 20;
+const RESERVE_AT_LEAST: u64 = 8 << 20;
+const SHARE_OF_A_SMALL_DISK: u64 = 16;
+
+/// For how long it is left open whether another replica is better off: those on the same disk find out at about the same
+/// time, and say so.
+const DECIDED_AFTER: Duration = Duration::from_secs(3);
+
+/// The room on the disk that holds a folder.
+#[derive(Debug)]
+pub(crate) struct Room {
+    folder: PathBuf,
+    reserve: Option<u64>,
+    short_since: Option<Instant>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomLeft {
+    Enough,
+    /// Too little, since a moment.
+    Short,
+    /// Too little, for so long that whoever shares the disk has said so.
+    ShortForLong,
+}
+
+impl Room {
+    /// `reserve` is what must stay free, in bytes.
+    pub(crate) fn new(folder: &Path, reserve: Option<u64>) -> Self {
+        Self { folder: folder.to_owned(), reserve, short_since: None }
+    }
+
+    /// How much there is now. Once there is too little, a quarter more than the reserve must be free before that is over.
+    pub(crate) fn look(&mut self) -> RoomLeft {
+        self.look_at(Instant::now())
+    }
+
+    fn look_at(&mut self, now: Instant) -> RoomLeft {
+        let Some(since) = self.is_short().then(|| *self.short_since.get_or_insert(now)) else {
+            self.short_since = None;
+            return RoomLeft::Enough;
+        };
+        if now.duration_since(since) < DECIDED_AFTER { RoomLeft::Short } else { RoomLeft::ShortForLong }
+    }
+
+    /// A disk that can't be looked at has room: whether it takes what is written will be seen.
+    fn is_short(&self) -> bool {
+        let Ok(disk) = statvfs(&self.folder) else { return false };
+        let (free, size) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        // A limit on the size of files is a small disk too, of which each file has its own.
+        let limit = getrlimit(Resource::Fsize).current;
+        let left = limit.map_or(free, |limit| free.min(limit.saturating_sub(self.largest_file())));
+        let size = limit.map_or(size, |limit| size.min(limit));
+        is_short(left, self.reserve.unwrap_or_else(|| default_reserve(size)), self.short_since.is_some())
+    }
+
+    /// The size of the largest file of the database, in bytes.
+    fn largest_file(&self) -> u64 {
+        let sizes = [DATABASE_FILE.to_owned(), format!("{DATABASE_FILE}-wal")]
+            .map(|name| self.folder.join(name).metadata().map_or(0, |file| file.len()));
+        sizes.into_iter().max().unwrap_or(0)
+    }
+}
+
+fn default_reserve(size: u64) -> u64 {
+    (size / SHARE_OF_A_SMALL_DISK).clamp(RESERVE_AT_LEAST, RESERVE)
+}
+
+const fn is_short(free: u64, reserve: u64, was_short: bool) -> bool {
+    free < if was_short { reserve.saturating_add(reserve / 4) } else { reserve }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_too_little_below_the_reserve_until_a_quarter_more_is_free() {
+        let looks = [100, 99, 100, 124, 125, 100, 0];
+        let mut short = false;
+        let told = looks.map(|free| {
+            short = is_short(free, 100, short);
+            short
+        });
+        assert_eq!(told, [false, true, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn the_reserve_of_a_small_disk_is_small() {
+        for (size, reserve) in [(32 << 20, 8 << 20), (256 << 20, 16 << 20), (1 << 40, 64 << 20)] {
+            assert_eq!(default_reserve(size), reserve);
+        }
+    }
+
+    #[test]
+    fn what_is_too_little_for_a_while_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        assert_eq!(Room::new(folder.path(), Some(0)).look_at(now), RoomLeft::Enough);
+        let mut room = Room::new(folder.path(), Some(u64::MAX));
+        assert_eq!(room.look_at(now), RoomLeft::Short);
+        assert_eq!(room.look_at(now + DECIDED_AFTER), RoomLeft::ShortForLong);
+        room.reserve = Some(0);
+        assert_eq!(room.look_at(now + DECIDED_AFTER), RoomLeft::Enough);
+        assert_eq!(Room::new(Path::new("/nowhere"), Some(u64::MAX)).look_at(now), RoomLeft::Enough);
+    }
+}
