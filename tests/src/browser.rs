@@ -1,15 +1,15 @@
 //! A person at a browser: the real page in a headless Chromium, driven through its own driver (W3C `WebDriver`).
 //!
-//! `tests/browser/install` puts a browser and the accessibility checker where a machine has none.
+//! `tests/install` puts a browser and the accessibility checker where a machine has none.
 
 use crate::cluster::free_ports;
+use crate::skipped::skipped;
 use crate::wait::{self, GENEROUS};
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -103,13 +103,6 @@ impl Drop for Driver {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// Says that something was not tested, past the test harness, which hides what a passing test prints.
-fn skipped(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{why}, and CI does not skip: see tests/browser/install");
-    let line = format!("\nSKIPPED: {why}; tests/browser/install gets what is missing\n\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// How a browser looks.

@@ -14,6 +14,7 @@ pub mod people;
 pub mod raw;
 pub mod recorder;
 pub mod screen;
+pub mod skipped;
 pub mod talk;
 pub mod terminal_picture;
 pub mod up;

@@ -58,7 +58,7 @@ fn the_two_commands_are_the_ones_that_are_run() {
     assert_eq!(commands(block), ["cargo run --release -- up", "cargo test --release --workspace"]);
     let ci = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/run")).unwrap();
     assert!(ci.contains("\ncargo test --release --workspace\n"), "CI runs the test command of the README");
-    assert!(ci.contains("\ntests/browser/install\n"), "and no test of the page is skipped there");
+    assert!(ci.contains("\ntests/install\n"), "and no test of the page is skipped there");
 }
 
 #[test]

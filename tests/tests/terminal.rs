@@ -4,9 +4,13 @@
 
 use client::Client;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::command::Shell;
 use whole_process_tests::people::{PASSWORD, Person};
@@ -223,6 +227,82 @@ async fn what_was_typed_while_nobody_served_outlives_a_crash_of_the_program_and_
     fresh.until_shows("sign in").await;
     fresh.types("\x1b");
     assert!(fresh.ended().await.success());
+    cluster.assert_same().await;
+}
+
+/// The outbox in a home, in which a chat has run.
+fn outbox(home: &Path) -> PathBuf {
+    let mut all = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
+    all.find(|path| {
+        let named = path.file_name().unwrap().to_string_lossy().starts_with("outbox");
+        named && path.extension().is_some_and(|extension| extension == "jsonl")
+    })
+    .unwrap()
+}
+
+/// A line of the outbox, as it was written `hours` ago.
+fn typed(hours: u64, with: u64, text: &str, tried: bool) -> String {
+    let date = SystemTime::now() - Duration::from_hours(hours);
+    let date = date.duration_since(UNIX_EPOCH).unwrap();
+    let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, date.as_secs(), 0));
+    let letter = json!({
+        "request_id": id, "with": with, "to": "bob", "text": text,
+        "typed_at": u64::try_from(date.as_millis()).unwrap(), "tried": tried,
+    });
+    format!("{}\n", json!({ "typed": letter }))
+}
+
+/// What waited for longer than request ids are good for is sent if it was never tried. Where it may have been, its owner is
+/// asked: here one is sent once more, and one is dropped.
+#[tokio::test]
+async fn what_waited_for_days_is_sent_or_asked_about_and_never_thrown_away() {
+    let cluster = Cluster::serving().await;
+    let home = tempfile::tempdir().unwrap();
+    let alice = Person::register(&cluster, "alice").await;
+    let bob = Person::register(&cluster, "bob").await;
+    let with = bob.client.account(&bob.token).await.unwrap().account_id;
+    bob.send("alice", "are you there?").await;
+    let mut first = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    first.until_shows("Password").await;
+    first.types(&format!("{PASSWORD}\r"));
+    first.until_shows("are you there?").await;
+    first.types("/quit\r");
+    assert!(first.ended().await.success());
+    let letters = [("never tried", false), ("sent once more", true), ("dropped", true)];
+    let lines: String = letters.map(|(text, tried)| typed(26, with, text, tried)).concat();
+    std::fs::write(outbox(home.path()), lines).unwrap();
+
+    let mut second = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    second.until_shows("2 not sent").await;
+    second.types("/quit\r");
+    assert!(second.ended().await.success());
+    second.until_shows("2 messages were refused; the next chat shows them").await;
+
+    let mut third = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    third.until_shows("2 not sent").await;
+    third.types("/again\r");
+    third.until_shows("1 not sent").await;
+    third.types("/drop\r");
+    third.until_shows("it is dropped").await;
+    third.types("half a sen");
+    third.until_shows("half a sen").await;
+    wait::until("both are sent", async || texts(&alice.client, &alice.token, "bob").await.len() == 3).await;
+    // The program ends in the middle of a sentence, a moment after it was typed.
+    let drafts = outbox(home.path()).with_extension("drafts.json");
+    wait::until("it is kept", async || {
+        std::fs::read_to_string(&drafts).is_ok_and(|text| text.contains("half a sen"))
+    })
+    .await;
+    third.kill();
+    third.ended().await;
+    let mut fourth = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
+    fourth.until_shows("half a sen").await;
+    assert!(!fourth.text().contains("not sent"), "{fourth:?}");
+    fourth.types("tence\r");
+    let all = ["are you there?", "never tried", "sent once more", "half a sentence"];
+    wait::until("it is sent", async || texts(&alice.client, &alice.token, "bob").await == all).await;
+    fourth.types("/logout\r");
+    assert!(fourth.ended().await.success());
     cluster.assert_same().await;
 }
 

@@ -4,6 +4,8 @@
 mod app;
 mod commands;
 mod conversation;
+mod drafts;
+mod kept;
 mod layout;
 mod online;
 mod outbox;
@@ -18,7 +20,7 @@ mod wording;
 
 use crate::account::client_of;
 use crate::arguments::{Chat, Common};
-use crate::failure::Failure;
+use crate::failure::{Failure, complain};
 use crate::hang_up;
 use crate::output;
 use crate::sessions::{Session, Sessions};
@@ -31,6 +33,7 @@ use crossterm::event::{
 };
 use crossterm::execute;
 use crossterm::terminal::{Clear, ClearType, SetTitle};
+use drafts::Drafts;
 use online::Online;
 use outbox::Outbox;
 use ratatui::backend::CrosstermBackend;
@@ -44,7 +47,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
 
+/// How often drafts are kept, where something was typed.
+const KEEP_DRAFTS_EVERY: Duration = Duration::from_secs(1);
 /// Lines that one turn of the wheel moves.
 const WHEEL_LINES: isize = 3;
 
@@ -76,15 +82,23 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
     let new_request_id = move || dated.new_request_id();
     let mut app = App::new(me.clone(), colours, jiff::tz::TimeZone::system(), new_request_id);
     app.take_letters(&waiting);
+    let mut drafts = Drafts::beside(&path);
+    app.take_drafts(drafts.all());
     let (tell, told) = mpsc::unbounded_channel();
     let online = Online::start(client, session, sessions, &me, (outbox, waiting), tell);
-    let parting = screen.run(&mut app, online, told).await;
+    let parting = screen.run(&mut app, online, told, &mut drafts).await;
     drop(screen);
+    if let Err(error) = drafts.keep(app.drafts()) {
+        complain(&format!("what was begun to be written could not be kept: {error}"));
+    }
     let parting = parting?;
-    let waiting =
-        app.conversations.iter().flat_map(|one| &one.pending).filter(|one| one.refused.is_none()).count();
+    let waiting = app.unanswered();
     if waiting > 0 {
         output::line(&format!("{waiting} messages have no answer yet; the next chat sends them"))?;
+    }
+    let refused = app.refused();
+    if refused > 0 {
+        output::line(&format!("{refused} messages were refused; the next chat shows them: /again or /drop"))?;
     }
     if let Some(parting) = parting {
         output::line(&output::plain(&parting))?;
@@ -225,8 +239,11 @@ impl Screen {
         app: &mut App,
         mut online: Online,
         mut told: mpsc::UnboundedReceiver<app::Told>,
+        drafts: &mut Drafts,
     ) -> Result<Option<String>, Failure> {
         let mut title = String::new();
+        let mut keep_drafts = interval(KEEP_DRAFTS_EVERY);
+        keep_drafts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.terminal.draw(|frame| screen::draw(frame, app))?;
             let wanted = match app.unread() {
@@ -249,6 +266,12 @@ impl Screen {
                         effects.extend(app.told(one));
                     }
                     effects
+                }
+                _ = keep_drafts.tick() => {
+                    if let Err(error) = drafts.keep(app.drafts()) {
+                        app.notice = Some(format!("what is begun here could not be kept: {error}"));
+                    }
+                    continue;
                 }
                 Some(ended) = online.tasks.join_next(), if !online.tasks.is_empty() => {
                     if let Err(error) = ended

@@ -62,7 +62,12 @@ pub(crate) enum Told {
         copies: u32,
         replicas: u32,
     },
-    /// A message was refused, and will not be sent again.
+    /// A message that was never tried has another request id now.
+    Renewed {
+        request_id: Vec<u8>,
+        by: Vec<u8>,
+    },
+    /// A message was refused, and waits for its owner.
     Refused {
         request_id: Vec<u8>,
         why: String,
@@ -81,18 +86,25 @@ pub(crate) enum Told {
     Notice(String),
     /// This session is over, for this reason.
     Over(String),
+    /// It was ended here, and nothing of it is kept.
+    Left(String),
 }
 
 /// What is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Keep a message on disk and send it, until it is answered.
+    /// Keep a message on disk, perhaps in the place of one that was refused, and send it, until it is answered.
     Send {
         request_id: Vec<u8>,
         with: u64,
         to: String,
         text: String,
         typed_at: u64,
+        instead_of: Option<Vec<u8>>,
+    },
+    /// Keep a message that was refused no longer.
+    Drop {
+        request_id: Vec<u8>,
     },
     LoadPage {
         with: u64,
@@ -142,7 +154,7 @@ pub(crate) struct App {
     /// Which of `typed` is in the input.
     recalled: Option<usize>,
     /// Draws a request id; the one thing that is random.
-    new_request_id: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    pub(super) new_request_id: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
 
 impl std::fmt::Debug for App {
@@ -185,7 +197,7 @@ impl App {
                 request_id: letter.request_id.as_bytes().to_vec(),
                 text: letter.text.clone(),
                 typed_at: letter.typed_at,
-                refused: None,
+                refused: letter.refused.clone(),
                 arrived: None,
                 kept: None,
             });
@@ -221,7 +233,8 @@ impl App {
                 // What is open may still lack its page: without an answer it is asked for again here.
                 return match self.open {
                     Some(open) => self.show(open),
-                    None => self.show_first(),
+                    None if self.input.is_empty() => self.show_first(),
+                    None => Vec::new(),
                 };
             }
             Told::NoPage { with } => {
@@ -261,9 +274,13 @@ impl App {
                 }
             }
             Told::Refused { request_id, why } => {
-                let all = self.conversations.iter_mut().flat_map(|one| &mut one.pending);
-                for pending in all.filter(|one| one.request_id == request_id) {
+                for pending in self.pending(&request_id) {
                     pending.refused = Some(why.clone());
+                }
+            }
+            Told::Renewed { request_id, by } => {
+                for pending in self.pending(&request_id) {
+                    pending.request_id.clone_from(&by);
                 }
             }
             Told::Found { id, name } => {
@@ -273,6 +290,11 @@ impl App {
             Told::Lines { heading, lines } => self.lines = Some((heading, lines)),
             Told::Notice(notice) => self.notice = Some(notice),
             Told::Over(why) => {
+                self.notice = Some(why);
+                return vec![Effect::Quit];
+            }
+            Told::Left(why) => {
+                self.conversations.clear();
                 self.notice = Some(why);
                 return vec![Effect::Quit];
             }
@@ -295,7 +317,8 @@ impl App {
             }
         }
         self.sort();
-        if self.open.is_none() {
+        // What is being typed without a conversation is not for whoever writes first.
+        if self.open.is_none() && self.input.is_empty() {
             effects.extend(self.show(with));
         }
         effects.extend(self.mark_read());
@@ -329,6 +352,7 @@ impl App {
         let stays = self.open == Some(with);
         if !stays {
             self.lines = None;
+            self.change_draft(with);
         }
         if let Some(before) = self.open.filter(|open| *open != with)
             && let Some(left) = self.find(before)
@@ -349,11 +373,11 @@ impl App {
         effects
     }
 
-    fn find(&mut self, with: u64) -> Option<&mut Conversation> {
+    pub(super) fn find(&mut self, with: u64) -> Option<&mut Conversation> {
         self.conversations.iter_mut().find(|one| one.with == with)
     }
 
-    fn conversation(&mut self, with: u64, name: &str) -> &mut Conversation {
+    pub(super) fn conversation(&mut self, with: u64, name: &str) -> &mut Conversation {
         let place = self.conversations.iter().position(|one| one.with == with).unwrap_or_else(|| {
             self.conversations.push(Conversation::new(with, name));
             self.conversations.len() - 1
@@ -473,7 +497,7 @@ impl App {
         if text.starts_with('/') && !text.starts_with("//") {
             self.clear_input();
             return match Command::parse(&text) {
-                Ok(command) => self.command(command),
+                Ok(command) => self.command(command, now),
                 Err(why) => {
                     self.notice = Some(why);
                     self.set_input(&text);
@@ -509,10 +533,10 @@ impl App {
         if self.typed.len() > HISTORY_MAX {
             self.typed.remove(0);
         }
-        vec![Effect::Send { request_id, with: open, to, text, typed_at: now }]
+        vec![Effect::Send { request_id, with: open, to, text, typed_at: now, instead_of: None }]
     }
 
-    fn command(&mut self, command: Command) -> Vec<Effect> {
+    fn command(&mut self, command: Command, now: u64) -> Vec<Effect> {
         match command {
             Command::To(name) => {
                 let known = self
@@ -534,6 +558,8 @@ impl App {
                 self.bell = on;
                 self.notice = Some(if on { "the bell is on".into() } else { "the bell is off".into() });
             }
+            Command::Again => return self.send_again(now),
+            Command::Drop => return self.drop_refused(),
             Command::Status => return vec![Effect::Status],
             Command::Help => self.lines = Some(wording::help()),
             Command::Quit => return vec![Effect::Quit],
@@ -570,7 +596,7 @@ impl App {
         self.set_input("");
     }
 
-    fn set_input(&mut self, text: &str) {
+    pub(super) fn set_input(&mut self, text: &str) {
         self.input = empty_input();
         self.input.insert_str(text);
         self.recalled = None;

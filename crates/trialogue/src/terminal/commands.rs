@@ -11,13 +11,15 @@ pub(crate) enum Command {
     Logout,
     Marks(bool),
     Bell(bool),
+    Again,
+    Drop,
     Status,
     Help,
     Quit,
 }
 
 /// Name, what stands behind it, what it does: the order in which they are completed and explained.
-pub(crate) const COMMANDS: [(&str, &str, &str); 11] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 13] = [
     ("to", "NAME", "open the conversation with somebody"),
     ("list", "[REGEX]", "who has an account, by a regular expression over the names"),
     ("history", "", "go back to the beginning of this conversation"),
@@ -26,6 +28,8 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 11] = [
     ("logout", "", "end this session, and forget what was not sent"),
     ("marks", "on|off", "whether others see what you have read, and you of them"),
     ("bell", "on|off", "a bell for a message in another conversation"),
+    ("again", "", "send the first message here that was refused once more"),
+    ("drop", "", "let go of the first message here that was refused"),
     ("status", "", "who serves, who is in sync"),
     ("help", "", "these lines, and the keys"),
     ("quit", "", "leave; what is not sent yet is sent next time"),
@@ -64,6 +68,8 @@ impl Command {
             "logout" => Self::Logout,
             "marks" => Self::Marks(on_or_off(name)?),
             "bell" => Self::Bell(on_or_off(name)?),
+            "again" => Self::Again,
+            "drop" => Self::Drop,
             "status" => Self::Status,
             "help" => Self::Help,
             "quit" => Self::Quit,

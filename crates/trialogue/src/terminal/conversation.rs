@@ -68,6 +68,8 @@ pub(crate) struct Conversation {
     pub(crate) messages: BTreeMap<u64, Shown>,
     pub(crate) older: Older,
     pub(crate) pending: Vec<Pending>,
+    /// What was begun to be written in it, while another is on the screen.
+    pub(crate) draft: String,
     /// Messages after this one were new when the conversation was opened.
     pub(crate) new_after: Option<u64>,
     /// The last line on the screen, where that is not the newest.
@@ -90,6 +92,7 @@ impl Conversation {
             messages: BTreeMap::new(),
             older: Older::Unknown,
             pending: Vec::new(),
+            draft: String::new(),
             new_after: None,
             place: None,
         }

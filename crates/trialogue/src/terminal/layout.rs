@@ -53,7 +53,8 @@ pub(crate) fn rows(conversation: &Conversation, app: &App, width: usize) -> Vec<
         };
         rows.message(id, pending.typed_at, &app.me.name, app.me.id, &pending.text, &mark, style);
         if let Some(why) = &pending.refused {
-            rows.indented(id, why, palette(app.colours).problem);
+            let why = format!("{why} (/again sends it once more, /drop lets go of it)");
+            rows.indented(id, &why, palette(app.colours).problem);
         }
     }
     let mut all = rows.all;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// Messages of one page.
 const PAGE: u32 = 60;
@@ -21,6 +22,9 @@ const NAMES_MAX: usize = 500;
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(300);
 /// What is kept on too few replicas is asked for again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// A message that was never tried keeps its request id for this long; the service takes those of a day.
+const FRESH_FOR: Duration = Duration::from_hours(12);
 
 /// Everything that goes on beside the screen.
 #[derive(Debug)]
@@ -55,7 +59,8 @@ impl Online {
         let shared = Shared { client, session, tell, leaving: Arc::default() };
         let outbox = Arc::new(Mutex::new(outbox));
         let (letters, to_send) = mpsc::unbounded_channel();
-        for letter in waiting {
+        // What was refused waits for its owner.
+        for letter in waiting.into_iter().filter(|letter| letter.refused.is_none()) {
             // The other end stands in the next lines.
             let _ = letters.send(letter);
         }
@@ -72,8 +77,22 @@ impl Online {
     pub(crate) fn carry_out(&mut self, effect: Effect) {
         let shared = self.shared.clone();
         match effect {
-            Effect::Send { request_id, with, to, text, typed_at } => {
-                self.keep_and_send(request_id, with, to, text, typed_at);
+            Effect::Send { request_id, with, to, text, typed_at, instead_of } => {
+                let letter = Letter {
+                    request_id: drawn(&request_id),
+                    with,
+                    to,
+                    text,
+                    typed_at,
+                    tried: false,
+                    refused: None,
+                };
+                self.keep_and_send(letter, instead_of.map(|earlier| drawn(&earlier)));
+            }
+            Effect::Drop { request_id } => {
+                if let Err(error) = lock(&self.outbox).settle(drawn(&request_id)) {
+                    shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
+                }
             }
             Effect::LoadPage { with, before } => {
                 self.tasks.spawn(async move {
@@ -147,10 +166,15 @@ impl Online {
     }
 
     /// Durable first, then on its way.
-    fn keep_and_send(&self, request_id: Vec<u8>, with: u64, to: String, text: String, typed_at: u64) {
-        let id = uuid::Uuid::from_slice(&request_id).expect("a request id has 16 bytes: it was drawn here");
-        let letter = Letter { request_id: id, with, to, text, typed_at };
-        if let Err(error) = lock(&self.outbox).keep(&letter) {
+    fn keep_and_send(&self, letter: Letter, instead_of: Option<Uuid>) {
+        let mut outbox = lock(&self.outbox);
+        let kept = match instead_of {
+            Some(earlier) => outbox.replace(earlier, &letter),
+            None => outbox.keep(&letter),
+        };
+        drop(outbox);
+        if let Err(error) = kept {
+            let request_id = letter.request_id.as_bytes().to_vec();
             let why = format!("it could not be kept on this machine ({error}), and was not sent");
             self.shared.say(Told::Refused { request_id, why });
             return;
@@ -158,6 +182,11 @@ impl Online {
         // Whoever sends has ended only if the session has.
         let _ = self.letters.send(letter);
     }
+}
+
+/// A request id that this program has drawn.
+fn drawn(request_id: &[u8]) -> Uuid {
+    Uuid::from_slice(request_id).expect("a request id has 16 bytes: it was drawn here")
 }
 
 impl Shared {
@@ -198,7 +227,7 @@ impl Shared {
             return self.complain(Some(error));
         }
         self.forget(outbox, sessions);
-        self.say(Told::Over(said));
+        self.say(Told::Left(said));
     }
 
     fn forget(&self, outbox: &Mutex<Outbox>, sessions: &Sessions) {
@@ -308,7 +337,13 @@ async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)
 /// keeps nobody waiting: what follows it stands behind it already.
 async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::UnboundedReceiver<Letter>) {
     let mut kept = JoinSet::new();
-    while let Some(letter) = letters.recv().await {
+    while let Some(mut letter) = letters.recv().await {
+        if let Err(error) = make_ready(&shared, &outbox, &mut letter).await {
+            // It stays in the outbox, untried, for the next time.
+            shared
+                .say(Told::Notice(format!("the outbox could not be written: {error}; nothing more is sent")));
+            return;
+        }
         match send_until_told(&shared, &letter).await {
             Err(error @ ClientError::KeptOnFewer { .. }) => {
                 kept.spawn(ask_again(shared.clone(), outbox.clone(), letter, error));
@@ -319,6 +354,34 @@ async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::Unb
         }
     }
     kept.join_all().await;
+}
+
+/// Waits until a replica serves, and marks a letter as tried, durably, before it is handed to a socket for the first time.
+/// One that was never tried and has waited for long gets a fresh request id first.
+async fn make_ready(shared: &Shared, outbox: &Mutex<Outbox>, letter: &mut Letter) -> std::io::Result<()> {
+    while shared.client.ready().await.is_err() {
+        shared.say(Told::Connection(Connection::NobodyServes));
+    }
+    if letter.tried {
+        return Ok(());
+    }
+    let fresh = drawn(&shared.client.new_request_id());
+    if is_old(letter.request_id, fresh) {
+        let earlier = letter.request_id;
+        letter.request_id = fresh;
+        lock(outbox).replace(earlier, letter)?;
+        let (request_id, by) = (earlier.as_bytes().to_vec(), fresh.as_bytes().to_vec());
+        shared.say(Told::Renewed { request_id, by });
+    }
+    lock(outbox).tried(letter.request_id)?;
+    letter.tried = true;
+    Ok(())
+}
+
+/// Whether an id is dated so far from one that was drawn now that the service may refuse it soon.
+fn is_old(request_id: Uuid, now: Uuid) -> bool {
+    let date = |id: Uuid| id.get_timestamp().map_or(0, |date| date.to_unix().0);
+    date(request_id).abs_diff(date(now)) > FRESH_FOR.as_secs()
 }
 
 /// Asks again for a letter that has its place, until enough replicas hold it. It stays in the outbox until then.
@@ -351,16 +414,20 @@ async fn send_until_told(shared: &Shared, letter: &Letter) -> Result<Sent, Clien
     }
 }
 
-/// A letter will not be sent again.
+/// A letter has its place, or was refused: then it waits for its owner.
 fn settle(shared: &Shared, outbox: &Mutex<Outbox>, letter: &Letter, outcome: Result<Sent, ClientError>) {
     let request_id = letter.request_id.as_bytes().to_vec();
-    if let Err(error) = lock(outbox).settle(letter.request_id) {
+    let (written, told) = match outcome {
+        Ok(sent) => (lock(outbox).settle(letter.request_id), Told::Sent { request_id, sent }),
+        Err(error) => {
+            let why = error.to_string();
+            (lock(outbox).refused(letter.request_id, &why), Told::Refused { request_id, why })
+        }
+    };
+    if let Err(error) = written {
         shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
     }
-    shared.say(match outcome {
-        Ok(sent) => Told::Sent { request_id, sent },
-        Err(error) => Told::Refused { request_id, why: error.to_string() },
-    });
+    shared.say(told);
 }
 
 /// Finds the account of a name, whatever its case.
@@ -404,4 +471,25 @@ async fn list(shared: Shared, pattern: String) {
     }
     let heading = if pattern.is_empty() { "accounts".into() } else { format!("accounts like {pattern}") };
     shared.say(Told::Lines { heading, lines: names });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::{NoContext, Timestamp};
+
+    #[test]
+    fn an_id_is_old_after_half_a_day_either_way() {
+        let dated = |seconds| Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0));
+        let now = 1_800_000_000;
+        let half_a_day = FRESH_FOR.as_secs();
+        for (date, old) in [
+            (now, false),
+            (now - half_a_day, false),
+            (now - half_a_day - 1, true),
+            (now + half_a_day + 1, true),
+        ] {
+            assert_eq!(is_old(dated(date), dated(now)), old, "{date}");
+        }
+    }
 }

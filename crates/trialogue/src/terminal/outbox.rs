@@ -1,5 +1,6 @@
 //! The outbox on disk: what was typed and not yet acknowledged, so that neither a crash of this program nor one of the
-//! primary loses or doubles it. A message goes with the request id that it was given when it was typed, however often.
+//! primary loses or doubles it. A message goes with the request id that it was given when it was typed, however often. Only
+//! one that was never handed to a socket may get another; for one that was, its owner decides.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -19,12 +20,25 @@ pub(crate) struct Letter {
     pub(crate) text: String,
     /// Milliseconds since 1970.
     pub(crate) typed_at: u64,
+    /// It may have been handed to a socket. An earlier version did not keep that: it may have been.
+    #[serde(default = "yes")]
+    pub(crate) tried: bool,
+    /// Why it was refused: it stays until its owner decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
     Typed(Letter),
+    Tried(Uuid),
+    Refused { request_id: Uuid, why: String },
+    Replaced { earlier: Uuid, by: Letter },
     Settled(Uuid),
 }
 
@@ -51,6 +65,18 @@ impl Outbox {
             // A last line that was cut short by a crash was never said to be typed.
             match serde_json::from_slice(&line?) {
                 Ok(Line::Typed(letter)) => waiting.push(letter),
+                Ok(Line::Tried(id)) => {
+                    waiting.iter_mut().filter(|one| one.request_id == id).for_each(|one| one.tried = true);
+                }
+                Ok(Line::Refused { request_id, why }) => {
+                    for letter in waiting.iter_mut().filter(|one| one.request_id == request_id) {
+                        letter.refused = Some(why.clone());
+                    }
+                }
+                Ok(Line::Replaced { earlier, by }) => {
+                    waiting.retain(|letter| letter.request_id != earlier);
+                    waiting.push(by);
+                }
                 Ok(Line::Settled(id)) => waiting.retain(|letter| letter.request_id != id),
                 Err(_) => {}
             }
@@ -66,7 +92,24 @@ impl Outbox {
         self.file.sync_data()
     }
 
-    /// A message was acknowledged, or refused: it will not be sent again. If this is lost, it is, and harmlessly so.
+    /// From now on a message may have been handed to a socket.
+    pub(crate) fn tried(&mut self, request_id: Uuid) -> io::Result<()> {
+        self.write(&Line::Tried(request_id))?;
+        self.file.sync_data()
+    }
+
+    /// A message was refused: it is kept, and not sent again by itself. If this is lost, it is, and refused again.
+    pub(crate) fn refused(&mut self, request_id: Uuid, why: &str) -> io::Result<()> {
+        self.write(&Line::Refused { request_id, why: why.to_owned() })
+    }
+
+    /// A message takes the place of another.
+    pub(crate) fn replace(&mut self, earlier: Uuid, by: &Letter) -> io::Result<()> {
+        self.write(&Line::Replaced { earlier, by: by.clone() })?;
+        self.file.sync_data()
+    }
+
+    /// A message was acknowledged, or its owner has dropped it. If this is lost, it is sent again, and harmlessly so.
     pub(crate) fn settle(&mut self, request_id: Uuid) -> io::Result<()> {
         self.write(&Line::Settled(request_id))
     }
@@ -106,7 +149,44 @@ mod tests {
             to: "bob".into(),
             text: text.into(),
             typed_at: 5,
+            tried: false,
+            refused: None,
         }
+    }
+
+    #[test]
+    fn what_was_tried_and_what_was_refused_is_known_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.jsonl");
+        let (mut outbox, _) = Outbox::open(&path).unwrap();
+        for (number, text) in [(1, "tried"), (2, "refused"), (3, "untried"), (4, "replaced")] {
+            outbox.keep(&letter(number, text)).unwrap();
+        }
+        outbox.tried(Uuid::from_u128(1)).unwrap();
+        outbox.tried(Uuid::from_u128(2)).unwrap();
+        outbox.refused(Uuid::from_u128(2), "too old").unwrap();
+        outbox.replace(Uuid::from_u128(4), &letter(5, "replaced")).unwrap();
+        drop(outbox);
+        let (_outbox, waiting) = Outbox::open(&path).unwrap();
+        let expected = [
+            Letter { tried: true, ..letter(1, "tried") },
+            Letter { tried: true, refused: Some("too old".into()), ..letter(2, "refused") },
+            letter(3, "untried"),
+            letter(5, "replaced"),
+        ];
+        assert_eq!(waiting, expected);
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_may_have_been_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.jsonl");
+        let id = Uuid::from_u128(7);
+        let line = format!(
+            "{{\"typed\":{{\"request_id\":\"{id}\",\"with\":2,\"to\":\"bob\",\"text\":\"old\",\"typed_at\":5}}}}\n"
+        );
+        std::fs::write(&path, line).unwrap();
+        assert_eq!(Outbox::open(&path).unwrap().1, [Letter { tried: true, ..letter(7, "old") }]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Drawing: conversations at the left, the open one beside them, the input below, and one line that says how things are.
 
 use super::app::{App, Connection};
+use super::conversation::Conversation;
 use super::layout::{self, shortened};
 use super::{sign_in, wording};
 use chat::{MESSAGE_BYTES_MAX, ServiceState};
@@ -118,13 +119,34 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
             Span::styled(count, Style::default().add_modifier(Modifier::REVERSED | Modifier::BOLD)),
         ]));
         let dim = Style::default().add_modifier(Modifier::DIM);
-        let waits =
-            conversation.pending.iter().filter(|one| one.arrived.is_none() && one.refused.is_none()).count();
-        let preview =
-            if waits > 0 { format!("{waits} on the way…") } else { conversation.last_text.clone() };
-        lines.push(Line::styled(format!("  {}", shortened(&preview, width.saturating_sub(3))), dim));
+        let (preview, style) = match preview(conversation, is_open) {
+            Preview::Refused(text) => (text, palette(app.colours).problem),
+            Preview::Plain(text) => (text, dim),
+        };
+        lines.push(Line::styled(format!("  {}", shortened(&preview, width.saturating_sub(3))), style));
     }
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// What stands under a name in the list.
+enum Preview {
+    Refused(String),
+    Plain(String),
+}
+
+fn preview(conversation: &Conversation, is_open: bool) -> Preview {
+    let pending = || conversation.pending.iter().filter(|one| one.arrived.is_none());
+    let refused = pending().filter(|one| one.refused.is_some()).count();
+    let waits = pending().count() - refused;
+    if refused > 0 {
+        Preview::Refused(format!("{refused} not sent"))
+    } else if waits > 0 {
+        Preview::Plain(format!("{waits} on the way…"))
+    } else if !is_open && !conversation.draft.is_empty() {
+        Preview::Plain(format!("draft: {}", conversation.draft))
+    } else {
+        Preview::Plain(conversation.last_text.clone())
+    }
 }
 
 fn draw_heading(frame: &mut Frame<'_>, area: Rect, app: &App) {

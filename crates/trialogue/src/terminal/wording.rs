@@ -25,6 +25,7 @@ pub(crate) fn empty(app: &App) -> String {
         }
         Some(conversation) => format!("No messages yet. Say hello to {}.", conversation.name),
         None if app.connection == Connection::Connecting => "Connecting…".into(),
+        None if !app.conversations.is_empty() => "Say /to NAME to open a conversation.".into(),
         None => "No conversations yet. Say /to NAME to begin one, or /list to see who is there.".into(),
     }
 }

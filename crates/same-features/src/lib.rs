@@ -1,0 +1,1 @@
+//! Nothing: this crate is what it depends on. See its `Cargo.toml`.

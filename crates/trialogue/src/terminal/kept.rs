@@ -1,0 +1,106 @@
+//! What is kept for its owner: messages that were refused, until the owner decides, and drafts, each with its conversation.
+
+use super::app::{App, Effect};
+use super::conversation::Pending;
+use serde::{Deserialize, Serialize};
+
+const NOTHING_REFUSED: &str = "nothing was refused here";
+
+/// What was begun to be written to somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Draft {
+    pub(crate) with: u64,
+    pub(crate) to: String,
+    pub(crate) text: String,
+}
+
+impl App {
+    /// What was typed with this request id.
+    pub(super) fn pending(&mut self, request_id: &[u8]) -> impl Iterator<Item = &mut Pending> {
+        let all = self.conversations.iter_mut().flat_map(|one| &mut one.pending);
+        all.filter(move |one| one.request_id == request_id)
+    }
+
+    /// How many messages were refused and wait for their owner, over all conversations.
+    pub(crate) fn refused(&self) -> usize {
+        let all = self.conversations.iter().flat_map(|one| &one.pending);
+        all.filter(|one| one.refused.is_some()).count()
+    }
+
+    /// How many messages have no answer yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        let all = self.conversations.iter().flat_map(|one| &one.pending);
+        all.filter(|one| one.refused.is_none()).count()
+    }
+
+    /// Takes the first refused message of the open conversation out of it.
+    fn take_refused(&mut self) -> Option<(Pending, u64, String)> {
+        let open = self.open?;
+        let conversation = self.find(open)?;
+        let place = conversation.pending.iter().position(|one| one.refused.is_some())?;
+        Some((conversation.pending.remove(place), open, conversation.name.clone()))
+    }
+
+    /// Sends it once more, as a new message: whether the first try took effect was for its owner to find out.
+    pub(super) fn send_again(&mut self, now: u64) -> Vec<Effect> {
+        let Some((refused, with, to)) = self.take_refused() else {
+            self.notice = Some(NOTHING_REFUSED.into());
+            return Vec::new();
+        };
+        let (request_id, text) = ((self.new_request_id)(), refused.text.clone());
+        let pending =
+            Pending { request_id: request_id.clone(), typed_at: now, refused: None, ..refused.clone() };
+        if let Some(conversation) = self.find(with) {
+            conversation.place = None;
+            conversation.pending.push(pending);
+        }
+        vec![Effect::Send { request_id, with, to, text, typed_at: now, instead_of: Some(refused.request_id) }]
+    }
+
+    /// Lets go of it.
+    pub(super) fn drop_refused(&mut self) -> Vec<Effect> {
+        let Some((refused, ..)) = self.take_refused() else {
+            self.notice = Some(NOTHING_REFUSED.into());
+            return Vec::new();
+        };
+        self.notice = Some("it is dropped".into());
+        vec![Effect::Drop { request_id: refused.request_id }]
+    }
+
+    /// What is in the field stays with the conversation that is left, and what was begun in the next one is there again.
+    /// What was typed before any conversation was open goes with the one that is opened.
+    pub(super) fn change_draft(&mut self, with: u64) {
+        let text = self.text();
+        match self.open {
+            None if !text.is_empty() => return,
+            None => {}
+            Some(left) => {
+                if let Some(left) = self.find(left) {
+                    left.draft = text;
+                }
+            }
+        }
+        let begun = self.find(with).map(|next| std::mem::take(&mut next.draft)).unwrap_or_default();
+        self.set_input(&begun);
+    }
+
+    /// All drafts, with what is in the field.
+    pub(crate) fn drafts(&self) -> Vec<Draft> {
+        let text = |one: &super::conversation::Conversation| {
+            if Some(one.with) == self.open { self.text() } else { one.draft.clone() }
+        };
+        let all = self.conversations.iter().map(|one| Draft {
+            with: one.with,
+            to: one.name.clone(),
+            text: text(one),
+        });
+        all.filter(|draft| !draft.text.trim().is_empty()).collect()
+    }
+
+    /// What was begun the last time.
+    pub(crate) fn take_drafts(&mut self, drafts: Vec<Draft>) {
+        for Draft { with, to, text } in drafts {
+            self.conversation(with, &to).draft = text;
+        }
+    }
+}
