@@ -132,3 +132,24 @@ async fn replicas_are_compared_while_people_write() {
         .any(|pair| done.stderr.contains(&format!("{pair} differ in table messages")));
     assert!(done.code == 1 && shown, "{done:?}");
 }
+
+/// A copy that was taken after a clean end is one file a replica, on a disk that nobody may write to.
+#[tokio::test]
+async fn copies_on_a_disk_that_is_read_only_are_compared() {
+    let mut cluster = Cluster::serving_with(2, "").await;
+    let alice = Person::register(&cluster, "alice").await;
+    alice.send("alice", "kept").await;
+    cluster.end_all().await;
+    let copy = Cluster::prepared(2, "");
+    let mut disks = Vec::new();
+    for i in 0..2 {
+        let Some(disk) = copy.mount_disk(i, 8 << 20) else { return };
+        std::fs::copy(cluster.database(i), copy.database(i)).unwrap();
+        disk.set_read_only(true);
+        disks.push(disk);
+    }
+    let shell = Shell::with_servers(&copy.servers());
+    assert!(
+        shell.ok(&["verify", "--data", copy.data().to_str().unwrap()]).contains("2 replicas are the same")
+    );
+}

@@ -109,7 +109,7 @@ impl fmt::Display for ServiceState {
             ),
             Self::Reconnecting => f.write_str("reconnecting… what you type is kept and sent"),
             Self::NobodyServes => {
-                f.write_str("nobody serves: nothing can be read or sent; `trialogue status` says which replicas are down, and what the others wait for")
+                f.write_str("nobody serves: nothing can be read or sent; start the replicas that are down (`trialogue status` says which, and what the others wait for)")
             }
             Self::HistoryReplaced => f.write_str(
                 "the history was lost or replaced: everything works again, but the last messages may be missing; go on without the old cursor",

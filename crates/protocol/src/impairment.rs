@@ -53,4 +53,9 @@ impl<F: Fact> Common<F> {
         let others = view.in_sync.without(self.me).intersection(self.connected());
         self.impaired.by.filter(|_| !others.intersection(self.impaired.better_off).is_empty())
     }
+
+    /// Whether another that is better off is to lead instead of this replica, and does not yet.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.impairment().is_some() && self.view.as_ref().is_some_and(|view| view.primary() == self.me)
+    }
 }

@@ -47,8 +47,10 @@ pub struct Status {
     pub after_power_failure: bool,
     /// Whether its wall clock is wrong by the word of two others.
     pub clock_wrong: bool,
-    /// The others that it has a stream with.
-    pub connected: ReplicaSet,
+    /// Of a primary: the others that it has no stream with.
+    pub unreachable: ReplicaSet,
+    /// Whether it is to leave the lead of the newest view to another that is better off, which does not lead yet.
+    pub handing_over: bool,
 }
 
 impl<F: Fact> Replica<F> {
@@ -71,7 +73,13 @@ impl<F: Fact> Replica<F> {
             waits_for: self.common.waits_for(),
             after_power_failure: self.common.doubts_after_power_failure(),
             clock_wrong: self.common.clock_wrong(),
-            connected: self.common.connected(),
+            unreachable: match &self.role {
+                Role::Primary(_) => {
+                    self.common.all.without(self.common.me).difference(self.common.connected())
+                }
+                _ => ReplicaSet::EMPTY,
+            },
+            handing_over: self.common.hands_over(),
         }
     }
 }

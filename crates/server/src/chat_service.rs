@@ -18,7 +18,7 @@ use chat::{
     AccountId, Action, Answer, Cursor, HistoryId, MessageId, MessageText, NamePattern, PAGE_MAX, Recipient,
     Refusal, Request as ChatRequest, RequestId, TokenHash, UserName,
 };
-use protocol::{ReplicaIndex, ReplicaSet, RoleName};
+use protocol::RoleName;
 use std::sync::Arc;
 use store::{Message, Page, Reader, Readers, Session, StoreError};
 use tokio_stream::wrappers::ReceiverStream;
@@ -155,16 +155,9 @@ impl ChatService {
             cluster_id: self.key.cluster_id().0.to_vec(),
             unserved_ms: view.and_then(|view| self.unserved_before(view.number.0)),
             wall_clock: clock::wall().0,
-            unreachable: self.unreachable(status).iter().map(|index| u32::from(index.0)).collect(),
+            unreachable: status.unreachable.iter().map(|index| u32::from(index.0)).collect(),
             disk_full: published.disk_full,
         }
-    }
-
-    /// The others that a primary has no stream with.
-    fn unreachable(&self, status: &protocol::Status) -> ReplicaSet {
-        let replicas = u8::try_from(self.settings.addresses.len()).unwrap_or(u8::MAX);
-        let others = ReplicaSet::first(replicas).without(ReplicaIndex(self.index));
-        if status.role == RoleName::Primary { others.difference(status.connected) } else { ReplicaSet::EMPTY }
     }
 
     /// How long nobody served before a view, if this replica can tell, in milliseconds.

@@ -251,14 +251,10 @@ impl Driver {
         self.handle(Event::Impaired { by, better_off });
     }
 
-    /// A process that is to end waits while its replica is unfit because another is better off, until that one leads.
+    /// A process that is to end waits while there is something to be handed over.
     fn look_whether_handed_over(&mut self) {
-        if self.state.handing_over.is_some() {
-            let status = self.core.status(clock::now());
-            let leads = status.view.as_ref().is_some_and(|view| view.primary() == self.index);
-            if status.fit || !leads {
-                self.state.handing_over = None;
-            }
+        if self.state.handing_over.is_some() && !self.core.status(clock::now()).handing_over {
+            self.state.handing_over = None;
         }
     }
 

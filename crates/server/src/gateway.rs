@@ -127,10 +127,11 @@ impl Published {
             waits_for,
             after_power_failure,
             clock_wrong: _,
-            connected,
+            unreachable,
+            handing_over: _,
         } = status;
         let known = &before.status;
-        (role, view, in_sync, serving, fit, waits_for, after_power_failure, connected)
+        (role, view, in_sync, serving, fit, waits_for, after_power_failure, unreachable)
             != (
                 &known.role,
                 &known.view,
@@ -139,7 +140,7 @@ impl Published {
                 &known.fit,
                 &known.waits_for,
                 &known.after_power_failure,
-                &known.connected,
+                &known.unreachable,
             )
             || (fault, disk_full, halted) != (&before.fault, &before.disk_full, &before.halted)
     }

@@ -91,6 +91,51 @@ pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens a database for looking at it, also on a disk that can't be written to: there `SQLite` can't make the index of the
+/// write-ahead log, which it needs even where that log is empty, unless it is told that nothing changes (<https://sqlite.org/wal.html>,
+/// "Read-Only Databases").
+pub fn open_at_rest(path: &Path) -> Result<Connection, StoreError> {
+    let opened = open_existing_read_only(path).and_then(|connection| {
+        let looked = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        looked.map(|()| connection).map_err(StoreError::sqlite(path))
+    });
+    match opened {
+        Err(StoreError::Sqlite { source, .. })
+            if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && has_no_log(path) =>
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX
+                | OpenFlags::SQLITE_OPEN_URI;
+            let connection = Connection::open_with_flags(immutable(path), flags);
+            connection
+                .and_then(|connection| configure(&connection).map(|()| connection))
+                .map_err(StoreError::sqlite(path))
+        }
+        opened => opened,
+    }
+}
+
+fn has_no_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(true, |log| log.len() == 0)
+}
+
+/// The address of a file that nobody changes (<https://sqlite.org/uri.html>).
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    let mut address = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            write!(address, "%{byte:02x}").expect("a String takes what is written");
+        }
+    }
+    address + "?immutable=1"
+}
+
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_FOR)?;
     connection.set_prepared_statement_cache_capacity(64);

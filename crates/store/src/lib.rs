@@ -30,7 +30,7 @@ pub use compare::{Compared, Difference, compare_slice};
 pub use conversations::{Conversation, UNREAD_MAX};
 pub use error::StoreError;
 pub use execute::{Context, Executed, Room};
-pub use file::{Identity, move_aside, open_existing_read_only};
+pub use file::{Identity, move_aside, open_at_rest, open_existing_read_only};
 pub use ownership::{NO_FOLLOW, Owner, OwnershipError, check_file_ownership, check_ownership};
 pub use pages::Page;
 pub use reader::{Account, AccountsPage, LogPiece, Message, Reader, Readers, Session};

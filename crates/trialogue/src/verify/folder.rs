@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use server::DATABASE_FILE;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::{Compared, Difference, Reader, RowKey, TABLES, Table, compare_slice, open_existing_read_only};
+use store::{Compared, Difference, Reader, RowKey, TABLES, Table, compare_slice, open_at_rest};
 use tokio::time::Instant;
 
 /// Rows of a slice: for as long as they are compared, a checkpoint of those databases waits.
@@ -29,7 +29,7 @@ pub(crate) async fn verify_data(data: &Path, patience: Duration) -> Result<Strin
             }
         }
     }
-    let connection = open_existing_read_only(first_path).map_err(Failure::of)?;
+    let connection = open_at_rest(first_path).map_err(Failure::of)?;
     let position = Reader::on(&connection, first_path).identity().map_err(Failure::of)?.position;
     Ok(format!("{} replicas are the same: {position}", databases.len()))
 }
@@ -76,7 +76,7 @@ fn databases(data: &Path) -> Result<Vec<(usize, PathBuf)>, Failure> {
 
 /// A connection that sees one point in time.
 fn begin(path: &Path) -> Result<impl std::ops::Deref<Target = rusqlite::Connection> + use<>, Failure> {
-    let connection = open_existing_read_only(path).map_err(Failure::of)?;
+    let connection = open_at_rest(path).map_err(Failure::of)?;
     connection
         .execute_batch("BEGIN")
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
