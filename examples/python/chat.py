@@ -12,6 +12,7 @@ it was answered: whatever dies, this program or a replica, the next `send` goes 
 """
 
 import argparse
+import fcntl
 import getpass
 import json
 import os
@@ -125,6 +126,8 @@ class Service:
                 return getattr(stub, method)(request, metadata=metadata, timeout=CALL_WITHIN)
             except grpc.RpcError as error:
                 self.look_past(error)
+                if time.monotonic() >= give_up_at:
+                    raise NobodyServes(f"no answer for too long: {error.details()}") from error
 
     def look_past(self, error):
         """Waits, or forgets the primary, where the call may be repeated; raises the refusal where it may not."""
@@ -152,10 +155,15 @@ class Kept:
 
     def __init__(self, path, empty):
         self.path = Path(path)
-        self.value = json.loads(self.path.read_text()) if self.path.exists() else empty
+        self.value = empty
+        self.read()
+
+    def read(self):
+        if self.path.exists():
+            self.value = json.loads(self.path.read_text())
 
     def write(self):
-        beside = self.path.with_suffix(".new")
+        beside = self.path.with_name(self.path.name + ".new")
         with open(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
             json.dump(self.value, file)
             file.flush()
@@ -192,8 +200,28 @@ class Person:
             self.log_in(password_of(self.name))
         return self.session.value["token"]
 
+    def take_outbox(self):
+        """Two programs with one outbox would both send, and each write over the other's file."""
+        self.lock = open(os.open(self.outbox.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600), "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("IN_USE", f"another program sends for {self.name} just now") from None
+        self.outbox.read()
+
+    def decide(self, again):
+        """What was refused, or waited for too long, is sent once more as a new message, or dropped: its owner says."""
+        self.take_outbox()
+        if not self.outbox.value:
+            raise Refused("EMPTY", "nothing waits")
+        letter = self.outbox.value.pop(0)
+        if again:
+            self.outbox.value.append({**letter, "id": self.service.request_id().hex()})
+        self.outbox.write()
+
     def send(self, to, lines):
         """Sends what was left over, then each line; returns how many were refused."""
+        self.take_outbox()
         refused = self.deliver()
         for line in lines:
             letter = {"id": self.service.request_id().hex(), "to": to, "text": line.rstrip("\r\n")}
@@ -263,7 +291,16 @@ class Person:
                 elif kind == "message":
                     yield event.message
         except grpc.RpcError as error:
-            self.service.look_past(error)
+            try:
+                self.service.look_past(error)
+            except Refused as refusal:
+                if refusal.reason == "HISTORY_REPLACED":
+                    print("chat.py: the history was replaced: some messages may be missing", file=sys.stderr)
+                    self.cursor.value = {}
+                elif refusal.reason in ("SESSION_INVALID", "NOT_SIGNED_IN"):
+                    self.session.value = {}
+                else:
+                    raise
         finally:
             watch.end()
             events.cancel()
@@ -311,6 +348,8 @@ def main():
     listen = commands.add_parser("listen", help="print messages as they come")
     listen.add_argument("name")
     listen.add_argument("--count", type=int, help="end after so many")
+    for name, what in (("again", "send the first message that waits as a new one"), ("drop", "let go of it")):
+        commands.add_parser(name, help=what).add_argument("name")
     given = arguments.parse_args()
     person = Person(Service(given.servers.split(",")), given.name, given.state)
     try:
@@ -319,8 +358,10 @@ def main():
         elif given.command == "send":
             sys.stdin.reconfigure(encoding="utf-8", errors="strict")
             return 1 if person.send(given.to, sys.stdin) else 0
-        else:
+        elif given.command == "listen":
             person.listen(given.count)
+        else:
+            person.decide(again=given.command == "again")
     except (Refused, NobodyServes) as problem:
         print(f"chat.py: {problem}", file=sys.stderr)
         return 3 if isinstance(problem, NobodyServes) else 1

@@ -150,3 +150,20 @@ async fn a_program_that_dies_in_the_middle_goes_on_where_it_was() {
     alice.send("bob", &["one more".to_owned()]).wait().unwrap();
     assert_eq!(bob.hears(1), ["one more"]);
 }
+
+/// Each of an account's files is its own, whatever its programs do at the same time; and its outbox has one sender.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_account_sends_and_listens_at_once() {
+    let Some(python) = python() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let cluster = Cluster::serving().await;
+    let [alice, _] = people(&cluster, &python, state.path());
+    let lines = numbered(200);
+    let listening = alice.run("listen", &["--count", "200"]);
+    let heard = tokio::task::spawn_blocking(move || texts(listening));
+    let sending = alice.send("alice", &lines);
+    wait::until("some are sent", async || cluster_messages(&cluster).await >= 20).await;
+    assert!(!alice.send("alice", &lines).wait().unwrap().success(), "a second sender is refused");
+    assert_eq!(tokio::task::spawn_blocking(move || texts(sending)).await.unwrap(), lines);
+    assert_eq!(heard.await.unwrap(), lines);
+}

@@ -280,6 +280,8 @@ async fn what_waited_for_days_is_sent_or_asked_about_and_never_thrown_away() {
 
     let mut third = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
     third.until_shows("2 not sent").await;
+    // The conversation is open.
+    third.until_shows("dropped").await;
     third.types("/again\r");
     third.until_shows("1 not sent").await;
     third.types("/drop\r");

@@ -41,6 +41,8 @@ pub struct Status {
     pub serving: bool,
     /// Whether it may lead: not if its store is not sound, is stuck or was so lately, or its clock is wrong.
     pub fit: bool,
+    /// Whether another may leave the lead to it: it is fit, has nothing to wait for, and has not halted.
+    pub able: bool,
     /// Who must show what it has before this replica leads: after a power failure, or because its database remembers no view.
     pub waits_for: ReplicaSet,
     /// Whether a power failure is a reason to wait.
@@ -70,6 +72,9 @@ impl<F: Fact> Replica<F> {
             in_sync: self.common.in_sync() && self.common.store.is_sound(),
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             fit: self.common.fit(now),
+            able: self.common.fit(now)
+                && self.common.waits_for().is_empty()
+                && !matches!(&self.role, Role::Halted(_)),
             waits_for: self.common.waits_for(),
             after_power_failure: self.common.doubts_after_power_failure(),
             clock_wrong: self.common.clock_wrong(),

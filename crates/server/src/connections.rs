@@ -3,7 +3,7 @@
 
 use crate::caller::Caller;
 use crate::config::Shares;
-use crate::crowd::{Crowd, Entered, TooMany};
+use crate::crowd::{Crowd, Entered};
 use crate::doorkeeper::Doorkeeper;
 use crate::unreadable;
 use api::status::over_a_limit;
@@ -68,13 +68,13 @@ pub(crate) async fn accept(
         let accepted = match timeout(QUIET, listener.accept()).await {
             Ok(Ok((stream, peer))) => match crowd.enter(peer.ip()) {
                 Ok(entered) => {
-                    let for_all = !entered.is_reserved();
                     tokio::spawn(serve(stream, peer, doors.clone(), Arc::new(entered)));
-                    Some(for_all)
+                    Some(true)
                 }
+                // A crowd that is too large here would be so elsewhere: giving way would only pass it on.
                 Err(too_many) => {
-                    debug!(%peer, "too many connections: one more is closed");
-                    (too_many == TooMany::InAll).then_some(false)
+                    debug!(%peer, ?too_many, "too many connections: one more is closed");
+                    None
                 }
             },
             Ok(Err(error)) => {

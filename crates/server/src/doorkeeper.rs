@@ -38,7 +38,8 @@ impl Door {
         let shut = if self.shut {
             !past(self.last_turned_away, WELL_AFTER)
         } else {
-            past(self.turned_away_since, TURNED_AWAY_FOR)
+            // One that failed, and nobody who came since then, tells nothing.
+            accepted == Some(false) && past(self.turned_away_since, TURNED_AWAY_FOR)
         };
         (std::mem::replace(&mut self.shut, shut) != shut).then_some(shut)
     }
@@ -78,6 +79,7 @@ mod tests {
         assert_eq!(saw(0, Some(false)), None);
         assert_eq!(saw(1, Some(true)), None, "one was let in");
         assert_eq!(saw(2, Some(false)), None);
+        assert_eq!(saw(4, None), None, "nobody came");
         assert_eq!(saw(4, Some(false)), Some(true));
         assert_eq!(saw(5, Some(true)), None, "one that was let in does not make it well");
         assert_eq!(saw(14, None), Some(false));

@@ -486,8 +486,9 @@ impl Driver {
         });
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let status = self.core.status(clock::now());
+        self.impairments.set_unfit(!status.able);
         let disk_full = self.impairments.is_announced();
         let hindrance = || {
             if status.clock_wrong {

@@ -124,6 +124,7 @@ impl Published {
             in_sync,
             serving,
             fit,
+            able: _,
             waits_for,
             after_power_failure,
             clock_wrong: _,

@@ -35,13 +35,15 @@ pub(crate) struct Impairments {
     own: BTreeSet<Impairment>,
     /// There will be one, if this goes on: the others are told of it already.
     announced: bool,
+    /// This replica can't lead for another reason: nobody should leave the lead to it.
+    unfit: bool,
     better_off: ReplicaSet,
     envelope: Envelope,
 }
 
 impl Impairments {
     pub(crate) const fn new(envelope: Envelope) -> Self {
-        Self { own: BTreeSet::new(), announced: false, better_off: ReplicaSet::EMPTY, envelope }
+        Self { own: BTreeSet::new(), announced: false, unfit: false, better_off: ReplicaSet::EMPTY, envelope }
     }
 
     /// An impairment of this replica begins, or ends.
@@ -60,12 +62,19 @@ impl Impairments {
         self.update_envelope();
     }
 
+    /// The others are told not to leave the lead to this replica, for as long as it could not take it.
+    pub(crate) fn set_unfit(&mut self, unfit: bool) {
+        self.unfit = unfit;
+        self.update_envelope();
+    }
+
     pub(crate) const fn is_announced(&self) -> bool {
         self.announced
     }
 
     fn update_envelope(&self) {
-        self.envelope.impaired.store(self.announced || !self.own.is_empty(), Ordering::Relaxed);
+        let impaired = self.announced || self.unfit || !self.own.is_empty();
+        self.envelope.impaired.store(impaired, Ordering::Relaxed);
     }
 
     /// What another replica says of itself.
@@ -111,6 +120,10 @@ mod tests {
         impairments.announce(true);
         assert_eq!((envelope.alone().impaired, impairments.gravest()), (true, None));
         impairments.announce(false);
+        assert!(!envelope.alone().impaired);
+        impairments.set_unfit(true);
+        assert!(envelope.alone().impaired, "nobody leaves the lead to one that can't take it");
+        impairments.set_unfit(false);
         assert!(!envelope.alone().impaired);
         impairments.set_other(ReplicaIndex(2), false);
         assert_eq!(impairments.better_off(), ReplicaSet::EMPTY.with(ReplicaIndex(2)));

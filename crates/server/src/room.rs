@@ -57,7 +57,8 @@ impl Room {
     /// A disk that can't be looked at has room: whether it takes what is written will be seen.
     fn is_short(&self) -> bool {
         let Ok(disk) = statvfs(&self.folder) else { return false };
-        let (free, size) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        let (free, size) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
         // A limit on the size of files is a small disk too, of which each file has its own.
         let limit = getrlimit(Resource::Fsize).current;
         let left = limit.map_or(free, |limit| free.min(limit.saturating_sub(self.largest_file())));

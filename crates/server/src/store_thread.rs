@@ -174,8 +174,14 @@ impl StoreThread {
             };
             for answer in answer.into_iter().chain(self.look_around()) {
                 let over = matches!(answer, StoreAnswer::Lost { .. });
-                // The driver has ended: so does this thread, and with it whatever transaction is open.
-                if answers.blocking_send(Incoming::Store(answer)).is_err() || over {
+                if answers.blocking_send(Incoming::Store(answer)).is_err() {
+                    // The driver has ended: so does this thread, and with it whatever transaction is open.
+                    if !over {
+                        self.end();
+                    }
+                    return;
+                }
+                if over {
                     return;
                 }
             }
@@ -210,7 +216,8 @@ impl StoreThread {
     fn tidy_up(&mut self) {
         if self.idle_since.is_some_and(|since| since.elapsed() >= IDLE_FOR) {
             self.idle_since = None;
-            if self.writer.log_bytes() > LOG_BYTES_WORTH_KEEPING {
+            // Working the log into the database takes room at first: on a full disk it would be a failure of the store.
+            if self.writer.log_bytes() > LOG_BYTES_WORTH_KEEPING && self.room.look() == RoomLeft::Enough {
                 self.failed = self.writer.truncate_log().err();
             }
         }

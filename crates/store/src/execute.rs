@@ -109,6 +109,7 @@ pub(crate) fn execute(
             continue;
         }
         let decided = decide(lookups, request, end.op.next(), at, context).map_err(&sql)?;
+        let decided = enough_room(decided, context.room);
         let outcome = match decided {
             Ok(Decision::Happens(fact, answer, session)) => {
                 let mark = RequestMark {
@@ -194,11 +195,6 @@ fn decide(
     }
     if let Err(refusal) = enough_copies(request, context) {
         return Ok(Err(refusal));
-    }
-    match context.room {
-        Room::Enough => {}
-        Room::Undecided => return Ok(Err(Refusal::Busy)),
-        Room::TooLittle => return Ok(Err(Refusal::DiskFull)),
     }
     match &request.action {
         Action::BeginHistory => unreachable!("decided above"),
@@ -344,6 +340,18 @@ fn retry(
         return Ok(Some(Err(Refusal::RequestIdReused)));
     }
     Ok(Some(Ok(Decision::Nothing(kept.answer))))
+}
+
+/// Without room nothing new happens; a history begins all the same, as nothing can be read before.
+fn enough_room(decided: Decided, room: Room) -> Decided {
+    match (&decided, room) {
+        (Ok(Decision::Happens(fact, ..)), Room::Undecided | Room::TooLittle)
+            if !matches!(fact, Fact::HistoryBegan { .. }) =>
+        {
+            Err(if room == Room::Undecided { Refusal::Busy } else { Refusal::DiskFull })
+        }
+        _ => decided,
+    }
 }
 
 fn enough_copies(request: &Request, context: &Context) -> Result<(), Refusal> {

@@ -40,7 +40,9 @@ impl Drafts {
             let beside = self.path.with_extension("new");
             let mut options = File::options();
             options.create(true).truncate(true).write(true).mode(0o600).custom_flags(NO_FOLLOW);
-            options.open(&beside)?.write_all(&serde_json::to_vec(&drafts)?)?;
+            let mut file = options.open(&beside)?;
+            file.write_all(&serde_json::to_vec(&drafts)?)?;
+            file.sync_data()?;
             std::fs::rename(&beside, &self.path)?;
         }
         self.written = drafts;

@@ -71,17 +71,15 @@ impl App {
     /// What was typed before any conversation was open goes with the one that is opened.
     pub(super) fn change_draft(&mut self, with: u64) {
         let text = self.text();
-        match self.open {
-            None if !text.is_empty() => return,
-            None => {}
-            Some(left) => {
-                if let Some(left) = self.find(left) {
-                    left.draft = text;
-                }
-            }
-        }
         let begun = self.find(with).map(|next| std::mem::take(&mut next.draft)).unwrap_or_default();
-        self.set_input(&begun);
+        match self.open.and_then(|left| self.find(left)) {
+            Some(left) => {
+                left.draft = text;
+                self.set_input(&begun);
+            }
+            None if text.is_empty() || begun.is_empty() => self.set_input(&(begun + &text)),
+            None => self.set_input(&format!("{begun}\n{text}")),
+        }
     }
 
     /// All drafts, with what is in the field.

@@ -4,7 +4,7 @@ use super::app::{Connection, Effect, Me, Told};
 use super::outbox::{Letter, Outbox};
 use crate::sessions::{Session, Sessions};
 use crate::status;
-use api::status::{HISTORY_REPLACED, SESSION_INVALID};
+use api::status::{BUSY, DISK_FULL, HISTORY_REPLACED, SESSION_INVALID};
 use chat::{NameRules, ServiceState, UserName};
 use client::{Client, ClientError, Heard, InUse, Sent, Start, To};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +23,8 @@ const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(300);
 /// What is kept on too few replicas is asked for again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
+/// What could not be written, here or by the service, is written again after this.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A message that was never tried keeps its request id for this long; the service takes those of a day.
 const FRESH_FOR: Duration = Duration::from_hours(12);
 
@@ -90,7 +92,7 @@ impl Online {
                 self.keep_and_send(letter, instead_of.map(|earlier| drawn(&earlier)));
             }
             Effect::Drop { request_id } => {
-                if let Err(error) = lock(&self.outbox).settle(drawn(&request_id)) {
+                if let Err(error) = lock(&self.outbox).let_go(drawn(&request_id)) {
                     shared.say(Told::Notice(format!("the outbox could not be written: {error}")));
                 }
             }
@@ -174,7 +176,13 @@ impl Online {
         };
         drop(outbox);
         if let Err(error) = kept {
-            let request_id = letter.request_id.as_bytes().to_vec();
+            let mut request_id = letter.request_id.as_bytes().to_vec();
+            if let Some(earlier) = instead_of {
+                // What is on the disk is still the one that was refused.
+                let by = earlier.as_bytes().to_vec();
+                self.shared.say(Told::Renewed { request_id, by: by.clone() });
+                request_id = by;
+            }
             let why = format!("it could not be kept on this machine ({error}), and was not sent");
             self.shared.say(Told::Refused { request_id, why });
             return;
@@ -327,6 +335,11 @@ async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)
             | Err(
                 ClientError::NobodyServed { .. } | ClientError::Abandoned | ClientError::KeptOnFewer { .. },
             ) => {}
+            // Later it will be taken, perhaps without another message to acknowledge.
+            Err(error) if error.is_refused_for(DISK_FULL) || error.is_refused_for(BUSY) => {
+                arrived.mark_changed();
+                tokio::time::sleep(WRITE_AGAIN_AFTER).await;
+            }
             Err(error) => shared.complain(Some(error)),
         }
         tokio::time::sleep(ACKNOWLEDGE_EVERY).await;
@@ -338,12 +351,7 @@ async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)
 async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::UnboundedReceiver<Letter>) {
     let mut kept = JoinSet::new();
     while let Some(mut letter) = letters.recv().await {
-        if let Err(error) = make_ready(&shared, &outbox, &mut letter).await {
-            // It stays in the outbox, untried, for the next time.
-            shared
-                .say(Told::Notice(format!("the outbox could not be written: {error}; nothing more is sent")));
-            return;
-        }
+        make_ready(&shared, &outbox, &mut letter).await;
         match send_until_told(&shared, &letter).await {
             Err(error @ ClientError::KeptOnFewer { .. }) => {
                 kept.spawn(ask_again(shared.clone(), outbox.clone(), letter, error));
@@ -357,19 +365,32 @@ async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::Unb
 }
 
 /// Waits until a replica serves, and marks a letter as tried, durably, before it is handed to a socket for the first time.
-/// One that was never tried and has waited for long gets a fresh request id first.
-async fn make_ready(shared: &Shared, outbox: &Mutex<Outbox>, letter: &mut Letter) -> std::io::Result<()> {
-    while shared.client.ready().await.is_err() {
-        shared.say(Told::Connection(Connection::NobodyServes));
+/// One that was never tried and has waited for long gets a fresh request id first. What can't be written down is not sent.
+async fn make_ready(shared: &Shared, outbox: &Mutex<Outbox>, letter: &mut Letter) {
+    loop {
+        while shared.client.ready().await.is_err() {
+            shared.say(Told::Connection(Connection::NobodyServes));
+        }
+        match mark_tried(shared, outbox, letter) {
+            Ok(()) => return,
+            Err(error) => {
+                shared.say(Told::Notice(format!("nothing is sent, as the outbox can't be written: {error}")));
+                tokio::time::sleep(WRITE_AGAIN_AFTER).await;
+            }
+        }
     }
+}
+
+fn mark_tried(shared: &Shared, outbox: &Mutex<Outbox>, letter: &mut Letter) -> std::io::Result<()> {
     if letter.tried {
         return Ok(());
     }
     let fresh = drawn(&shared.client.new_request_id());
     if is_old(letter.request_id, fresh) {
         let earlier = letter.request_id;
-        letter.request_id = fresh;
-        lock(outbox).replace(earlier, letter)?;
+        let renewed = Letter { request_id: fresh, ..letter.clone() };
+        lock(outbox).replace(earlier, &renewed)?;
+        *letter = renewed;
         let (request_id, by) = (earlier.as_bytes().to_vec(), fresh.as_bytes().to_vec());
         shared.say(Told::Renewed { request_id, by });
     }
@@ -387,18 +408,22 @@ fn is_old(request_id: Uuid, now: Uuid) -> bool {
 /// Asks again for a letter that has its place, until enough replicas hold it. It stays in the outbox until then.
 async fn ask_again(shared: Shared, outbox: Arc<Mutex<Outbox>>, letter: Letter, mut error: ClientError) {
     let request_id = letter.request_id.as_bytes().to_vec();
-    while let ClientError::KeptOnFewer { copies, replicas, .. } = error {
-        shared.say(Told::Kept { request_id: request_id.clone(), copies, replicas });
+    loop {
+        match &error {
+            ClientError::KeptOnFewer { copies, replicas, .. } => {
+                let (copies, replicas) = (*copies, *replicas);
+                shared.say(Told::Kept { request_id: request_id.clone(), copies, replicas });
+            }
+            error if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error.clone())),
+            // It has its place, whatever asking again comes to: it stays in the outbox, and is asked for again.
+            _ => {}
+        }
         tokio::time::sleep(ASK_AGAIN_AFTER).await;
         match send_until_told(&shared, &letter).await {
             Err(again) => error = again,
             Ok(sent) => return settle(&shared, &outbox, &letter, Ok(sent)),
         }
     }
-    if error.is_refused_for(SESSION_INVALID) {
-        return shared.complain(Some(error));
-    }
-    settle(&shared, &outbox, &letter, Err(error));
 }
 
 /// Sends a letter until there is an answer.
@@ -409,6 +434,8 @@ async fn send_until_told(shared: &Shared, letter: &Letter) -> Result<Sent, Clien
             Err(ClientError::NobodyServed { .. } | ClientError::Abandoned) => {
                 shared.say(Told::Connection(Connection::NobodyServes));
             }
+            // That says nothing of an earlier try, which may have taken effect.
+            Err(error) if error.is_refused_for(BUSY) => {}
             told => return told,
         }
     }

@@ -48,6 +48,20 @@ enum Line {
 pub(crate) struct Outbox {
     path: PathBuf,
     file: File,
+    /// The last line may not be whole.
+    cut_short: bool,
+}
+
+fn replace(waiting: &mut Vec<Letter>, earlier: Uuid, by: Letter) {
+    let place = waiting.iter().position(|letter| letter.request_id == earlier);
+    match place {
+        Some(place) if waiting[place].refused.is_none() => waiting[place] = by,
+        Some(place) => {
+            waiting.remove(place);
+            waiting.push(by);
+        }
+        None => waiting.push(by),
+    }
 }
 
 impl Outbox {
@@ -73,15 +87,12 @@ impl Outbox {
                         letter.refused = Some(why.clone());
                     }
                 }
-                Ok(Line::Replaced { earlier, by }) => {
-                    waiting.retain(|letter| letter.request_id != earlier);
-                    waiting.push(by);
-                }
+                Ok(Line::Replaced { earlier, by }) => replace(&mut waiting, earlier, by),
                 Ok(Line::Settled(id)) => waiting.retain(|letter| letter.request_id != id),
                 Err(_) => {}
             }
         }
-        let mut outbox = Self { path: path.to_owned(), file };
+        let mut outbox = Self { path: path.to_owned(), file, cut_short: false };
         outbox.tidy(!waiting.is_empty())?;
         Ok((outbox, waiting))
     }
@@ -103,13 +114,19 @@ impl Outbox {
         self.write(&Line::Refused { request_id, why: why.to_owned() })
     }
 
-    /// A message takes the place of another.
+    /// A message takes the place of another; where that was refused, it comes behind all that followed it.
     pub(crate) fn replace(&mut self, earlier: Uuid, by: &Letter) -> io::Result<()> {
         self.write(&Line::Replaced { earlier, by: by.clone() })?;
         self.file.sync_data()
     }
 
-    /// A message was acknowledged, or its owner has dropped it. If this is lost, it is sent again, and harmlessly so.
+    /// The owner of a message has dropped it.
+    pub(crate) fn let_go(&mut self, request_id: Uuid) -> io::Result<()> {
+        self.write(&Line::Settled(request_id))?;
+        self.file.sync_data()
+    }
+
+    /// A message was acknowledged. If this is lost, it is sent again, and harmlessly so.
     pub(crate) fn settle(&mut self, request_id: Uuid) -> io::Result<()> {
         self.write(&Line::Settled(request_id))
     }
@@ -120,9 +137,13 @@ impl Outbox {
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+        // A line that was cut short by a full disk must not swallow this one.
+        let mut text = if self.cut_short { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
-        self.file.write_all(&text)
+        let written = self.file.write_all(&text);
+        self.cut_short = written.is_err();
+        written
     }
 
     /// Where nothing waits the file begins anew; otherwise a line that a crash has cut short is ended.
@@ -159,20 +180,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("outbox.jsonl");
         let (mut outbox, _) = Outbox::open(&path).unwrap();
-        for (number, text) in [(1, "tried"), (2, "refused"), (3, "untried"), (4, "replaced")] {
+        for (number, text) in [(1, "tried"), (2, "refused"), (3, "untried"), (4, "refused too")] {
             outbox.keep(&letter(number, text)).unwrap();
         }
         outbox.tried(Uuid::from_u128(1)).unwrap();
         outbox.tried(Uuid::from_u128(2)).unwrap();
         outbox.refused(Uuid::from_u128(2), "too old").unwrap();
-        outbox.replace(Uuid::from_u128(4), &letter(5, "replaced")).unwrap();
+        outbox.refused(Uuid::from_u128(4), "too few").unwrap();
+        outbox.replace(Uuid::from_u128(3), &letter(5, "renewed")).unwrap();
+        outbox.replace(Uuid::from_u128(2), &letter(6, "again")).unwrap();
         drop(outbox);
         let (_outbox, waiting) = Outbox::open(&path).unwrap();
         let expected = [
             Letter { tried: true, ..letter(1, "tried") },
-            Letter { tried: true, refused: Some("too old".into()), ..letter(2, "refused") },
-            letter(3, "untried"),
-            letter(5, "replaced"),
+            letter(5, "renewed"),
+            Letter { refused: Some("too few".into()), ..letter(4, "refused too") },
+            letter(6, "again"),
         ];
         assert_eq!(waiting, expected);
     }
