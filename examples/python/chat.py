@@ -90,7 +90,7 @@ class Service:
         return self.stubs[address]
 
     def ask_around(self):
-        """Asks all replicas at once who serves. One that hangs keeps nobody waiting."""
+        """Asks all replicas at once which of them serves, so that one that hangs delays no answer."""
         answers = queue.Queue()
         asked = [
             self.stub(address).Heartbeat.future(chat.HeartbeatRequest(), timeout=HEARTBEAT_WITHIN)
@@ -256,7 +256,7 @@ class Person:
         return refused
 
     def listen(self, count):
-        """Prints messages as they come, for ever or so many; where it ended, the next `listen` goes on."""
+        """Prints messages as they come, for ever or `count` of them; where it ended, the next `listen` goes on."""
         heard = 0
         while count is None or heard < count:
             for message in self.stream():
@@ -347,7 +347,7 @@ def main():
     send.add_argument("to")
     listen = commands.add_parser("listen", help="print messages as they come")
     listen.add_argument("name")
-    listen.add_argument("--count", type=int, help="end after so many")
+    listen.add_argument("--count", type=int, help="end after this many messages")
     for name, what in (("again", "send the first message that waits as a new one"), ("drop", "let go of it")):
         commands.add_parser(name, help=what).add_argument("name")
     given = arguments.parse_args()

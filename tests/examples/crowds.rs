@@ -237,8 +237,9 @@ async fn measure(attack: Attack) {
     let before = Taken::by(pid);
     let attackers = attack.begin(&cluster, &mallory).await;
     let (began, mut during) = (Instant::now(), before);
+    let mut samples = interval(Duration::from_millis(100));
     while began.elapsed() < FOR {
-        sleep(Duration::from_millis(100)).await;
+        samples.tick().await;
         during = during.most(Taken::by(pid));
     }
     stop.send_replace(true);

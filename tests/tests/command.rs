@@ -4,6 +4,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
@@ -417,6 +418,20 @@ fn the_demo_tells_its_story_and_counts() {
     assert_eq!(told.matches("is killed").count(), 2);
     assert_eq!(told.matches("ms after the kill the next message is acknowledged").count(), 2);
     assert!(told.trim_end().ends_with("lost 0, twice 0"));
+}
+
+/// The log of a replica is kept small while it runs, and what was in it is set aside.
+#[tokio::test]
+async fn a_log_that_is_full_is_set_aside_while_its_replica_runs() {
+    let up = Up::start(&["--replicas", "1"]);
+    let log = up.folder.path().join("data/replica-0/replica.log");
+    let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+    file.write_all(&vec![b'x'; 17 << 20]).unwrap();
+    wait::until("it is set aside", async || std::fs::metadata(&log).unwrap().len() < 1 << 20).await;
+    let aside = std::fs::metadata(log.with_extension("log.1")).unwrap();
+    assert!(aside.len() >= 17 << 20, "nothing of it is lost: {}", aside.len());
+    file.write_all(b"the next line\n").unwrap();
+    assert!(std::fs::read_to_string(&log).unwrap().ends_with("the next line\n"));
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ impl Person<'_> {
         child
     }
 
-    /// The texts of so many messages, in the order in which they are heard.
+    /// The texts of `count` messages, in the order in which they are heard.
     fn hears(&self, count: usize) -> Vec<String> {
         texts(self.run("listen", &["--count", &count.to_string()]))
     }

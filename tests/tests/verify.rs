@@ -133,7 +133,7 @@ async fn replicas_are_compared_while_people_write() {
     assert!(done.code == 1 && shown, "{done:?}");
 }
 
-/// A copy that was taken after a clean end is one file a replica, on a disk that nobody may write to.
+/// A copy that was taken after a clean end is one file a replica, on a disk that can't be written to.
 #[tokio::test]
 async fn copies_on_a_disk_that_is_read_only_are_compared() {
     let mut cluster = Cluster::serving_with(2, "").await;

@@ -129,7 +129,7 @@ impl<F: Fact> Common<F> {
         let waits_for = doubt.awaited(view, self.me, self.position);
         if self.in_sync() {
             if waits_for.is_empty() {
-                if self.doubt.take_if(|_| true).is_some_and(|doubt| doubt.power_failed) {
+                if self.doubt.take().is_some_and(|doubt| doubt.power_failed) {
                     self.emit(Effect::PowerFailureOver);
                 }
                 return;

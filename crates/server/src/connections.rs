@@ -33,7 +33,7 @@ const HTTP2_BEGINS: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(10);
 /// After a connection could not be accepted because something ran out, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Where no connection comes for so long, the doorkeeper looks how much time has passed.
+/// Where no connection comes in this time, the doorkeeper looks how much time has passed.
 const QUIET: Duration = Duration::from_secs(1);
 /// How often an HTTP/2 connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 /// For how long everyone must be turned away.
 const TURNED_AWAY_FOR: Duration = Duration::from_secs(2);
-/// For how long nobody must be turned away until all is well again.
+/// For how long no connection must be turned away until all is well again.
 const WELL_AFTER: Duration = Duration::from_secs(10);
 
 /// What is known of the connections that came last.
@@ -38,7 +38,7 @@ impl Door {
         let shut = if self.shut {
             !past(self.last_turned_away, WELL_AFTER)
         } else {
-            // One that failed, and nobody who came since then, tells nothing.
+            // One connection that failed, and none that came since then, tells nothing.
             accepted == Some(false) && past(self.turned_away_since, TURNED_AWAY_FOR)
         };
         (std::mem::replace(&mut self.shut, shut) != shut).then_some(shut)
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_is_shut_when_everyone_is_turned_away_for_a_while_and_open_when_nobody_was_for_longer() {
+    fn a_door_is_shut_when_every_connection_is_turned_away_for_a_while_and_open_when_none_was_for_longer() {
         let begin = Instant::now();
         let mut door = Door::default();
         let mut saw = |seconds, accepted| door.saw(accepted, begin + Duration::from_secs(seconds));
         assert_eq!(saw(0, Some(false)), None);
         assert_eq!(saw(1, Some(true)), None, "one was let in");
         assert_eq!(saw(2, Some(false)), None);
-        assert_eq!(saw(4, None), None, "nobody came");
+        assert_eq!(saw(4, None), None, "no connection came");
         assert_eq!(saw(4, Some(false)), Some(true));
         assert_eq!(saw(5, Some(true)), None, "one that was let in does not make it well");
         assert_eq!(saw(14, None), Some(false));

@@ -35,7 +35,7 @@ pub(crate) struct Impairments {
     own: BTreeSet<Impairment>,
     /// There will be one, if this goes on: the others are told of it already.
     announced: bool,
-    /// This replica can't lead for another reason: nobody should leave the lead to it.
+    /// This replica can't lead for another reason: no other should leave the lead to it.
     unfit: bool,
     better_off: ReplicaSet,
     envelope: Envelope,
@@ -122,7 +122,7 @@ mod tests {
         impairments.announce(false);
         assert!(!envelope.alone().impaired);
         impairments.set_unfit(true);
-        assert!(envelope.alone().impaired, "nobody leaves the lead to one that can't take it");
+        assert!(envelope.alone().impaired, "no primary leaves the lead to a replica that can't take it");
         impairments.set_unfit(false);
         assert!(!envelope.alone().impaired);
         impairments.set_other(ReplicaIndex(2), false);

@@ -31,7 +31,7 @@ pub(crate) enum RoomLeft {
     Enough,
     /// Too little, since a moment.
     Short,
-    /// Too little, for so long that whoever shares the disk has said so.
+    /// Too little, since [`DECIDED_AFTER`]: the replicas that share the disk have said so by now.
     ShortForLong,
 }
 

@@ -127,7 +127,7 @@ struct StoreThread {
     said_left: RoomLeft,
     /// Since when there was nothing to do, and nothing has been done about it.
     idle_since: Option<Instant>,
-    /// What failed while nobody asked for anything: the next effect fails of it.
+    /// What failed while there was no command: the next effect fails of it.
     failed: Option<StoreError>,
 }
 

@@ -15,7 +15,8 @@ const HEALED_WITHIN: u64 = 180_000_000;
 const LOOK_EVERY: u64 = 50_000;
 /// The faults of one run end after this, however many are left.
 const FAULTS_FOR: u64 = 30_000_000;
-/// In one seed of so many something impairs replicas; what the others do stays as it was when they were written down.
+/// Something impairs replicas in every seed that is a multiple of this; what the others do stays as it was when they were
+/// written down.
 const IMPAIRED_EVERY: u64 = 4;
 
 /// What a run came to.

@@ -121,7 +121,7 @@ fn has_no_log(path: &Path) -> bool {
     std::fs::metadata(log).map_or(true, |log| log.len() == 0)
 }
 
-/// The address of a file that nobody changes (<https://sqlite.org/uri.html>).
+/// The address of a file that does not change (<https://sqlite.org/uri.html>).
 fn immutable(path: &Path) -> String {
     use std::fmt::Write;
     use std::os::unix::ffi::OsStrExt;

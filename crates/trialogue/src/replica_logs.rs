@@ -52,7 +52,7 @@ pub(crate) fn keep_all_small(settings: &Settings) -> JoinHandle<()> {
         loop {
             every.tick().await;
             for folder in &folders {
-                // A log that can't be set aside grows on: there is nobody to be told but that very log.
+                // A log that can't be set aside grows on: it could be told only in that very log.
                 let _ = keep_small(folder, LOG_BYTES_MAX);
             }
         }

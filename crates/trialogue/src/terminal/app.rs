@@ -189,21 +189,6 @@ impl App {
         }
     }
 
-    /// What waits on disk from the last time.
-    pub(crate) fn take_letters(&mut self, letters: &[super::outbox::Letter]) {
-        for letter in letters {
-            let conversation = self.conversation(letter.with, &letter.to);
-            conversation.pending.push(Pending {
-                request_id: letter.request_id.as_bytes().to_vec(),
-                text: letter.text.clone(),
-                typed_at: letter.typed_at,
-                refused: letter.refused.clone(),
-                arrived: None,
-                kept: None,
-            });
-        }
-    }
-
     pub(crate) fn current(&self) -> Option<&Conversation> {
         self.conversations.iter().find(|one| Some(one.with) == self.open)
     }
@@ -317,7 +302,7 @@ impl App {
             }
         }
         self.sort();
-        // What is being typed without a conversation is not for whoever writes first.
+        // What is being typed without a conversation is not meant for the first person who writes.
         if self.open.is_none() && self.input.is_empty() {
             effects.extend(self.show(with));
         }

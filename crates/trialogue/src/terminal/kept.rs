@@ -1,12 +1,13 @@
 //! What is kept for its owner: messages that were refused, until the owner decides, and drafts, each with its conversation.
 
 use super::app::{App, Effect};
-use super::conversation::Pending;
+use super::conversation::{Conversation, Pending};
+use super::outbox::Letter;
 use serde::{Deserialize, Serialize};
 
 const NOTHING_REFUSED: &str = "nothing was refused here";
 
-/// What was begun to be written to somebody.
+/// What was begun to be written to another account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Draft {
     pub(crate) with: u64,
@@ -15,6 +16,21 @@ pub(crate) struct Draft {
 }
 
 impl App {
+    /// What waits on disk from the last time.
+    pub(crate) fn take_letters(&mut self, letters: &[Letter]) {
+        for letter in letters {
+            let conversation = self.conversation(letter.with, &letter.to);
+            conversation.pending.push(Pending {
+                request_id: letter.request_id.as_bytes().to_vec(),
+                text: letter.text.clone(),
+                typed_at: letter.typed_at,
+                refused: letter.refused.clone(),
+                arrived: None,
+                kept: None,
+            });
+        }
+    }
+
     /// What was typed with this request id.
     pub(super) fn pending(&mut self, request_id: &[u8]) -> impl Iterator<Item = &mut Pending> {
         let all = self.conversations.iter_mut().flat_map(|one| &mut one.pending);
@@ -84,7 +100,7 @@ impl App {
 
     /// All drafts, with what is in the field.
     pub(crate) fn drafts(&self) -> Vec<Draft> {
-        let text = |one: &super::conversation::Conversation| {
+        let text = |one: &Conversation| {
             if Some(one.with) == self.open { self.text() } else { one.draft.clone() }
         };
         let all = self.conversations.iter().map(|one| Draft {

@@ -415,7 +415,7 @@ async fn ask_again(shared: Shared, outbox: Arc<Mutex<Outbox>>, letter: Letter, m
                 shared.say(Told::Kept { request_id: request_id.clone(), copies, replicas });
             }
             error if error.is_refused_for(SESSION_INVALID) => return shared.complain(Some(error.clone())),
-            // It has its place, whatever asking again comes to: it stays in the outbox, and is asked for again.
+            // It has its place, whatever the answer is now: it stays in the outbox, and is asked for again.
             _ => {}
         }
         tokio::time::sleep(ASK_AGAIN_AFTER).await;
