@@ -366,6 +366,48 @@ async fn a_listener_ends_with_its_pipe_or_an_interrupt_and_acknowledges_what_it_
     assert_eq!(json_lines(&shell.ok(&["listen", "--count", "1", "--json"]))[0]["text"], "the seventh");
 }
 
+/// What `--timeout` limits is the wait for the first stream: a subscriber outlives an outage of any length.
+#[tokio::test]
+async fn a_listener_outlives_an_outage_and_says_so_once() {
+    let cluster = Cluster::serving().await;
+    let shell = Shell::new(&cluster);
+    shell.register("alice");
+    shell.ok(&["send", "alice", "before"]);
+    let mut child = shell.command(&["--timeout", "300ms", "listen", "--count", "2"]).spawn().unwrap();
+    let (mut heard, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    heard.read_line(&mut line).unwrap();
+    assert!(line.contains("before"), "{line}");
+    for i in 0..3 {
+        cluster.pause(i);
+    }
+    let mut complaints = BufReader::new(child.stderr.take().unwrap());
+    let mut complaint = String::new();
+    complaints.read_line(&mut complaint).unwrap();
+    assert!(complaint.contains("listening goes on once a replica serves"), "{complaint}");
+    // Nobody serves for as long as several of its time limits.
+    let paused = std::time::Instant::now();
+    wait::until("a while passes", async || paused.elapsed() > 4 * std::time::Duration::from_millis(300))
+        .await;
+    assert!(child.try_wait().unwrap().is_none(), "it goes on listening");
+    for i in 0..3 {
+        cluster.resume(i);
+    }
+    shell.ok(&["send", "alice", "after"]);
+    line.clear();
+    heard.read_line(&mut line).unwrap();
+    assert!(line.contains("after"), "{line}");
+    wait::until("it ends", async || child.try_wait().unwrap().is_some()).await;
+    complaint.clear();
+    complaints.read_to_string(&mut complaint).unwrap();
+    assert_eq!(complaint, "", "the outage is told once");
+    assert!(child.wait().unwrap().success());
+
+    for i in 0..3 {
+        cluster.pause(i);
+    }
+    shell.fails(&["--timeout", "300ms", "listen"], 3, "replica");
+}
+
 #[tokio::test]
 async fn mistakes_are_answered_with_one_line() {
     let cluster = Cluster::serving().await;

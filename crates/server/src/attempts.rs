@@ -4,6 +4,10 @@
 //! right password gives back what it took, and makes its address known for that name: from then on only the first
 //! bucket counts for the two, so that neither what others do at the same address nor attempts at the name from elsewhere
 //! keep its owner waiting. What a caller that gives up has taken stays taken.
+//!
+//! The buckets are those of the generic cell rate algorithm, as the crate `governor` has it. That crate can neither look
+//! at a bucket without taking from it nor give back, and both are needed where only failures count; nor does it bound its
+//! table of keys.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

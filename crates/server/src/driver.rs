@@ -389,8 +389,12 @@ impl Driver {
             primacy: self.state.primacies,
             in_sync: copies,
             replicas: self.settings.addresses.len(),
-            // Looked at when it is executed.
-            room: store::Room::Enough,
+            // What the core knows of it. How much room there is will be looked at when the batch is executed.
+            room: if self.impairments.has(Impairment::DiskFull) {
+                store::Room::TooLittle
+            } else {
+                store::Room::Enough
+            },
             limits,
         };
         self.command(Command::Execute { token, requests, context });

@@ -35,6 +35,18 @@ pub(crate) enum RoomLeft {
     ShortForLong,
 }
 
+impl RoomLeft {
+    /// What holds for a batch that is executed now. What it writes is refused for want of room only if the core knew of the
+    /// full disk before it began the batch, and leads on: until then a replica that has room may be about to take over.
+    pub(crate) const fn for_a_batch(self, decided: bool) -> store::Room {
+        match (self, decided) {
+            (Self::Enough, _) => store::Room::Enough,
+            (Self::Short | Self::ShortForLong, false) => store::Room::Undecided,
+            (Self::Short | Self::ShortForLong, true) => store::Room::TooLittle,
+        }
+    }
+}
+
 impl Room {
     /// `reserve` is what must stay free, in bytes.
     pub(crate) fn new(folder: &Path, reserve: Option<u64>) -> Self {
@@ -95,6 +107,22 @@ mod tests {
             short
         });
         assert_eq!(told, [false, true, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_batch_is_refused_for_want_of_room_only_when_it_was_begun_after_the_decision() {
+        for (left, decided, told) in [
+            (RoomLeft::Enough, false, store::Room::Enough),
+            (RoomLeft::Enough, true, store::Room::Enough),
+            (RoomLeft::Short, false, store::Room::Undecided),
+            // The core does not know it yet, and may give the lead to a replica that has room.
+            (RoomLeft::ShortForLong, false, store::Room::Undecided),
+            (RoomLeft::ShortForLong, true, store::Room::TooLittle),
+            // It was too little until a moment ago, and is again.
+            (RoomLeft::Short, true, store::Room::TooLittle),
+        ] {
+            assert_eq!(left.for_a_batch(decided), told, "{left:?}, decided: {decided}");
+        }
     }
 
     #[test]

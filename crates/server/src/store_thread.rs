@@ -240,11 +240,7 @@ impl StoreThread {
         }
         match command {
             Command::Execute { token, requests, context } => {
-                let room = match self.room.look() {
-                    RoomLeft::Enough => store::Room::Enough,
-                    RoomLeft::Short => store::Room::Undecided,
-                    RoomLeft::ShortForLong => store::Room::TooLittle,
-                };
+                let room = self.room.look().for_a_batch(context.room == store::Room::TooLittle);
                 let context = Context { room, ..context };
                 match self.writer.execute(&requests, &context) {
                     Ok(executed) => StoreAnswer::Executed { token, executed },

@@ -59,7 +59,7 @@ pub(crate) struct Common {
     /// Whether they were named on the command line
     #[arg(skip)]
     pub(crate) servers_named: bool,
-    /// How long to wait for somebody to serve, such as 500ms, 10s or 1m
+    /// How long to wait for a replica that serves, such as 500ms, 10s or 1m
     #[arg(long, global = true, default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Duration,
 }
@@ -255,7 +255,8 @@ pub(crate) struct Send {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --after it begins with what the account has not acknowledged yet.
+Without --after it begins with what the account has not acknowledged yet. An outage ends nothing: once it
+listens, it goes on when a replica serves again, and misses no message.
 
 Examples:
   trialogue listen --as bob
@@ -266,7 +267,7 @@ pub(crate) struct Listen {
     /// Begin after this message
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<u64>,
-    /// End after so many messages
+    /// End after N messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Print one JSON object a message: id, from, to, text, `sent_at`

@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod hang_up;
 mod input;
+mod listen;
 mod log;
 mod output;
 mod password;
@@ -63,7 +64,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::ChangePassword(change) => account::change_password(&common, &change).await,
         Command::Chat(chat) => terminal::chat(&common, chat).await,
         Command::Send(send) => talk::send(&common, send).await,
-        Command::Listen(listen) => talk::listen(&common, &listen).await,
+        Command::Listen(listen) => listen::listen(&common, &listen).await,
         Command::Accounts(accounts) => talk::accounts(&common, accounts).await,
         Command::History(history) => talk::history(&common, &history).await,
         Command::Verify(verify) => verify::verify(&common, &verify).await,

@@ -1,22 +1,19 @@
-//! Talking: send, listen, accounts, history.
+//! Talking: send, accounts, history.
 
 use crate::account::{AS_NAME, client_of};
-use crate::arguments::{Accounts, Common, History, Listen, Send};
+use crate::arguments::{Accounts, Common, History, Send};
 use crate::failure::{Failure, complain};
 use crate::input::{self, Given};
 use crate::output;
 use crate::sessions::Sessions;
-use crate::{hang_up, signals};
 use chat::{MESSAGE_BYTES_MAX, NamePattern};
-use client::{Client, ClientError, Heard, Outbox, Sent, Start, Ticket};
+use client::{ClientError, Outbox, Sent, Ticket};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Lines that were given and have no answer yet.
 const LINES_WAITING: usize = 1024;
-/// How many printed messages may go unacknowledged while more are coming.
-const ACKNOWLEDGE_EVERY: u64 = 100;
 const PAGE: u32 = 200;
 
 pub(crate) async fn send(common: &Common, send: Send) -> Result<(), Failure> {
@@ -165,77 +162,6 @@ impl Progress {
         if self.on && self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
         }
-    }
-}
-
-pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failure> {
-    let client = client_of(common);
-    let session = Sessions::of(common, &client).await?.find(listen.caller.name.as_deref(), AS_NAME)?;
-    let mut ear =
-        Ear { client: &client, token: &session.token, history: Vec::new(), printed: 0, unacknowledged: 0 };
-    let start = Start { after: listen.after, ..Start::default() };
-    let mut listening = client.listen(&session.token, start);
-    let mut heard = 0;
-    let interrupted = async {
-        tokio::select! {
-            _ = signals::interrupted() => {}
-            () = hang_up::gone(io::stdout()) => {}
-        }
-    };
-    let mut interrupted = std::pin::pin!(interrupted);
-    loop {
-        // What is printed is acknowledged when nothing more is there at once.
-        let next = tokio::select! {
-            biased;
-            () = &mut interrupted => break,
-            next = listening.next() => next,
-            () = std::future::ready(()), if ear.unacknowledged > 0 => {
-                ear.acknowledge().await?;
-                continue;
-            }
-        };
-        match next {
-            Some(Ok(Heard::Listening { history })) => ear.history = history,
-            Some(Ok(Heard::Message(message))) => {
-                if listen.json {
-                    output::json(&output::message_json(&message))?;
-                } else {
-                    output::line(&output::message_line(&message))?;
-                }
-                ear.printed = message.id;
-                ear.unacknowledged += 1;
-                heard += 1;
-                if listen.count.is_some_and(|count| heard >= count) {
-                    break;
-                }
-                if ear.unacknowledged >= ACKNOWLEDGE_EVERY {
-                    ear.acknowledge().await?;
-                }
-            }
-            Some(Ok(Heard::Reconnecting | Heard::Receipt(_) | Heard::ReceiptsMissed)) => {}
-            Some(Err(error)) => return Err(error.into()),
-            None => break,
-        }
-    }
-    ear.acknowledge().await
-}
-
-/// What was printed and what of it was acknowledged.
-struct Ear<'a> {
-    client: &'a Client,
-    token: &'a str,
-    history: Vec<u8>,
-    printed: u64,
-    unacknowledged: u64,
-}
-
-impl Ear<'_> {
-    async fn acknowledge(&mut self) -> Result<(), Failure> {
-        if self.unacknowledged > 0 {
-            self.client.acknowledge(self.token, self.printed, &self.history).await?;
-            self.unacknowledged = 0;
-        }
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod screen;
 #[cfg(test)]
 mod screens;
 mod sign_in;
+mod vocabulary;
 mod wording;
 
 use crate::account::client_of;
@@ -25,7 +26,7 @@ use crate::hang_up;
 use crate::output;
 use crate::sessions::{Session, Sessions};
 use crate::signals::Caught;
-use app::{App, Effect, Me};
+use app::App;
 use client::{Client, ClientError};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event,
@@ -48,6 +49,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
+use vocabulary::{Effect, Me};
 
 /// How often drafts are kept, where something was typed.
 const KEEP_DRAFTS_EVERY: Duration = Duration::from_secs(1);
@@ -92,13 +94,8 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
         complain(&format!("what was begun to be written could not be kept: {error}"));
     }
     let parting = parting?;
-    let waiting = app.unanswered();
-    if waiting > 0 {
-        output::line(&format!("{waiting} messages have no answer yet; the next chat sends them"))?;
-    }
-    let refused = app.refused();
-    if refused > 0 {
-        output::line(&format!("{refused} messages were refused; the next chat shows them: /again or /drop"))?;
+    for line in app.parting_lines() {
+        output::line(&line)?;
     }
     if let Some(parting) = parting {
         output::line(&output::plain(&parting))?;
@@ -238,7 +235,7 @@ impl Screen {
         &mut self,
         app: &mut App,
         mut online: Online,
-        mut told: mpsc::UnboundedReceiver<app::Told>,
+        mut told: mpsc::UnboundedReceiver<vocabulary::Told>,
         drafts: &mut Drafts,
     ) -> Result<Option<String>, Failure> {
         let mut title = String::new();

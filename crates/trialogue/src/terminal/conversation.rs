@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     pub(crate) typed_at: u64,
     /// Why it was refused.
     pub(crate) refused: Option<String>,
+    /// Whether it outlives this program: one that could not be written to the outbox does not.
+    pub(crate) on_disk: bool,
     /// The listener has brought it already, as this message; only its answer is missing.
     pub(crate) arrived: Option<u64>,
     /// It has its place, and is kept on so many replicas of so many: fewer than were asked for, so it is asked for again.

@@ -1,8 +1,9 @@
 //! What is kept for its owner: messages that were refused, until the owner decides, and drafts, each with its conversation.
 
-use super::app::{App, Effect};
+use super::app::App;
 use super::conversation::{Conversation, Pending};
 use super::outbox::Letter;
+use super::vocabulary::Effect;
 use serde::{Deserialize, Serialize};
 
 const NOTHING_REFUSED: &str = "nothing was refused here";
@@ -25,6 +26,7 @@ impl App {
                 text: letter.text.clone(),
                 typed_at: letter.typed_at,
                 refused: letter.refused.clone(),
+                on_disk: true,
                 arrived: None,
                 kept: None,
             });
@@ -37,16 +39,31 @@ impl App {
         all.filter(move |one| one.request_id == request_id)
     }
 
-    /// How many messages were refused and wait for their owner, over all conversations.
-    pub(crate) fn refused(&self) -> usize {
-        let all = self.conversations.iter().flat_map(|one| &one.pending);
-        all.filter(|one| one.refused.is_some()).count()
-    }
-
-    /// How many messages have no answer yet.
-    pub(crate) fn unanswered(&self) -> usize {
-        let all = self.conversations.iter().flat_map(|one| &one.pending);
-        all.filter(|one| one.refused.is_none()).count()
+    /// What is said of messages without an answer when the program ends, over all conversations.
+    pub(crate) fn parting_lines(&self) -> Vec<String> {
+        let count = |of: fn(&Pending) -> bool| {
+            let all = self.conversations.iter().flat_map(|one| &one.pending);
+            all.filter(|one| of(one)).count()
+        };
+        let lines = [
+            (
+                count(|one| one.refused.is_none()),
+                "message has no answer yet; the next chat sends it",
+                "messages have no answer yet; the next chat sends them",
+            ),
+            (
+                count(|one| one.refused.is_some() && one.on_disk),
+                "message was refused; the next chat shows it: /again or /drop",
+                "messages were refused; the next chat shows them: /again or /drop",
+            ),
+            (
+                count(|one| !one.on_disk),
+                "message could not be kept on this machine, was not sent, and is gone",
+                "messages could not be kept on this machine, were not sent, and are gone",
+            ),
+        ];
+        let lines = lines.into_iter().filter(|(count, ..)| *count > 0);
+        lines.map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more })).collect()
     }
 
     /// Takes the first refused message of the open conversation out of it.
@@ -64,8 +81,13 @@ impl App {
             return Vec::new();
         };
         let (request_id, text) = ((self.new_request_id)(), refused.text.clone());
-        let pending =
-            Pending { request_id: request_id.clone(), typed_at: now, refused: None, ..refused.clone() };
+        let pending = Pending {
+            request_id: request_id.clone(),
+            typed_at: now,
+            refused: None,
+            on_disk: true,
+            ..refused.clone()
+        };
         if let Some(conversation) = self.find(with) {
             conversation.place = None;
             conversation.pending.push(pending);

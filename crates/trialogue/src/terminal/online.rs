@@ -1,7 +1,7 @@
 //! What the screen wants of the service, carried out; and what the service says, told to the screen.
 
-use super::app::{Connection, Effect, Me, Told};
 use super::outbox::{Letter, Outbox};
+use super::vocabulary::{Connection, Effect, Me, Told};
 use crate::sessions::{Session, Sessions};
 use crate::status;
 use api::status::{BUSY, DISK_FULL, HISTORY_REPLACED, SESSION_INVALID};
@@ -176,15 +176,16 @@ impl Online {
         };
         drop(outbox);
         if let Err(error) = kept {
-            let mut request_id = letter.request_id.as_bytes().to_vec();
-            if let Some(earlier) = instead_of {
-                // What is on the disk is still the one that was refused.
-                let by = earlier.as_bytes().to_vec();
-                self.shared.say(Told::Renewed { request_id, by: by.clone() });
-                request_id = by;
-            }
+            let request_id = letter.request_id.as_bytes().to_vec();
             let why = format!("it could not be kept on this machine ({error}), and was not sent");
-            self.shared.say(Told::Refused { request_id, why });
+            let Some(earlier) = instead_of else {
+                self.shared.say(Told::NotKept { request_id, why });
+                return;
+            };
+            // What is on the disk is still the one that was refused.
+            let by = earlier.as_bytes().to_vec();
+            self.shared.say(Told::Renewed { request_id, by: by.clone() });
+            self.shared.say(Told::Refused { request_id: by, why });
             return;
         }
         // Whoever sends has ended only if the session has.

@@ -1,6 +1,6 @@
 //! Questions that take the place of the input: what is typed is not shown.
 
-use super::app::Effect;
+use super::vocabulary::Effect;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// A line that is typed by hand, shown or not.

@@ -1,8 +1,9 @@
 //! Drawing: conversations at the left, the open one beside them, the input below, and one line that says how things are.
 
-use super::app::{App, Connection};
+use super::app::App;
 use super::conversation::Conversation;
 use super::layout::{self, shortened};
+use super::vocabulary::Connection;
 use super::{sign_in, wording};
 use chat::{MESSAGE_BYTES_MAX, ServiceState};
 use ratatui::Frame;

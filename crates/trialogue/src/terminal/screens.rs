@@ -2,8 +2,9 @@
 //! what is on the screen. `REWRITE=1 cargo test --release -p trialogue screens` writes what happens now; a reviewer reads
 //! the difference. The steps are explained in `tests/README.md`.
 
-use super::app::{App, Connection, Effect, Me, Told};
+use super::app::App;
 use super::screen;
+use super::vocabulary::{Connection, Effect, Me, Told};
 use chat::{Replication, ServiceState};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
@@ -48,6 +49,13 @@ impl Stage {
         let words: Vec<&str> = head.split_whitespace().collect();
         let effects = match words[0] {
             "show" => return self.show(),
+            "parting" => {
+                return self
+                    .app
+                    .parting_lines()
+                    .iter()
+                    .fold(String::new(), |all, line| all + "parting: " + line + "\n");
+            }
             "title" => return format!("title: {} unread\n", self.app.unread()),
             "type" => {
                 text.chars().flat_map(|c| self.app.key(KeyEvent::from(KeyCode::Char(c)), NOON)).collect()
@@ -144,6 +152,7 @@ impl Stage {
                 let copies = u32::try_from(after(words, "on").unwrap_or(1)).unwrap();
                 Told::Kept { request_id: self.last_sent.clone(), copies, replicas: 3 }
             }
+            "not-kept" => Told::NotKept { request_id: self.last_sent.clone(), why: text },
             "refused" => Told::Refused { request_id: self.last_sent.clone(), why: text },
             "found" => Told::Found { id: number(words[2]), name: words[1].into() },
             "notice" => Told::Notice(text),

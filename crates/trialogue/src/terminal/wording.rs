@@ -1,7 +1,8 @@
 //! The sentences of the screen: what works, what does not, what to do.
 
-use super::app::{App, Connection};
+use super::app::App;
 use super::commands::{COMMANDS, KEYS};
+use super::vocabulary::Connection;
 use chat::ServiceState;
 
 /// How the service is reached, in one sentence.
