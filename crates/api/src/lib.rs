@@ -37,3 +37,8 @@ pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest message between replicas, in bytes.
 pub const REPLICA_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A count of a few, as it is written on the wire.
+pub fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

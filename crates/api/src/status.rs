@@ -27,8 +27,6 @@ pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
 /// After how long a call that met a busy replica may be repeated at the earliest.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
-/// And after how long one that met a limit.
-const OVER_A_LIMIT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// It took effect, and fewer replicas hold it than were asked for: the same request id asks again.
 pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";
@@ -39,11 +37,17 @@ pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
 /// Reason of a write for which the disk has too little room.
 pub const DISK_FULL: &str = "DISK_FULL";
 
+/// The reason of a refusal, a word for programs.
+pub fn reason(refusal: &Refusal) -> &'static str {
+    code_and_reason(refusal).1
+}
+
 /// The code and the reason of a refusal.
 pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
     match refusal {
         Refusal::NameTaken { .. } | Refusal::NameLooksTaken { .. } => (Code::AlreadyExists, "NAME_TAKEN"),
         Refusal::RegistrationClosed => (Code::PermissionDenied, "REGISTRATION_CLOSED"),
+        Refusal::ClusterKeyNeeded => (Code::PermissionDenied, CLUSTER_KEY_NEEDED),
         Refusal::WrongCredentials => (Code::Unauthenticated, "WRONG_CREDENTIALS"),
         Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
         Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
@@ -82,7 +86,7 @@ pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
 /// The status that tells a client of a refusal.
 pub fn refused(refusal: &Refusal) -> Status {
     if *refusal == Refusal::Busy {
-        return busy(BUSY_RETRY_AFTER);
+        return busy(&refusal.to_string(), BUSY_RETRY_AFTER);
     }
     let (code, reason) = code_and_reason(refusal);
     with_reason(code, reason, &refusal.to_string(), HashMap::new())
@@ -126,34 +130,11 @@ pub fn not_primary(primary: Option<&str>) -> Status {
 }
 
 /// The status of a replica that takes on no more now; the call may be repeated after `wait`.
-pub fn busy(wait: Duration) -> Status {
-    busy_because(Refusal::Busy.to_string(), wait)
-}
-
-/// The status of an attempt at a password after too many that failed; the next may be made after `wait`.
-pub fn too_many_attempts(wait: Duration) -> Status {
-    let seconds = wait.as_secs_f64().ceil();
-    let why = format!("too many wrong passwords were tried; the next attempt is possible in {seconds} s");
-    busy_because(why, wait)
-}
-
-/// The status of a call or a connection that is one more than a limit allows; it may be repeated once others have ended.
-pub fn over_a_limit(why: &str) -> Status {
-    busy_because(why.to_owned(), OVER_A_LIMIT_RETRY_AFTER)
-}
-
-fn busy_because(why: String, wait: Duration) -> Status {
+pub fn busy(why: &str, wait: Duration) -> Status {
     let (code, reason) = code_and_reason(&Refusal::Busy);
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     details.set_retry_info(Some(wait));
     Status::with_error_details(code, why, details)
-}
-
-/// The status of a caller that has not proven to have the cluster's key.
-pub fn cluster_key_needed() -> Status {
-    let message =
-        "digests are for those who prove that they have the cluster's key, as `trialogue verify` does";
-    with_reason(Code::PermissionDenied, CLUSTER_KEY_NEEDED, message, HashMap::new())
 }
 
 /// The status of a replica that could not do its work; what went wrong stands in its log.

@@ -1,5 +1,6 @@
 //! Newtypes for the numbers of a chat.
 
+use crate::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,20 @@ pub struct Cursor {
     pub after: MessageId,
 }
 
+impl Cursor {
+    /// Reads the 16 bytes of a history's identity; no bytes stand for a history that the asker does not know.
+    pub fn parse(history: &[u8], after: u64) -> Result<Self, Refusal> {
+        let history = match history {
+            [] => None,
+            bytes => {
+                let wrong = |_| Refusal::Malformed("a cursor's history has 16 bytes".into());
+                Some(HistoryId(Uuid::from_slice(bytes).map_err(wrong)?))
+            }
+        };
+        Ok(Self { history, after: MessageId(after) })
+    }
+}
+
 /// SHA-256 of a session token: what is stored, so that a stolen database opens no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TokenHash(pub [u8; 32]);
@@ -51,6 +66,12 @@ impl fmt::Debug for SealedToken {
 pub struct RequestId(pub Uuid);
 
 impl RequestId {
+    /// Reads the 16 bytes of a `UUIDv7`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let id = Uuid::from_slice(bytes).map(Self).map_err(|_| Refusal::RequestIdInvalid)?;
+        id.dated().map(|_| id).ok_or(Refusal::RequestIdInvalid)
+    }
+
     /// The date in the id; `None` if it is not a `UUIDv7`.
     pub fn dated(self) -> Option<Millis> {
         if self.0.get_version_num() != 7 {

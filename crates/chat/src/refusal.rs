@@ -177,6 +177,9 @@ pub enum Refusal {
     /// The operator makes the accounts here.
     #[error("new accounts are made by the operator here; ask for one")]
     RegistrationClosed,
+    /// The call is for those who prove that they have the cluster's key.
+    #[error("digests are for those who prove that they have the cluster's key, as `trialogue verify` does")]
+    ClusterKeyNeeded,
     /// More is under way than this replica takes on at a time.
     #[error("this replica has too much to do just now and did nothing; try again in a moment")]
     Busy,
@@ -224,6 +227,7 @@ impl Refusal {
             | Self::DiskFull
             | Self::TooManyCopies { .. }
             | Self::RegistrationClosed
+            | Self::ClusterKeyNeeded
             | Self::Busy
             | Self::HistoryReplaced => false,
         }

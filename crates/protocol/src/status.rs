@@ -22,6 +22,19 @@ pub enum RoleName {
     Halted(HaltReason),
 }
 
+impl RoleName {
+    /// One word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Secondary => "secondary",
+            Self::Candidate => "candidate",
+            Self::Primary => "primary",
+            Self::Halted(_) => "halted",
+        }
+    }
+}
+
 /// What a replica looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(

@@ -1,15 +1,23 @@
 //! Who calls: the address at the other end of a connection, through whichever door the call came.
 
-use crate::attempts::Origin;
-use std::net::{IpAddr, Ipv4Addr};
-use tonic::Request;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The address at the other end of a call's connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller(pub(crate) IpAddr);
 
-/// Where a call comes from.
-pub(crate) fn origin_of<T>(request: &Request<T>) -> Origin {
-    let caller = request.extensions().get::<Caller>();
-    Origin::of(caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |caller| caller.0))
+/// Where a caller is: an address, or a whole network of IPv6, of which one caller easily has all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin(IpAddr);
+
+impl Origin {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+            address @ IpAddr::V4(_) => Self(address),
+        }
+    }
 }

@@ -5,8 +5,8 @@ use crate::caller::Caller;
 use crate::config::Shares;
 use crate::crowd::{Crowd, Entered};
 use crate::doorkeeper::Doorkeeper;
-use crate::unreadable;
-use api::status::over_a_limit;
+use crate::grpc;
+use crate::service::Failure;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tonic::Status;
 use tower_service::Service;
 use tracing::{debug, warn};
 
@@ -164,12 +165,12 @@ async fn serve_http2(
         async move {
             if over {
                 let why = "this replica has as many connections as it can hold; try again later";
-                return Ok(over_a_limit(why).into_http());
+                return Ok(Status::from(Failure::over_a_limit(why.to_owned())).into_http());
             }
             if !is_grpc(&request) {
                 return Ok(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
             }
-            grpc.call(request.map(Body::new)).await.map(unreadable::answered)
+            grpc.call(request.map(Body::new)).await.map(grpc::readable)
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

@@ -4,7 +4,7 @@
 //! has been silent for longest makes room. Where all have asked for something, a few more are let in, from a reserve: among
 //! them may be another replica, which must always get in; the others are told that this replica is busy.
 
-use crate::attempts::Origin;
+use crate::caller::Origin;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

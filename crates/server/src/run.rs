@@ -1,14 +1,11 @@
 //! One replica, from its start to its end.
 
-use crate::attempts::Attempts;
 use crate::blocking::blocking;
 use crate::challenges::Challenges;
-use crate::chat_service::{ChatService, Looks};
 use crate::clock;
 use crate::config::Settings;
 use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
-use crate::digest::Digests;
 use crate::doorkeeper::Doorkeeper;
 use crate::driver::{Driver, Incoming};
 use crate::gateway::{Gateway, Published};
@@ -16,13 +13,13 @@ use crate::handshake::Credentials;
 use crate::impairments::{Envelope, Impairments};
 use crate::key::{ClusterKey, KeyError};
 use crate::lock::{FolderLock, LockError};
-use crate::passwords::Passwords;
 use crate::peers::Peers;
 use crate::power::{self, BootRecord};
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
 use crate::room::Room;
-use crate::serve::{beats_while_leased, serve};
+use crate::serve::serve;
+use crate::service::{Attempts, Digests, Looks, Passwords, Service, beats_while_leased};
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
 use crate::timeline::SignsOfLife;
 use crate::web::Web;
@@ -178,7 +175,7 @@ pub async fn run(
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
     let beats = beats_while_leased(gateway.clone());
     let challenges = Challenges::new();
-    let chat = ChatService {
+    let service = Service {
         index: me.0,
         settings,
         key: key.clone(),
@@ -192,11 +189,11 @@ pub async fn run(
         views: views_seen,
         beats,
     };
-    let shares = chat.settings.shares;
-    let pages = Web::of(chat.clone()).router();
+    let shares = service.settings.shares;
+    let pages = Web::of(service.clone()).router();
     let replica = ReplicaService { me, key, peers, snapshots, challenges };
     let doorkeeper = Doorkeeper::new(to_driver.clone());
-    let service = serve(listener, pages, chat, replica, seen, shares, doorkeeper);
+    let serving = serve(listener, pages, service, replica, seen, shares, doorkeeper);
     let to_end = async {
         if shutdown.await == Ending::Alone {
             hand_over(&to_driver).await;
@@ -209,7 +206,7 @@ pub async fn run(
             info!("ends");
             Ok(())
         }
-        ended = service => ended.map_err(|error| RunError::Service(error.to_string())),
+        ended = serving => ended.map_err(|error| RunError::Service(error.to_string())),
         ended = &mut driver => Err(why_it_ended(ended)),
     }
 }

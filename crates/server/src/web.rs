@@ -1,17 +1,14 @@
 //! What a browser gets of a replica: the chat page, the cluster page, and the sockets behind them.
 //!
 //! ```text
-//!   page ──▶ socket ──▶ calls ──▶ chat_service      (the rules are there)
+//!   page ──▶ socket ──▶ calls ──▶ service           (the rules are there)
 //!   page ──▶ cluster                                 (pictures, and how each view came about)
 //!   browser ──▶ assets                               (the files of web/)
 //! ```
 
-use crate::caller::Caller;
-use crate::chat_service::ChatService;
+use crate::caller::Origin;
 use crate::connections::Held;
-use crate::serve::LISTENER_BEAT;
-use api::service_state;
-use api::v1;
+use crate::service::{LISTENER_BEAT, Service};
 use axum::Router;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
@@ -40,7 +37,7 @@ pub use playground::playground_pages;
 /// What the pages of one replica are made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Web {
-    pub(crate) chat: ChatService,
+    pub(crate) service: Service,
     pub(crate) origins: Arc<Origins>,
     pub(crate) cluster: Cluster,
     /// Whether others than those on this machine may look at the cluster.
@@ -50,10 +47,10 @@ pub(crate) struct Web {
 
 impl Web {
     /// Follows a replica for its pages.
-    pub(crate) fn of(chat: ChatService) -> Self {
-        let settings = chat.settings.clone();
-        let (states, state) = watch::channel(state_of(chat.stands()));
-        tokio::spawn(follow(chat.clone(), states));
+    pub(crate) fn of(service: Service) -> Self {
+        let settings = service.settings.clone();
+        let (states, state) = watch::channel(state_of(&service));
+        tokio::spawn(follow(service.clone(), states));
         let origins = Origins::of(settings.addresses.iter().chain(&settings.playground));
         let origins = Arc::new(origins.with_names(&settings.host_names));
         let cluster = Cluster {
@@ -61,7 +58,7 @@ impl Web {
             playground: settings.playground.as_ref().map(ToString::to_string),
         };
         let cluster_page_for_everyone = settings.cluster_page_for_everyone;
-        Self { chat, origins, cluster, cluster_page_for_everyone, states: state }
+        Self { service, origins, cluster, cluster_page_for_everyone, states: state }
     }
 
     /// The pages and their sockets.
@@ -145,7 +142,7 @@ async fn chat_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    opened(upgrade, held, move |socket| socket::serve(socket, web.chat, Caller(peer.ip()), web.states))
+    opened(upgrade, held, move |socket| socket::serve(socket, web.service, Origin::of(peer.ip()), web.states))
 }
 
 async fn cluster_page(
@@ -172,7 +169,7 @@ async fn cluster_socket(
     if !web.origins.allow(&headers) {
         return foreign();
     }
-    opened(upgrade, held, move |socket| cluster::serve(socket, web.cluster, web.chat))
+    opened(upgrade, held, move |socket| cluster::serve(socket, web.cluster, web.service))
 }
 
 /// Whoever is on this machine may look; others where the settings say so.
@@ -210,10 +207,10 @@ where
 }
 
 /// Tells what changes of the service's state, and only that.
-async fn follow(chat: ChatService, states: watch::Sender<frames::State>) {
-    let mut published = chat.gateway.published();
+async fn follow(service: Service, states: watch::Sender<frames::State>) {
+    let mut published = service.gateway.published();
     while published.changed().await.is_ok() {
-        let now = state_of(chat.stands());
+        let now = state_of(&service);
         states.send_if_modified(|state| {
             let changed = *state != now;
             *state = now;
@@ -222,24 +219,20 @@ async fn follow(chat: ChatService, states: watch::Sender<frames::State>) {
     }
 }
 
-fn state_of(stands: v1::HeartbeatResponse) -> frames::State {
-    let primary = stands.primary.and_then(|primary| stands.addresses.get(usize::try_from(primary).ok()?));
+fn state_of(service: &Service) -> frames::State {
+    let state = service.state();
+    let primary = state.primary().and_then(|primary| state.addresses.get(usize::from(primary.0)));
     frames::State {
-        replica: stands.replica,
-        serving: stands.serving,
+        replica: u32::from(state.replica),
+        serving: state.serving,
         beat_every: u32::try_from(LISTENER_BEAT.as_millis()).unwrap_or(u32::MAX),
         primary: primary.cloned(),
-        in_sync: stands.in_sync.len(),
-        sentence: sentence(&stands),
-        addresses: stands.addresses,
+        in_sync: state.in_sync().len(),
+        sentence: state.service().map(|service| service.to_string()),
+        addresses: state.addresses,
         // Set when it is sent: what changes all the time is no news.
         clock: 0,
     }
-}
-
-/// How the service is doing, for people, if this replica serves.
-fn sentence(stands: &v1::HeartbeatResponse) -> Option<String> {
-    stands.serving.then(|| service_state(stands).to_string())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod retention;
 mod slices;
 mod snapshot;
 mod soundness;
+mod stop;
 mod writer;
 
 pub use compare::{Compared, Difference, compare_slice};
@@ -38,4 +39,5 @@ pub use requests::KeptRequest;
 pub use retention::LogRetention;
 pub use slices::{Digested, RowKey, Slice, TABLES, Table, digest_slice, no_rows};
 pub use snapshot::{INCOMING_SUFFIX, check_snapshot, finish_swap, swap_in};
+pub use stop::Stop;
 pub use writer::Writer;

@@ -6,6 +6,7 @@ use crate::execute::history;
 use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
 use crate::looks;
 use crate::pages::{Merged, Page, Sent};
+use crate::stop::Stop;
 use chat::{
     AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, SessionId,
     TokenHash, UserName,
@@ -178,7 +179,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The valid session with this token. Index: `sessions_token`.
-    pub fn session(&self, token: TokenHash, now: Millis) -> Result<Result<Session, Refusal>, StoreError> {
+    pub fn session(&self, token: TokenHash, now: Millis) -> Result<Session, Stop> {
         let found = self
             .connection
             .prepare_cached(&format!(
@@ -196,7 +197,7 @@ impl<'a> Reader<'a> {
                 })
                 .optional()
             });
-        self.sql(found).map(|session| session.ok_or(Refusal::SessionInvalid))
+        Ok(self.sql(found)?.ok_or(Refusal::SessionInvalid)?)
     }
 
     /// The living account of that name. Index: `accounts_living_key`.

@@ -26,6 +26,13 @@ pub(crate) struct Receipt {
     pub(crate) kind: ReceiptKind,
 }
 
+impl Receipt {
+    /// How far it is of that kind; 0 if it is of another.
+    pub(crate) fn up_to_as(&self, kind: ReceiptKind) -> u64 {
+        if self.kind == kind { self.up_to.0 } else { 0 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiptKind {
     /// The other side has everything up to there.

@@ -1,206 +1,206 @@
-//! A page's calls, handed to the public service: every rule stands there, and here is only the translation.
+//! The door of pages: reads what a frame asks for, calls the service, and makes a frame of its answer. No rule is here.
 
 use super::frames::{Account, Answer, Ask, Call, Conversation, Cursor, Message, Receipt, Say};
-use crate::caller::Caller;
-use crate::chat_service::{Answered, ChatService};
-use crate::listen::Unread;
-use api::status::{Kept, Meaning, meaning, refused};
-use api::v1::chat_server::Chat;
-use api::v1::listen_messages_response::Event;
-use api::{AUTHORIZATION, v1};
-use chat::Refusal;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::{Request, Status};
+use crate::caller::Origin;
+use crate::delivery::{ReceiptKind, Wants};
+use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With, hash_of};
+use api::status::reason;
+use chat::{AccountId, HistoryId, KeptOnFewer, MessageId, Refusal, RequestId, TokenHash};
 use uuid::Uuid;
 
-/// The messages and receipts of a page that listens.
-pub(super) type Events = Unread;
-
 /// Makes one call, other than `listen`, for the session of that token.
-pub(super) async fn make(chat: ChatService, caller: Caller, token: Option<String>, ask: Ask) -> Say {
+pub(super) async fn make(service: Service, origin: Origin, token: Option<TokenHash>, ask: Ask) -> Say {
     let id = ask.id;
-    match answer(&chat, caller, token, ask.call).await {
+    match answer(&service, origin, token, ask.call).await {
         Ok(answer) => Say::Answer { id, answer },
-        Err(status) => failed(id, &status),
+        Err(failure) => failed(id, failure),
     }
 }
 
-/// What a page hears of a call that came to nothing here.
-pub(super) fn failed(id: u64, status: &Status) -> Say {
-    match meaning(status) {
-        Meaning::Refused { reason, message, .. } => Say::Refused { id, reason, message },
-        Meaning::KeptOnFewer(Kept { copies, replicas, message }) => {
-            Say::KeptOnFewer { id, copies, replicas, message }
+/// What a page receives of a call that was not done here.
+pub(super) fn failed(id: u64, failure: Failure) -> Say {
+    match failure {
+        Failure::Refused(refusal) => {
+            Say::Refused { id, reason: reason(&refusal).to_owned(), message: refusal.to_string() }
         }
-        Meaning::NotPrimary { primary } => Say::TryAgain { id, primary },
-        Meaning::Unknown | Meaning::Busy { .. } => Say::TryAgain { id, primary: None },
+        Failure::KeptOnFewer(kept) => {
+            let KeptOnFewer { copies, replicas, .. } = kept;
+            let message = kept.to_string();
+            Say::KeptOnFewer { id, copies: api::count(copies), replicas: api::count(replicas), message }
+        }
+        Failure::NotPrimary { address } => Say::TryAgain { id, primary: address },
+        Failure::Busy { .. } | Failure::Fault => Say::TryAgain { id, primary: None },
     }
 }
 
 /// Begins to listen.
 pub(super) async fn listen(
-    chat: ChatService,
-    token: Option<String>,
+    service: Service,
+    token: Option<TokenHash>,
     cursor: Option<Cursor>,
-) -> Answered<Events> {
-    let cursor =
-        cursor.map(|cursor| v1::Cursor { history: bytes_or_nothing(cursor.history), after: cursor.after });
-    let request = v1::ListenMessagesRequest { cursor, own_messages: true, receipts: true };
-    Ok(chat.listen_messages(signed(request, token.as_deref())?).await?.into_inner())
+) -> Result<Events, Failure> {
+    let cursor = cursor.map(|Cursor { history, after }| place(history, after));
+    let wants = Wants { messages: true, own: true, receipts: true };
+    service.listen(signed(token)?, cursor, wants).await
 }
 
-async fn answer(chat: &ChatService, caller: Caller, token: Option<String>, call: Call) -> Answered<Answer> {
-    let token = token.as_deref();
+async fn answer(
+    service: &Service,
+    origin: Origin,
+    token: Option<TokenHash>,
+    call: Call,
+) -> Result<Answer, Failure> {
     Ok(match call {
         Call::CreateAccount { request_id, name, password } => {
-            let request = v1::CreateAccountRequest {
-                request_id: bytes(request_id),
-                name,
-                password,
-                ..v1::CreateAccountRequest::default()
-            };
-            let v1::CreateAccountResponse { account_id } =
-                chat.create_account(from(caller, Request::new(request))).await?.into_inner();
-            Answer::AccountCreated { account_id }
+            let new = NewAccount { name: &name, password: &password, proof: Proof::default() };
+            let account = service.create_account(origin, id(request_id)?, new).await?;
+            Answer::AccountCreated { account_id: account.0 }
         }
         Call::Login { request_id, name, password } => {
-            let request = v1::LoginRequest { request_id: bytes(request_id), name, password };
-            let v1::LoginResponse { token, expires_at, account_id, name } =
-                chat.login(from(caller, Request::new(request))).await?.into_inner();
-            Answer::LoggedIn { token, expires_at, account_id, name }
+            let opened = service.log_in(origin, id(request_id)?, &name, &password).await?;
+            Answer::LoggedIn {
+                token: opened.token.text(),
+                expires_at: opened.expires_at.0,
+                account_id: opened.account.0,
+                name: opened.name,
+            }
         }
         Call::Identify { .. } => {
-            let v1::GetAccountResponse { account_id, name, shows_reads, acknowledged } =
-                chat.get_account(signed(v1::GetAccountRequest {}, token)?).await?.into_inner();
-            Answer::Account { account_id, name, shows_reads, acknowledged }
+            let store::Account { id, name, shows_reads, acknowledged, .. } =
+                service.account(signed(token)?).await?;
+            Answer::Account { account_id: id.0, name, shows_reads, acknowledged: acknowledged.0 }
         }
         Call::Logout { request_id } => {
-            chat.logout(signed(v1::LogoutRequest { request_id: bytes(request_id) }, token)?).await?;
+            service.log_out(signed(token)?, id(request_id)?).await?;
             Answer::Done {}
         }
         Call::DeleteAccount { request_id, password } => {
-            let request = v1::DeleteAccountRequest { request_id: bytes(request_id), password };
-            chat.delete_account(from(caller, signed(request, token)?)).await?;
+            service.delete_account(origin, signed(token)?, id(request_id)?, &password).await?;
             Answer::Done {}
         }
         Call::ChangePassword { request_id, password, new_password } => {
-            let request = v1::ChangePasswordRequest { request_id: bytes(request_id), password, new_password };
-            chat.change_password(from(caller, signed(request, token)?)).await?;
+            let (token, id) = (signed(token)?, id(request_id)?);
+            service.change_password(origin, token, id, (&password, &new_password)).await?;
             Answer::Done {}
         }
         Call::ListAccounts { pattern, page_token } => {
-            let request = v1::ListAccountsRequest { pattern, page_size: 0, page_token };
-            let v1::ListAccountsResponse { accounts, next_page_token } =
-                chat.list_accounts(signed(request, token)?).await?.into_inner();
-            let accounts = accounts.into_iter().map(|one| Account { id: one.id, name: one.name }).collect();
-            Answer::Accounts { accounts, next_page_token }
+            let (accounts, next) = service.accounts(signed(token)?, pattern, page_token, 0).await?;
+            let accounts = accounts.into_iter().map(|(id, name)| Account { id: id.0, name }).collect();
+            Answer::Accounts { accounts, next_page_token: next.unwrap_or_default() }
         }
         Call::SendMessage { request_id, to_id, text } => {
-            if to_id == 0 {
-                return Err(refused(&Refusal::AccountGone));
+            let (token, id) = (signed(token)?, id(request_id)?);
+            let message = Outgoing { with: with(to_id)?, text: &text, min_copies: 0 };
+            let sent = service.send(token, id, message).await?;
+            Answer::Sent {
+                message_id: sent.id.0,
+                sent_at: sent.at.0,
+                copies: api::count(sent.copies),
+                replicas: api::count(sent.replicas),
             }
-            let to = String::new();
-            let request =
-                v1::SendMessageRequest { request_id: bytes(request_id), to, to_id, text, min_copies: 0 };
-            let v1::SendMessageResponse { id, sent_at, copies, replicas } =
-                chat.send_message(signed(request, token)?).await?.into_inner();
-            Answer::Sent { message_id: id, sent_at, copies, replicas }
         }
         Call::AcknowledgeMessages { request_id, up_to, history } => {
-            let history = bytes_or_nothing(history);
-            let request = v1::AcknowledgeMessagesRequest { request_id: bytes(request_id), up_to, history };
-            let answer = chat.acknowledge_messages(signed(request, token)?).await?.into_inner();
-            Answer::UpTo { up_to: answer.up_to }
+            let up_to = place(history, up_to);
+            let up_to = service.acknowledge(signed(token)?, id(request_id)?, up_to).await?;
+            Answer::UpTo { up_to: up_to.0 }
         }
         Call::ListMessages { with_id, before, page_size } => {
-            let request = v1::ListMessagesRequest { with: String::new(), with_id, before, page_size };
-            let v1::ListMessagesResponse { messages, more } =
-                chat.list_messages(signed(request, token)?).await?.into_inner();
-            Answer::Messages { messages: messages.into_iter().map(Message::from).collect(), more }
+            let page = service.messages(signed(token)?, with(with_id)?, message(before), page_size).await?;
+            let messages = page.messages.into_iter().map(Message::from).collect();
+            Answer::Messages { messages, more: page.more }
         }
         Call::ListConversations { before, page_size } => {
-            let request = v1::ListConversationsRequest { page_size, before };
-            let v1::ListConversationsResponse { conversations, more } =
-                chat.list_conversations(signed(request, token)?).await?.into_inner();
+            let (conversations, more) =
+                service.conversations(signed(token)?, message(before), page_size).await?;
             let conversations = conversations.into_iter().map(Conversation::from).collect();
             Answer::Conversations { conversations, more }
         }
         Call::MarkRead { request_id, with_id, up_to } => {
-            let request = v1::MarkReadRequest { request_id: bytes(request_id), with_id, up_to };
-            let answer = chat.mark_read(signed(request, token)?).await?.into_inner();
-            Answer::UpTo { up_to: answer.up_to }
+            let (token, id) = (signed(token)?, id(request_id)?);
+            let up_to = service.mark_read(token, id, AccountId(with_id), MessageId(up_to)).await?;
+            Answer::UpTo { up_to: up_to.0 }
         }
         Call::SetReadMarks { request_id, shown } => {
-            let request = v1::SetReadMarksRequest { request_id: bytes(request_id), shown };
-            chat.set_read_marks(signed(request, token)?).await?;
+            service.set_read_marks(signed(token)?, id(request_id)?, shown).await?;
             Answer::Done {}
         }
         Call::Listen { .. } => unreachable!("the socket listens by itself"),
     })
 }
 
-/// An event of a listener, as a page hears it.
-pub(super) fn told(event: v1::ListenMessagesResponse) -> Option<Say> {
-    Some(match event.event? {
-        Event::Listening(v1::Listening { cursor, .. }) => {
-            let cursor = cursor.unwrap_or_default();
-            let history = Uuid::from_slice(&cursor.history).ok();
-            Say::Listening { cursor: Cursor { history, after: cursor.after } }
-        }
+/// An event of a listener, as a page receives it.
+pub(super) fn told(event: Event) -> Say {
+    match event {
+        Event::Listening { cursor } => Say::Listening {
+            cursor: Cursor { history: cursor.history.map(|history| history.0), after: cursor.after.0 },
+        },
         Event::Message(message) => Say::Message(message.into()),
-        Event::Beat(v1::Beat {}) => Say::beat(),
-        Event::Receipt(v1::Receipt { with_id, delivered_up_to, seen_up_to, read_up_to }) => {
-            Say::Receipt(Receipt { with_id, delivered_up_to, seen_up_to, read_up_to })
+        Event::Beat => Say::beat(),
+        Event::Receipt(receipt) => Say::Receipt(Receipt {
+            with_id: receipt.with.0,
+            delivered_up_to: receipt.up_to_as(ReceiptKind::Delivered),
+            seen_up_to: receipt.up_to_as(ReceiptKind::Seen),
+            read_up_to: receipt.up_to_as(ReceiptKind::Read),
+        }),
+        Event::ReceiptsMissed => Say::ReceiptsMissed {},
+    }
+}
+
+impl From<store::Message> for Message {
+    fn from(message: store::Message) -> Self {
+        Self {
+            id: message.id.0,
+            from_id: message.sender.0,
+            from: message.sender_name,
+            to_id: message.recipient.0,
+            to: message.recipient_name,
+            text: message.text,
+            sent_at: message.sent_at.0,
+            delivered: message.delivered,
+            undeliverable: message.undeliverable,
         }
-        Event::ReceiptsMissed(v1::ReceiptsMissed {}) => Say::ReceiptsMissed {},
-    })
-}
-
-impl From<v1::Message> for Message {
-    fn from(message: v1::Message) -> Self {
-        let v1::Message { id, from_id, from, to_id, to, text, sent_at, delivered, undeliverable } = message;
-        Self { id, from_id, from, to_id, to, text, sent_at, delivered, undeliverable }
     }
 }
 
-impl From<v1::Conversation> for Conversation {
-    fn from(conversation: v1::Conversation) -> Self {
-        let v1::Conversation {
-            with_id,
-            with,
-            deleted,
-            last,
-            unread,
-            read_up_to,
-            delivered_up_to,
-            seen_up_to,
-        } = conversation;
-        let last = last.map(Message::from);
-        Self { with_id, with, deleted, last, unread, read_up_to, delivered_up_to, seen_up_to }
+impl From<store::Conversation> for Conversation {
+    fn from(conversation: store::Conversation) -> Self {
+        Self {
+            with_id: conversation.peer.0,
+            with: conversation.peer_name,
+            deleted: conversation.peer_deleted,
+            last: Some(conversation.last.into()),
+            unread: conversation.unread,
+            read_up_to: conversation.read_up_to.0,
+            delivered_up_to: conversation.delivered_up_to.0,
+            seen_up_to: conversation.seen_up_to.0,
+        }
     }
 }
 
-fn bytes(request_id: Uuid) -> Vec<u8> {
-    request_id.as_bytes().to_vec()
+/// The session of a call; pages say with `identify` which.
+fn signed(token: Option<TokenHash>) -> Result<TokenHash, Refusal> {
+    token.ok_or(Refusal::NotSignedIn)
 }
 
-fn bytes_or_nothing(id: Option<Uuid>) -> Vec<u8> {
-    id.map(bytes).unwrap_or_default()
+/// A page's token, hashed.
+pub(super) fn token(text: &str) -> TokenHash {
+    hash_of(text)
 }
 
-/// A call that carries the socket's session, as a gRPC client's would.
-/// A call of the page at that address.
-fn from<T>(caller: Caller, mut request: Request<T>) -> Request<T> {
-    request.extensions_mut().insert(caller);
-    request
+fn id(request_id: Uuid) -> Result<RequestId, Refusal> {
+    RequestId::parse(request_id.as_bytes())
 }
 
-fn signed<T>(message: T, token: Option<&str>) -> Answered<Request<T>> {
-    let token = token.ok_or_else(|| refused(&Refusal::NotSignedIn))?;
-    let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| refused(&Refusal::SessionInvalid))?;
-    value.set_sensitive(true);
-    let mut request = Request::new(message);
-    request.metadata_mut().insert(AUTHORIZATION, value);
-    Ok(request)
+/// Pages name accounts by their numbers, of which none is 0.
+fn with(id: u64) -> Result<With<'static>, Refusal> {
+    if id == 0 { Err(Refusal::AccountGone) } else { Ok(With::Account(AccountId(id))) }
+}
+
+fn place(history: Option<Uuid>, after: u64) -> chat::Cursor {
+    chat::Cursor { history: history.map(HistoryId), after: MessageId(after) }
+}
+
+/// Pages begin before a message, or, where that is 0, with the newest.
+fn message(before: u64) -> Option<MessageId> {
+    (before > 0).then_some(MessageId(before))
 }

@@ -1,11 +1,9 @@
 //! How this replica stands, for the cluster page: pushed as it changes.
 
-use super::sentence;
 use super::socket::{text, write};
-use crate::chat_service::ChatService;
 use crate::gateway::Published;
+use crate::service::{Service, State};
 use crate::timeline::ViewChange;
-use api::v1;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -65,24 +63,30 @@ pub(crate) struct Picture {
     pub(crate) sentence: Option<String>,
 }
 
-impl From<v1::HeartbeatResponse> for Picture {
-    fn from(stands: v1::HeartbeatResponse) -> Self {
-        let sentence = sentence(&stands);
-        let v1::HeartbeatResponse {
-            replica, role, view, primary, in_sync, serving, op, messages, fault, ..
-        } = stands;
-        let fault = Some(fault).filter(|fault| !fault.is_empty());
-        Self { replica, role, view, primary, in_sync, serving, op, messages, fault, sentence }
+impl From<State> for Picture {
+    fn from(state: State) -> Self {
+        Self {
+            replica: u32::from(state.replica),
+            role: state.role.as_str().to_owned(),
+            view: state.view_number(),
+            primary: state.primary().map(|primary| u32::from(primary.0)),
+            in_sync: state.in_sync().iter().map(|index| u32::from(index.0)).collect(),
+            serving: state.serving,
+            op: state.position.op.0,
+            messages: state.messages,
+            sentence: state.service().map(|service| service.to_string()),
+            fault: state.trouble,
+        }
     }
 }
 
 /// Shows how the replica stands to one page until it goes away.
-pub(super) async fn serve(socket: WebSocket, cluster: Cluster, chat: ChatService) {
+pub(super) async fn serve(socket: WebSocket, cluster: Cluster, service: Service) {
     let (mut page, mut frames) = socket.split();
     let mut every = interval(DRAW_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut published = chat.gateway.published();
-    let mut views = chat.views.clone();
+    let mut published = service.gateway.published();
+    let mut views = service.views.clone();
     let mut shown = (0, false);
     let mut next = Some(ClusterSay::Cluster(cluster));
     views.mark_changed();
@@ -95,8 +99,8 @@ pub(super) async fn serve(socket: WebSocket, cluster: Cluster, chat: ChatService
         let changed = async { published.wait_for(|published| outline(published) != shown).await.is_ok() };
         next = tokio::select! {
             Ok(()) = views.changed() => Some(ClusterSay::Views(views.borrow_and_update().clone())),
-            true = changed => Some(ClusterSay::Replica(chat.stands().into())),
-            _ = every.tick() => Some(ClusterSay::Replica(chat.stands().into())),
+            true = changed => Some(ClusterSay::Replica(service.state().into())),
+            _ = every.tick() => Some(ClusterSay::Replica(service.state().into())),
             frame = frames.next() => match frame {
                 // A page has nothing to say here.
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => None,

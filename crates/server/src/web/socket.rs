@@ -1,18 +1,18 @@
 //! A page's socket: its calls, what it listens for, and how the service stands, over one WebSocket (RFC 6455).
 
-use super::calls::{self, Events, failed, told};
+use super::calls::{self, failed, told};
 use super::frames::{Ask, Call, Say, State};
-use crate::caller::Caller;
-use crate::chat_service::{Answered, ChatService};
+use crate::caller::Origin;
 use crate::clock;
+use crate::service::{Event, Events, Failure, Service};
 use axum::extract::ws::{Message, WebSocket};
+use chat::{Refusal, TokenHash};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitSink};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tonic::Status;
 use tracing::debug;
 
 /// Calls of one socket that are being answered; then the next ones wait.
@@ -29,14 +29,14 @@ pub(super) struct Gone;
 /// What a call that runs beside the others comes to.
 enum Done {
     Say(Box<Say>),
-    Listens { id: u64, begun: Answered<Events> },
+    Listens { id: u64, begun: Result<Events, Failure> },
 }
 
 struct Talk {
-    chat: ChatService,
-    caller: Caller,
-    /// Whose session the calls belong to.
-    token: Option<String>,
+    service: Service,
+    origin: Origin,
+    /// Of the session that the calls belong to.
+    token: Option<TokenHash>,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     listening: Option<(u64, Events)>,
     state: watch::Receiver<State>,
@@ -45,11 +45,12 @@ struct Talk {
 /// Serves one socket until its page goes away.
 pub(super) async fn serve(
     socket: WebSocket,
-    chat: ChatService,
-    caller: Caller,
+    service: Service,
+    origin: Origin,
     state: watch::Receiver<State>,
 ) {
-    let talk = Talk { chat, caller, token: None, running: FuturesUnordered::new(), listening: None, state };
+    let talk =
+        Talk { service, origin, token: None, running: FuturesUnordered::new(), listening: None, state };
     // That a page has gone away is nothing to report.
     let _: Result<(), Gone> = talk.run(socket).await;
 }
@@ -65,7 +66,7 @@ impl Talk {
         let (mut page, mut frames) = socket.split();
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beats = self.chat.beats.clone();
+        let mut beats = self.service.beats.clone();
         let mut last_heard = Instant::now();
         let first = Say::State(self.state_now());
         say(&mut page, &first).await?;
@@ -76,7 +77,7 @@ impl Talk {
                     Some(Say::State(self.state_now()))
                 }
                 Some(done) = self.running.next() => self.finish(done),
-                event = next_event(&mut self.listening) => self.heard(event),
+                event = next_event(&mut self.listening) => Some(self.heard(event)),
                 frame = frames.next(), if self.running.len() < CALLS_MAX => {
                     last_heard = Instant::now();
                     match frame {
@@ -116,17 +117,17 @@ impl Talk {
                 return Some(malformed(value["id"].as_u64().unwrap_or(0), &error.to_string()));
             }
         };
-        let chat = self.chat.clone();
         if let Call::Identify { token } = &ask.call {
-            self.token = Some(token.clone());
+            self.token = Some(calls::token(token));
         }
-        let (caller, token) = (self.caller, self.token.clone());
+        let (service, origin, token) = (self.service.clone(), self.origin, self.token);
         let running = match ask {
             Ask { id, call: Call::Listen { cursor } } => {
                 self.listening = None;
-                async move { Done::Listens { id, begun: calls::listen(chat, token, cursor).await } }.boxed()
+                async move { Done::Listens { id, begun: calls::listen(service, token, cursor).await } }
+                    .boxed()
             }
-            ask => async move { Done::Say(Box::new(calls::make(chat, caller, token, ask).await)) }.boxed(),
+            ask => async move { Done::Say(Box::new(calls::make(service, origin, token, ask).await)) }.boxed(),
         };
         self.running.push(running);
         None
@@ -139,28 +140,24 @@ impl Talk {
                 self.listening = Some((id, events));
                 None
             }
-            Done::Listens { id, begun: Err(status) } => Some(failed(id, &status)),
+            Done::Listens { id, begun: Err(failure) } => Some(failed(id, failure)),
         }
     }
 
-    fn heard(
-        &mut self,
-        (id, event): (u64, Option<Answered<api::v1::ListenMessagesResponse>>),
-    ) -> Option<Say> {
-        let status = match event {
+    fn heard(&mut self, (id, event): (u64, Option<Result<Event, Failure>>)) -> Say {
+        let failure = match event {
             Some(Ok(event)) => return told(event),
-            Some(Err(status)) => status,
-            None => Status::unavailable("the stream is over"),
+            Some(Err(failure)) => failure,
+            // The stream is over.
+            None => Failure::Fault,
         };
         self.listening = None;
-        Some(failed(id, &status))
+        failed(id, failure)
     }
 }
 
-/// The next event of whoever listens; never ready while nobody does.
-async fn next_event(
-    listening: &mut Option<(u64, Events)>,
-) -> (u64, Option<Answered<api::v1::ListenMessagesResponse>>) {
+/// The next event of a page that listens; never ready while it does not.
+async fn next_event(listening: &mut Option<(u64, Events)>) -> (u64, Option<Result<Event, Failure>>) {
     match listening {
         Some((id, events)) => (*id, events.next().await),
         None => std::future::pending().await,
@@ -168,8 +165,8 @@ async fn next_event(
 }
 
 fn malformed(id: u64, what: &str) -> Say {
-    let refusal = chat::Refusal::Malformed(format!("this is no call of docs/web.md: {what}"));
-    failed(id, &api::status::refused(&refusal))
+    let refusal = Refusal::Malformed(format!("this is no call of docs/web.md: {what}"));
+    failed(id, Failure::Refused(refusal))
 }
 
 async fn say(page: &mut SplitSink<WebSocket, Message>, what: &Say) -> Result<(), Gone> {

@@ -1,7 +1,7 @@
 //! Passwords: Argon2id off the runtime's threads, a few at a time. Also what is locked with one: session tokens.
 
+use super::tokens::{TOKEN_BYTES, Token};
 use crate::blocking::{Full, Place, Places, blocking};
-use crate::tokens::{TOKEN_BYTES, Token};
 use argon2::password_hash::phc::{PasswordHash as Phc, Salt};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};

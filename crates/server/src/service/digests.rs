@@ -1,10 +1,9 @@
 //! Digests of tables, a slice at a time, for those who compare replicas and have the cluster's key.
 
+use super::{Failure, Service};
 use crate::challenges::Challenges;
-use crate::chat_service::{Answered, ChatService};
 use crate::key::ClusterKey;
 use crate::proof::{Call, NO_REPLICA, Proofs, Purpose, Side, draw_nonce};
-use api::status::{cluster_key_needed, refused};
 use api::v1::{ChallengeResponse, DigestRequest, DigestResponse, TableDigest};
 use chat::Refusal;
 use hmac::Mac;
@@ -49,18 +48,19 @@ fn rest(mut turn: OwnedMutexGuard<Instant>, began: Instant, now: Instant) {
     *turn = now + now.duration_since(began).max(PAUSE_AT_LEAST);
 }
 
-impl ChatService {
-    pub(crate) async fn digest_of(&self, request: DigestRequest) -> Answered<DigestResponse> {
+impl Service {
+    /// Digests one slice of a table, and proves that it is this replica's.
+    pub(crate) async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Failure> {
         let proofs = proofs_of(&self.key, &request, u32::from(self.index));
         let proven = || proofs.verify(Side::Caller, &parts(&asked(&request)), &request.proof);
         if !self.digests.challenges.take(&request.challenge, proven) {
-            return Err(cluster_key_needed());
+            return Err(Refusal::ClusterKeyNeeded.into());
         }
-        let slice = slice_of(&request).map_err(|refusal| refused(&refusal))?;
+        let slice = slice_of(&request)?;
         let began = Instant::now();
-        let turn = self.digests.turn(began).map_err(api::status::busy)?;
+        let turn = self.digests.turn(began).map_err(Failure::busy_for)?;
         let mut mac = self.key.row_digests();
-        let read = self.read_now(move |reader| {
+        let read = self.read_here(move |reader| {
             let digested = match &slice {
                 Some(slice) => digest_slice(reader, slice, Instant::now() + READ_AT_MOST, |row| {
                     mac.update(&(row.len() as u64).to_be_bytes());
@@ -73,7 +73,7 @@ impl ChatService {
                 table: slice.table.name.to_owned(),
                 digest: mac.finalize().into_bytes().to_vec(),
             });
-            Ok(Ok((digested, tables)))
+            Ok((digested, tables))
         });
         let (Digested { position, first_op, rows, stopped_at }, tables) = read.await?;
         let mut answer = DigestResponse {

@@ -2,18 +2,16 @@
 //!
 //! A sender waits while the client's stream is full. One event is always let in, however large it is.
 
-use crate::chat_service::Answered;
-use prost::Message;
+use super::Failure;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tonic::Status;
 
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct Sender<T> {
-    events: mpsc::Sender<(Answered<T>, Option<OwnedSemaphorePermit>)>,
+    events: mpsc::Sender<(Result<T, Failure>, Option<OwnedSemaphorePermit>)>,
     room: Arc<Semaphore>,
     bytes_max: usize,
 }
@@ -21,7 +19,7 @@ pub(crate) struct Sender<T> {
 /// The client's end.
 #[derive(Debug)]
 pub(crate) struct Stream<T> {
-    events: mpsc::Receiver<(Answered<T>, Option<OwnedSemaphorePermit>)>,
+    events: mpsc::Receiver<(Result<T, Failure>, Option<OwnedSemaphorePermit>)>,
 }
 
 /// The client has closed its stream.
@@ -33,9 +31,10 @@ pub(crate) fn channel<T>(events_max: usize, bytes_max: usize) -> (Sender<T>, Str
     (Sender { events: sender, room: Arc::new(Semaphore::new(bytes_max)), bytes_max }, Stream { events })
 }
 
-impl<T: Message> Sender<T> {
-    pub(crate) async fn send(&self, event: T) -> Result<(), Gone> {
-        let bytes = u32::try_from(event.encoded_len().min(self.bytes_max)).unwrap_or(u32::MAX);
+impl<T> Sender<T> {
+    /// Waits until there is room for an event of that size.
+    pub(crate) async fn send(&self, event: T, bytes: usize) -> Result<(), Gone> {
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
         let room = tokio::select! {
             room = self.room.clone().acquire_many_owned(bytes) => room.map_err(|_| Gone)?,
             () = self.events.closed() => return Err(Gone),
@@ -44,7 +43,7 @@ impl<T: Message> Sender<T> {
     }
 
     /// Ends the stream with a reason.
-    pub(crate) async fn end(&self, why: Status) {
+    pub(crate) async fn end(&self, why: Failure) {
         // A client that has closed its stream needs no reason.
         let _ = self.events.send((Err(why), None)).await;
     }
@@ -55,7 +54,7 @@ impl<T: Message> Sender<T> {
 }
 
 impl<T> tokio_stream::Stream for Stream<T> {
-    type Item = Answered<T>;
+    type Item = Result<T, Failure>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.events.poll_recv(context).map(|next| next.map(|(event, _room_again)| event))
@@ -65,24 +64,19 @@ impl<T> tokio_stream::Stream for Stream<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::v1;
     use futures_util::{FutureExt, StreamExt};
-
-    fn text(bytes: usize) -> v1::Message {
-        v1::Message { text: "x".repeat(bytes), ..v1::Message::default() }
-    }
 
     #[tokio::test]
     async fn bytes_are_bounded_and_one_event_is_always_let_in() {
         let (sender, mut stream) = channel(64, 1000);
-        sender.send(text(5000)).await.unwrap();
-        assert!(sender.send(text(10)).now_or_never().is_none(), "all the room is taken");
-        assert_eq!(stream.next().await.unwrap().unwrap().text.len(), 5000);
+        sender.send("a large one", 5000).await.unwrap();
+        assert!(sender.send("one more", 10).now_or_never().is_none(), "all the room is taken");
+        assert_eq!(stream.next().await, Some(Ok("a large one")));
         for _ in 0..3 {
-            sender.send(text(300)).await.unwrap();
+            sender.send("a small one", 300).await.unwrap();
         }
-        assert!(sender.send(text(300)).now_or_never().is_none());
+        assert!(sender.send("one more", 300).now_or_never().is_none());
         drop(stream);
-        assert_eq!(sender.send(text(300)).await, Err(Gone));
+        assert_eq!(sender.send("one more", 300).await, Err(Gone));
     }
 }

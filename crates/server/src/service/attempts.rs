@@ -9,8 +9,8 @@
 //! at a bucket without taking from it nor give back, and both are needed where only failures count; nor does it bound its
 //! table of keys.
 
+use crate::caller::Origin;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,22 +33,6 @@ const SUSPICIOUS_AFTER: u32 = 3;
 const REGISTRATIONS: Allowance = Allowance { free: 600, refill: Duration::from_millis(100) };
 /// Buckets and known pairs that are kept, each; then those that are full again go, and the oldest.
 const KEYS_MAX: usize = 16_384;
-
-/// Where a caller is: an address, or a whole network of IPv6, of which one caller easily has all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(IpAddr);
-
-impl Origin {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & !u128::from(u64::MAX);
-                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
-            }
-            address @ IpAddr::V4(_) => Self(address),
-        }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -203,6 +187,7 @@ impl Books {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     fn origin(last: u8) -> Origin {
         Origin::of(IpAddr::from([127, 0, 0, last]))

@@ -6,7 +6,7 @@ use chat::Refusal;
 use tonic::{Code, Status};
 
 /// A status of the transport, with the reason that our own have. Others stay as they are.
-pub(crate) fn told(status: Status) -> Status {
+pub(super) fn told(status: Status) -> Status {
     if !status.details().is_empty() {
         return status;
     }
