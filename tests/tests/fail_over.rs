@@ -106,7 +106,7 @@ async fn a_primary_that_hangs_is_replaced_and_says_nothing_of_the_past_when_it_w
 }
 
 #[tokio::test]
-async fn a_secondary_that_hangs_is_left_out_after_the_acknowledgement_limit_and_comes_back() {
+async fn a_secondary_that_hangs_is_left_out_after_the_confirm_limit_and_comes_back() {
     let talk = talk(Cluster::serving().await, false).await;
     talk.cluster.pause(1);
     talk.cluster.until_in_sync(&[0, 2]).await;

@@ -6,7 +6,7 @@ use crate::v1;
 use crate::v1::replica_message::Message as Wire;
 use chat::Record;
 use protocol::{
-    Chain, DatabaseId, Entry, Fact as _, Incarnation, Member, Message, Op, Position, Proposer, RegisterId,
+    Chain, DatabaseId, Entry, Incarnation, Member, Message, Op, Position, Proposer, Record as _, RegisterId,
     ReplicaIndex, ReplicaSet, Time, View, ViewNumber,
 };
 use thiserror::Error;
@@ -220,15 +220,15 @@ fn entries(entries: &[Entry<Record>]) -> Vec<v1::Entry> {
     let wire = entries.iter().map(|entry| v1::Entry {
         op: entry.op.0,
         chain: entry.chain.0.to_vec(),
-        fact: entry.fact.encoded().to_vec().into(),
+        fact: entry.record.encoded().to_vec().into(),
     });
     wire.collect()
 }
 
 fn read_entries(entries: &[v1::Entry]) -> Result<Vec<Entry<Record>>, WireError> {
     let read = entries.iter().map(|entry| {
-        let fact = Record::decode(&entry.fact).map_err(|error| WireError::Fact(error.to_string()))?;
-        Ok(Entry { op: read_op(entry.op)?, chain: read_chain(&entry.chain)?, fact })
+        let record = Record::decode(&entry.fact).map_err(|error| WireError::Fact(error.to_string()))?;
+        Ok(Entry { op: read_op(entry.op)?, chain: read_chain(&entry.chain)?, record })
     });
     read.collect()
 }

@@ -185,7 +185,7 @@ impl Record {
     }
 }
 
-impl protocol::Fact for Record {
+impl protocol::Record for Record {
     fn encoded(&self) -> &[u8] {
         self.encoded.as_bytes()
     }
@@ -194,7 +194,7 @@ impl protocol::Fact for Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Fact as _;
+    use protocol::Record as _;
 
     #[test]
     fn a_record_survives_its_encoding() {

@@ -8,11 +8,10 @@ use crate::identity::{
 };
 use crate::impairment::Impaired;
 use crate::lease::Timing;
-use crate::log::{Entry, Fact, Position};
+use crate::log::{Entry, Position, Record};
 use crate::memory::Memory;
 use crate::note::Note;
 use crate::probation::Probation;
-use crate::replica::Identity;
 use crate::store_health::StoreHealth;
 use crate::time::Time;
 use crate::view::{Proposer, View};
@@ -20,8 +19,28 @@ use crate::writer::Writer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// Who a replica is when its process starts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Common<F> {
+pub struct Identity {
+    /// Its place in the configuration.
+    pub index: ReplicaIndex,
+    /// Every configured replica, this one included.
+    pub all: ReplicaSet,
+    /// This run of its process.
+    pub incarnation: Incarnation,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Where that database's log ends.
+    pub position: Position,
+    /// Whether the power has failed (the machine was started again) since that database was last known to be whole, without
+    /// a clean end of its process before that.
+    pub after_power_failure: bool,
+    /// What that database remembers; nothing if it is new, or was made by a version that remembered nothing.
+    pub remembered: Option<Memory>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Common<R> {
     pub(crate) me: ReplicaIndex,
     /// Every configured replica, this one included.
     pub(crate) all: ReplicaSet,
@@ -50,12 +69,12 @@ pub(crate) struct Common<F> {
     pub(crate) doubt: Option<Doubt>,
     pub(crate) clocks: Clocks,
     pub(crate) impaired: Impaired,
-    effects: Vec<Effect<F>>,
+    effects: Vec<Effect<R>>,
     tokens: u64,
     proposals: u64,
 }
 
-impl<F: Fact> Common<F> {
+impl<R: Record> Common<R> {
     pub(crate) fn new(identity: Identity, timing: Timing) -> Self {
         Self {
             me: identity.index,
@@ -83,7 +102,7 @@ impl<F: Fact> Common<F> {
         }
     }
 
-    pub(crate) fn emit(&mut self, effect: Effect<F>) {
+    pub(crate) fn emit(&mut self, effect: Effect<R>) {
         self.effects.push(effect);
     }
 
@@ -91,7 +110,7 @@ impl<F: Fact> Common<F> {
         self.effects.push(Effect::Note(note));
     }
 
-    pub(crate) fn take_effects(&mut self) -> Vec<Effect<F>> {
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect<R>> {
         core::mem::take(&mut self.effects)
     }
 
@@ -106,7 +125,7 @@ impl<F: Fact> Common<F> {
     }
 
     /// Sends to a peer by its current stream; without one there is nobody to hear it.
-    pub(crate) fn send(&mut self, peer: ReplicaIndex, message: Message<F>) {
+    pub(crate) fn send(&mut self, peer: ReplicaIndex, message: Message<R>) {
         if let Some(stream) = self.streams.get(&peer).copied() {
             self.emit(Effect::Send { peer, stream, message });
         }
@@ -133,7 +152,7 @@ impl<F: Fact> Common<F> {
     }
 
     /// Whether this replica may lead: its store can be trusted, and its clock, and no other is better off.
-    pub(crate) fn fit(&self, now: Time) -> bool {
+    pub(crate) fn healthy(&self, now: Time) -> bool {
         self.store.is_fit(now)
             && self.writer.busy_for(now) < self.timing.store_limit
             && !self.clock_wrong()
@@ -160,7 +179,7 @@ impl<F: Fact> Common<F> {
 
     /// The answer to a `Probe`, the same in every role.
     pub(crate) fn answer_probe(&mut self, peer: ReplicaIndex, now: Time, able: bool) {
-        let able = able && self.in_sync() && self.fit(now) && self.doubt.is_none();
+        let able = able && self.in_sync() && self.healthy(now) && self.doubt.is_none();
         let message = Message::Alive {
             database: self.database,
             position: self.position,
@@ -177,7 +196,7 @@ impl<F: Fact> Common<F> {
         self.send(peer, message);
     }
 
-    pub(crate) fn persist(&mut self, entries: Vec<Entry<F>>, end: Position, now: Time) {
+    pub(crate) fn persist(&mut self, entries: Vec<Entry<R>>, end: Position, now: Time) {
         assert!(self.writer.is_idle(), "entries to persist while the store is busy: {:?}", self.writer);
         let token = self.token();
         self.writer = Writer::Persisting { token, since: now, end };

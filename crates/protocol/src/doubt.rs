@@ -7,7 +7,7 @@
 //! view names is an answer too. There is no limit of time: a replica that can't answer may be the only one that has everything.
 //!
 //! What was shown holds for as long as this process lives. A log that was shown since the failure has all that its disk
-//! has kept; what it gets after that comes from a primary that has heard all of them, or needs this replica's own acknowledgement.
+//! has kept; what it gets after that comes from a primary that has heard all of them, or needs this replica's own confirmation.
 //!
 //! A replica that is not in sync doubts too. It may have been level with a primary that had proposed a view with it, and that
 //! view may still be installed, long after the failure has taken what the replica had confirmed (seed 700252039). It asks
@@ -17,13 +17,13 @@
 //! version that remembered none. The register may be a copy from those moments that was put back, and the others may have
 //! gone on without this replica since: but then one that is in sync by the copy remembers a newer view, or another register,
 //! and says so when it is asked. Until all have been heard nothing is remembered, so that a replica that ends before that
-//! doubts again. A peer that leads, or stands for primary, by the newest view remembers it and the register that
+//! doubts again. A peer that leads, or runs for primary, by the newest view remembers it and the register that
 //! installed it, which is as good: however old its call is, the register is then compared with that one.
 
 use crate::common::Common;
 use crate::event::{Effect, Message};
 use crate::identity::{DatabaseId, RegisterId, ReplicaIndex, ReplicaSet};
-use crate::log::{Fact, Position};
+use crate::log::{Position, Record};
 use crate::note::Note;
 use crate::time::Time;
 use crate::view::View;
@@ -78,7 +78,7 @@ impl Doubt {
     }
 }
 
-impl<F: Fact> Common<F> {
+impl<R: Record> Common<R> {
     /// Whom this replica waits for, because it doubts, before it leads; none while it is not in sync, as it does not lead then.
     pub(crate) fn waits_for(&self) -> ReplicaSet {
         match (&self.doubt, &self.view) {
@@ -104,7 +104,7 @@ impl<F: Fact> Common<F> {
         self.doubt = Some(Doubt { power_failed, nothing_remembered: true, ..Doubt::new(now) });
     }
 
-    /// A peer leads, or stands for primary, by the newest view: that peer remembers it, and the register that installed it.
+    /// A peer leads, or runs for primary, by the newest view: that peer remembers it, and the register that installed it.
     pub(crate) fn believe_the_register(&mut self, register: RegisterId) {
         self.register = Some(register);
         if let Some(doubt) = &mut self.doubt {
@@ -114,7 +114,7 @@ impl<F: Fact> Common<F> {
     }
 
     /// Whether this replica doubts the register that it has read, and a peer knows another one.
-    pub(crate) fn hears_of_another_register(&self, message: &Message<F>) -> bool {
+    pub(crate) fn hears_of_another_register(&self, message: &Message<R>) -> bool {
         let theirs = match message {
             Message::Alive { register, .. } => *register,
             Message::Call { register, .. } => Some(*register),

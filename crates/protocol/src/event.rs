@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 /// Something that happened outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Event<F> {
+pub enum Event<R> {
     /// Time has passed. Due at [`crate::Replica::next_deadline`] at the latest.
     Tick,
     /// Answers [`Effect::ReadRegister`].
@@ -51,7 +51,7 @@ pub enum Event<F> {
         /// The stream it came by.
         stream: StreamId,
         /// What it says.
-        message: Message<F>,
+        message: Message<R>,
     },
     /// Answers [`Effect::ProveDeath`]: whether at some moment since the effect that process was dead.
     DeathAnswered {
@@ -65,7 +65,7 @@ pub enum Event<F> {
         /// The effect's token.
         token: Token,
         /// The entries, following this replica's position.
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     },
     /// Answers [`Effect::Commit`]: the open transaction is durable and visible.
     BatchCommitted {
@@ -109,7 +109,7 @@ pub enum Event<F> {
         /// The chain at the op asked for; `None` where the log does not hold that op.
         chain: Option<Chain>,
         /// Committed entries that follow it, up to the driver's size limit.
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     },
     /// Answers [`Effect::InstallSnapshot`]: this replica is now another database.
     SnapshotInstalled {
@@ -150,7 +150,7 @@ pub enum Event<F> {
 
 /// Something for the driver to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect<F> {
+pub enum Effect<R> {
     /// Read the view register, linearizably. Answered by [`Event::RegisterRead`].
     ReadRegister {
         /// For the answer.
@@ -173,7 +173,7 @@ pub enum Effect<F> {
         /// By which stream.
         stream: StreamId,
         /// What.
-        message: Message<F>,
+        message: Message<R>,
     },
     /// Close this stream, if it still lives; the transport will open another. The core counts it as closed at once.
     Disconnect {
@@ -216,7 +216,7 @@ pub enum Effect<F> {
         /// For the answer.
         token: Token,
         /// What follows this replica's position.
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     },
     /// Remember this from now on, durably: not part of the log, not compared with others. Answered by
     /// [`Event::Remembered`].
@@ -321,7 +321,7 @@ pub enum SwapOutcome {
     Unknown,
 }
 
-impl<F> Message<F> {
+impl<R> Message<R> {
     /// The view that the sender leads, of a message that only a primary sends, or that a candidate calls on.
     pub(crate) const fn led(&self) -> Option<&View> {
         match self {
@@ -338,7 +338,7 @@ impl<F> Message<F> {
 
 /// What replicas say to each other. Every message that a primary sends carries its view, so none depends on another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Message<F> {
+pub enum Message<R> {
     /// "Do you live?" From a candidate to the in-sync replicas below it, and from the founder to all.
     Probe,
     /// Answers `Probe`.
@@ -401,7 +401,7 @@ pub enum Message<F> {
         /// What the first entry follows.
         previous: Position,
         /// The entries.
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     },
     /// Answers `Append`: all entries up to this position are durable.
     Persisted {
@@ -424,7 +424,7 @@ pub enum Message<F> {
         /// The chain that the sender has at the op asked for.
         chain: Option<Chain>,
         /// What follows it.
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     },
     /// "Your history can't be extended to mine: take a snapshot from me."
     TakeSnapshot {

@@ -7,7 +7,7 @@
 
 use crate::common::Common;
 use crate::identity::ReplicaSet;
-use crate::log::Fact;
+use crate::log::Record;
 use core::fmt;
 
 /// Why a replica should leave the lead to another.
@@ -46,7 +46,7 @@ impl Impaired {
     }
 }
 
-impl<F: Fact> Common<F> {
+impl<R: Record> Common<R> {
     /// What impairs this replica, if another that is in sync and connected is better off.
     pub(crate) fn impairment(&self) -> Option<Impairment> {
         let view = self.view.as_ref()?;

@@ -16,8 +16,8 @@ pub struct Timing {
     pub lease: Duration,
     /// How long a secondary waits without a word from the primary before it may take over.
     pub grace: Duration,
-    /// How long a primary waits for a secondary to acknowledge before it goes on without it.
-    pub acknowledgement_limit: Duration,
+    /// How long a primary waits for a secondary to confirm before it goes on without it.
+    pub confirm_limit: Duration,
     /// How long a candidate waits for a lower-indexed replica to say that it lives.
     pub probe_wait: Duration,
     /// How long a candidate waits for the others to show their positions.
@@ -38,7 +38,7 @@ impl Timing {
         beat_every: Duration::from_millis(100),
         lease: Duration::from_millis(600),
         grace: Duration::from_millis(1200),
-        acknowledgement_limit: Duration::from_secs(1),
+        confirm_limit: Duration::from_secs(1),
         probe_wait: Duration::from_millis(200),
         call_wait: Duration::from_millis(300),
         store_limit: Duration::from_secs(3),

@@ -7,7 +7,7 @@
 //!
 //! A **view** says who is **in sync**, that is, has persisted every acknowledged entry; its **primary** is the lowest
 //! index among them. The **view register** holds the newest view and changes it by compare-and-swap. An **entry** is a
-//! place in the log (its **op**) with a **fact**; the **chain** is a running hash, so that equal (op, chain) on two
+//! place in the log (its **op**) with a **record**; the **chain** is a running hash, so that equal (op, chain) on two
 //! replicas proves equal histories. A **lease** lets a primary answer reads; **grace**, always longer, is how long a
 //! secondary stays silent before it may take over. A database **remembers** the newest view that its replica has acted in,
 //! and the identity of its register.
@@ -45,7 +45,6 @@
 
 extern crate alloc;
 
-mod catch_up;
 mod clocks;
 mod common;
 mod doubt;
@@ -56,6 +55,7 @@ mod impairment;
 mod lease;
 mod log;
 mod memory;
+mod next;
 mod note;
 mod primary;
 mod probation;
@@ -71,6 +71,7 @@ mod time;
 mod view;
 mod writer;
 
+pub use common::Identity;
 pub use event::{Effect, Event, Message, RegisterRead, SwapOutcome};
 pub use forgetting::{Forgetting, Remembering, Verdict, WallTime};
 pub use identity::{
@@ -78,11 +79,11 @@ pub use identity::{
 };
 pub use impairment::Impairment;
 pub use lease::Timing;
-pub use log::{Chain, Entry, Fact, Op, Position, Standing, standing};
+pub use log::{Chain, Entry, Op, Position, Record, Relation, relation};
 pub use memory::Memory;
 pub use note::{HaltReason, Note, RemovalReason, StepDownReason};
 pub use proof_of_death::{FileIdentity, LockRecord};
-pub use replica::{Identity, Replica};
+pub use replica::Replica;
 pub use status::{RoleName, Status};
 pub use time::Time;
 pub use view::{Member, Proposer, View};

@@ -2,7 +2,7 @@
 //!
 //! A position (op, chain) stands for a whole history: two replicas that show the same one have the same entries, as in
 //! the (transaction id, checksum) pair of `LiteFS`. Whether one log is level with another, behind it, or a fork of it
-//! is decided by [`standing`] and nowhere else.
+//! is decided by [`relation`] and nowhere else.
 
 use core::fmt;
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ impl fmt::Display for Op {
     }
 }
 
-/// The running hash over a log up to some op: SHA-256 over the chain before, the op and the encoded fact.
+/// The running hash over a log up to some op: SHA-256 over the chain before, the op and the encoded record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Chain(pub [u8; 32]);
 
@@ -33,11 +33,11 @@ impl Chain {
     /// The chain of the empty log.
     pub const GENESIS: Self = Self([0; 32]);
 
-    fn next(self, op: Op, fact: &[u8]) -> Self {
+    fn next(self, op: Op, record: &[u8]) -> Self {
         let mut hash = Sha256::new();
         hash.update(self.0);
         hash.update(op.0.to_be_bytes());
-        hash.update(fact);
+        hash.update(record);
         Self(hash.finalize().into())
     }
 }
@@ -59,9 +59,9 @@ impl fmt::Display for Chain {
     }
 }
 
-/// What an entry carries. The protocol knows nothing of a fact but its bytes, which feed the chain.
-pub trait Fact: Clone + fmt::Debug {
-    /// The one encoding of this fact; equal on every replica.
+/// What an entry carries. The protocol knows nothing of a record but its bytes, which feed the chain.
+pub trait Record: Clone + fmt::Debug {
+    /// The one encoding of this record; equal on every replica.
     fn encoded(&self) -> &[u8];
 }
 
@@ -78,17 +78,17 @@ impl Position {
     /// The position of the empty log.
     pub const ORIGIN: Self = Self { op: Op(0), chain: Chain::GENESIS };
 
-    /// The entry that carries `fact` right after this position.
-    pub fn follow<F: Fact>(self, fact: F) -> Entry<F> {
+    /// The entry that carries `record` right after this position.
+    pub fn follow<R: Record>(self, record: R) -> Entry<R> {
         let op = self.op.next();
-        Entry { op, chain: self.chain.next(op, fact.encoded()), fact }
+        Entry { op, chain: self.chain.next(op, record.encoded()), record }
     }
 
     /// Where the log ends when `entries` follow this position; `None` if they do not (a hole, or another history).
-    pub fn extend<F: Fact>(self, entries: &[Entry<F>]) -> Option<Self> {
+    pub fn extend<R: Record>(self, entries: &[Entry<R>]) -> Option<Self> {
         entries.iter().try_fold(self, |end, entry| {
             let op = end.op.next();
-            (entry.op == op && entry.chain == end.chain.next(op, entry.fact.encoded()))
+            (entry.op == op && entry.chain == end.chain.next(op, entry.record.encoded()))
                 .then_some(entry.position())
         })
     }
@@ -100,18 +100,18 @@ impl fmt::Display for Position {
     }
 }
 
-/// A place in the log, with its fact.
+/// A place in the log, with its record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Entry<F> {
+pub struct Entry<R> {
     /// The place.
     pub op: Op,
     /// The chain that includes this entry.
     pub chain: Chain,
     /// What happened.
-    pub fact: F,
+    pub record: R,
 }
 
-impl<F> Entry<F> {
+impl<R> Entry<R> {
     /// The position of a log that ends with this entry.
     pub const fn position(&self) -> Position {
         Position { op: self.op, chain: self.chain }
@@ -120,7 +120,7 @@ impl<F> Entry<F> {
 
 /// How another log stands to mine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum Relation {
     /// The same history to the same op.
     Level,
     /// A beginning of mine: the missing entries will do.
@@ -136,15 +136,15 @@ pub enum Standing {
 ///
 /// Called once for each position that a peer shows, never with a batch of mine in flight: then a peer that is merely
 /// quicker than my own commit would look like a fork.
-pub fn standing(mine: Position, theirs: Position, my_chain_there: Option<Chain>) -> Standing {
+pub fn relation(mine: Position, theirs: Position, my_chain_there: Option<Chain>) -> Relation {
     if theirs.op > mine.op {
-        return Standing::Fork;
+        return Relation::Fork;
     }
     match my_chain_there {
-        None => Standing::BeforeMyLog,
-        Some(chain) if chain != theirs.chain => Standing::Fork,
-        Some(_) if theirs.op == mine.op => Standing::Level,
-        Some(_) => Standing::Behind,
+        None => Relation::BeforeMyLog,
+        Some(chain) if chain != theirs.chain => Relation::Fork,
+        Some(_) if theirs.op == mine.op => Relation::Level,
+        Some(_) => Relation::Behind,
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Word(&'static str);
 
-    impl Fact for Word {
+    impl Record for Word {
         fn encoded(&self) -> &[u8] {
             self.0.as_bytes()
         }
@@ -186,22 +186,22 @@ mod tests {
     }
 
     #[test]
-    fn standing_tells_level_behind_fork_and_out_of_reach() {
+    fn relation_tells_level_behind_fork_and_out_of_reach() {
         let entries = log(&["a", "b", "c"]);
         let other = log(&["a", "x", "c"]);
         let at = |entries: &[Entry<Word>], op: usize| entries[op - 1].position();
         let mine = at(&entries, 3);
         let cases = [
-            ("same end", at(&entries, 3), Some(entries[2].chain), Standing::Level),
-            ("a prefix", at(&entries, 1), Some(entries[0].chain), Standing::Behind),
-            ("empty", Position::ORIGIN, Some(Chain::GENESIS), Standing::Behind),
-            ("same op, other history", at(&other, 3), Some(entries[2].chain), Standing::Fork),
-            ("shorter, other history", at(&other, 2), Some(entries[1].chain), Standing::Fork),
-            ("before the log's first entry", at(&entries, 1), None, Standing::BeforeMyLog),
-            ("longer than mine", Position { op: Op(4), chain: Chain([9; 32]) }, None, Standing::Fork),
+            ("same end", at(&entries, 3), Some(entries[2].chain), Relation::Level),
+            ("a prefix", at(&entries, 1), Some(entries[0].chain), Relation::Behind),
+            ("empty", Position::ORIGIN, Some(Chain::GENESIS), Relation::Behind),
+            ("same op, other history", at(&other, 3), Some(entries[2].chain), Relation::Fork),
+            ("shorter, other history", at(&other, 2), Some(entries[1].chain), Relation::Fork),
+            ("before the log's first entry", at(&entries, 1), None, Relation::BeforeMyLog),
+            ("longer than mine", Position { op: Op(4), chain: Chain([9; 32]) }, None, Relation::Fork),
         ];
         for (case, theirs, there, expected) in cases {
-            assert_eq!(standing(mine, theirs, there), expected, "{case}");
+            assert_eq!(relation(mine, theirs, there), expected, "{case}");
         }
     }
 }

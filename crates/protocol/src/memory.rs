@@ -3,13 +3,13 @@
 //! A register may be emptied, put back from an older copy, or be a copy itself; what it then says of who is in sync was
 //! true once. So each database keeps the newest view that its replica has acted in, and the identity of the register that
 //! installed it. Both are durable before the replica acts in the view: before it serves it, confirms an entry of it, shows its
-//! position to a caller of it, or stands for primary after it. A register that names another identity, or an older view, is
+//! position to a caller of it, or runs for primary after it. A register that names another identity, or an older view, is
 //! not the one that was remembered: the replica halts, and a person decides ([`crate::recover`]).
 
 use crate::common::Common;
 use crate::event::{Effect, RegisterRead};
 use crate::identity::{RegisterId, Token, ViewNumber};
-use crate::log::Fact;
+use crate::log::Record;
 use crate::note::HaltReason;
 use crate::time::Time;
 use crate::view::View;
@@ -27,7 +27,7 @@ pub struct Memory {
     pub complete: ViewNumber,
 }
 
-impl<F: Fact> Common<F> {
+impl<R: Record> Common<R> {
     /// The number of the newest view that is remembered durably.
     fn remembered(&self) -> ViewNumber {
         self.memory.as_ref().map_or(ViewNumber(0), |memory| memory.view.number)
@@ -58,7 +58,7 @@ impl<F: Fact> Common<F> {
 
     /// Has the newest view remembered, as soon as the store is free for it.
     pub(crate) fn remember(&mut self, now: Time) {
-        if !self.writer.is_idle() || !self.fit(now) {
+        if !self.writer.is_idle() || !self.healthy(now) {
             return;
         }
         if let Some(memory) = self.due_memory() {

@@ -26,7 +26,7 @@ pub enum HaltReason {
 pub enum RemovalReason {
     /// Its stream broke.
     StreamClosed,
-    /// It did not acknowledge in time.
+    /// It did not confirm in time.
     Silent,
     /// It said that it can't persist.
     CannotPersist,
@@ -62,8 +62,8 @@ pub enum StepDownReason {
 pub enum Note {
     /// This replica learned of a newer view.
     ViewAdopted(View),
-    /// This replica stands for primary, because it lost the one of that view.
-    Standing {
+    /// This replica runs for primary, because it lost the one of that view.
+    Runs {
         /// The view whose primary is lost.
         after: ViewNumber,
     },
@@ -188,7 +188,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ViewAdopted(view) => write!(f, "knows {view}"),
-            Self::Standing { after } => write!(f, "stands for primary: the one of view {after} is lost"),
+            Self::Runs { after } => write!(f, "runs for primary: the one of view {after} is lost"),
             Self::Deferred { to } => write!(f, "leaves the lead to replica {to}, which lives"),
             Self::Leading(view) => write!(f, "leads {view}"),
             Self::SteppedDown(reason) => write!(f, "steps down: {reason}"),

@@ -8,17 +8,17 @@
 //! view that it has proposed, from the moment of proposing (a delayed swap may take effect at any time). Removing a
 //! replica frees the primary from waiting only once the swap is known to be installed (invariant 2).
 
+mod follower;
 mod levelling;
 mod membership;
 
-use crate::catch_up::{Follower, Stage};
+use self::follower::{Follower, Stage};
 use crate::common::Common;
 use crate::event::{Effect, Message};
 use crate::identity::{ReadId, ReplicaIndex, ReplicaSet, StreamId, Token};
-use crate::log::{Entry, Fact};
+use crate::log::{Entry, Record};
+use crate::next::{Next, Shown};
 use crate::note::{Note, RemovalReason, StepDownReason};
-use crate::replica::Next;
-use crate::takeover::Shown;
 use crate::time::Time;
 use crate::view::View;
 use crate::writer::Writer;
@@ -81,7 +81,7 @@ enum Waiting {
 
 impl Primary {
     /// Begins a primacy whose view the register has just installed.
-    pub(crate) fn start<F: Fact>(common: &mut Common<F>, now: Time, view: View, shown: Shown) -> Self {
+    pub(crate) fn start<R: Record>(common: &mut Common<R>, now: Time, view: View, shown: Shown) -> Self {
         // A store that failed while this replica stood for primary may be under repair, and holds no batch.
         assert!(
             common.writer.is_idle() || !common.store.is_sound(),
@@ -146,7 +146,7 @@ impl Primary {
     }
 
     /// The lease: every required secondary has answered something sent less than a lease ago (invariant 4).
-    fn may_read<F: Fact>(&self, common: &Common<F>, now: Time) -> bool {
+    fn may_read<R: Record>(&self, common: &Common<R>, now: Time) -> bool {
         self.serving
             && !self.retiring()
             && common.remembers()
@@ -154,7 +154,7 @@ impl Primary {
     }
 
     /// When the lease ends; `None` when nobody else could lead, so that it does not.
-    fn lease_ends<F: Fact>(&self, common: &Common<F>) -> Option<Time> {
+    fn lease_ends<R: Record>(&self, common: &Common<R>) -> Option<Time> {
         self.required(common.me)
             .iter()
             .map(|peer| {
@@ -164,14 +164,14 @@ impl Primary {
             .min()
     }
 
-    pub(crate) fn on_message<F: Fact>(
+    pub(crate) fn on_message<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
-    ) -> Next<F> {
+        message: Message<R>,
+    ) -> Next<R> {
         let newer = match &message {
             Message::Call { base: view, .. }
             | Message::Beat { view, .. }
@@ -188,7 +188,7 @@ impl Primary {
             self.step_down(common, now, StepDownReason::Superseded);
             return Next::FollowThen {
                 heard_at: now,
-                stand_not_before: now,
+                run_not_before: now,
                 following: None,
                 peer,
                 stream,
@@ -241,7 +241,7 @@ impl Primary {
     }
 
     /// Whether the newer view in the message is the one that this primary has proposed and not yet heard of.
-    fn own_proposal_in<F>(&self, message: &Message<F>) -> bool {
+    fn own_proposal_in<R>(&self, message: &Message<R>) -> bool {
         let Some(swap) = &self.swap else { return false };
         match message {
             Message::Alive { view: Some(view), .. } | Message::Refused { known: Some(view), .. } => {
@@ -255,9 +255,9 @@ impl Primary {
         self.followers.insert(peer, Follower::new());
     }
 
-    pub(crate) fn on_stream_closed<F: Fact>(
+    pub(crate) fn on_stream_closed<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
     ) {
@@ -273,9 +273,9 @@ impl Primary {
     }
 
     /// A follower can't go on: who is required leaves the in-sync set, anyone else begins again by another stream.
-    fn fail<F: Fact>(
+    fn fail<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         reason: RemovalReason,
@@ -293,7 +293,7 @@ impl Primary {
         self.requests_waiting = true;
     }
 
-    pub(crate) fn on_read_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time, read: ReadId) {
+    pub(crate) fn on_read_waiting<R: Record>(&mut self, common: &mut Common<R>, now: Time, read: ReadId) {
         if self.may_read(common, now) {
             common.emit(Effect::AnswerRead { read });
         } else if self.waiting.len() < READS_WAITING_MAX && self.serving {
@@ -303,12 +303,12 @@ impl Primary {
         }
     }
 
-    pub(crate) fn on_executed<F: Fact>(
+    pub(crate) fn on_executed<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) {
         let previous = common.position;
         let end = previous
@@ -329,9 +329,9 @@ impl Primary {
     }
 
     /// The batch is durable here and everywhere. What changed nothing is a read, and waits for the lease like one.
-    pub(crate) fn on_committed<F: Fact>(
+    pub(crate) fn on_committed<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         changed: bool,
@@ -342,7 +342,7 @@ impl Primary {
     }
 
     /// Ends the primacy: nothing is answered any more, and a batch in flight is taken back or left to its commit.
-    pub(crate) fn step_down<F: Fact>(&mut self, common: &mut Common<F>, now: Time, reason: StepDownReason) {
+    pub(crate) fn step_down<R: Record>(&mut self, common: &mut Common<R>, now: Time, reason: StepDownReason) {
         common.abandon_batch(now);
         common.note(Note::SteppedDown(reason));
         common.emit(Effect::StopServing);
@@ -355,23 +355,23 @@ impl Primary {
     }
 
     /// The store failed or hangs: say so, so that the next one need not wait for the lease to run out.
-    pub(crate) fn resign<F: Fact>(
+    pub(crate) fn resign<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         reason: StepDownReason,
-    ) -> Next<F> {
+    ) -> Next<R> {
         // A view proposed and not yet heard of may be led by this replica too; what it resigns is the one it leads.
         let number = self.view.number;
         self.step_down(common, now, reason);
         for peer in self.view.in_sync.without(common.me).iter() {
             common.send(peer, Message::Resigned { number });
         }
-        Next::Follow { heard_at: now, stand_not_before: now, following: None }
+        Next::Follow { heard_at: now, run_not_before: now, following: None }
     }
 
     /// Does whatever can be done now.
-    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+    pub(crate) fn advance<R: Record>(&mut self, common: &mut Common<R>, now: Time) -> Next<R> {
         if !common.store.is_sound() {
             // Its files were lost while it stood for primary, and the swap came through.
             return self.resign(common, now, StepDownReason::StoreFailed);
@@ -406,8 +406,8 @@ impl Primary {
         Next::Stay
     }
 
-    fn look_for_failures<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
-        let limit = common.timing.acknowledgement_limit;
+    fn look_for_failures<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
+        let limit = common.timing.confirm_limit;
         let required = self.required(common.me);
         for peer in required.difference(common.connected()).iter() {
             self.fail(common, now, peer, RemovalReason::StreamClosed);
@@ -432,8 +432,8 @@ impl Primary {
     }
 
     /// When a level follower has left something unanswered for too long: the batch in flight, or the beats.
-    fn silent_at<F: Fact>(&self, common: &Common<F>, follower: &Follower) -> Option<Time> {
-        let limit = common.timing.acknowledgement_limit;
+    fn silent_at<R: Record>(&self, common: &Common<R>, follower: &Follower) -> Option<Time> {
+        let limit = common.timing.confirm_limit;
         let alive_at = follower.alive_at()?;
         let batch = match (common.writer, self.sent_at) {
             (Writer::Open { end, .. }, Some(sent_at)) if follower.persisted < end.op => sent_at,
@@ -442,7 +442,7 @@ impl Primary {
         Some(batch.min(alive_at).max(self.awake_since) + limit)
     }
 
-    fn beat<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    fn beat<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if now < self.beat_at {
             return;
         }
@@ -452,7 +452,7 @@ impl Primary {
         self.beat_at = now + common.timing.beat_every;
     }
 
-    fn commit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    fn commit<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         let Writer::Open { token, end } = common.writer else { return };
         let all_persisted = self.required(common.me).iter().all(|peer| {
             self.followers
@@ -467,7 +467,7 @@ impl Primary {
         }
     }
 
-    fn flush_waiting<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    fn flush_waiting<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if self.waiting.is_empty() || !common.remembers() {
             return;
         }
@@ -485,7 +485,7 @@ impl Primary {
         });
     }
 
-    fn execute<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    fn execute<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         let free = self.serving
             && common.writer.is_idle()
             && common.remembers()
@@ -502,8 +502,8 @@ impl Primary {
         }
     }
 
-    pub(crate) fn deadlines<F: Fact>(&self, common: &Common<F>, now: Time) -> Option<Time> {
-        let limit = common.timing.acknowledgement_limit;
+    pub(crate) fn deadlines<R: Record>(&self, common: &Common<R>, now: Time) -> Option<Time> {
+        let limit = common.timing.confirm_limit;
         let required = self.required(common.me);
         let followers = self.followers.iter().flat_map(|(peer, follower)| {
             let silent = required.contains(*peer).then(|| self.silent_at(common, follower)).flatten();
@@ -523,7 +523,7 @@ impl Primary {
     }
 
     /// Asserts what must hold between any two events.
-    pub(crate) fn assert_invariants<F: Fact>(&self, common: &Common<F>) {
+    pub(crate) fn assert_invariants<R: Record>(&self, common: &Common<R>) {
         assert_eq!(self.view.primary(), common.me, "invariant 1: replica {} leads {}", common.me, self.view);
         assert!(
             common.view_number() == self.view.number,

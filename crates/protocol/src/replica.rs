@@ -1,95 +1,43 @@
 //! The replica: finds the role, refuses what is stale, delegates, and asserts the invariants on the way out.
 
-use crate::common::Common;
+use crate::common::{Common, Identity};
 use crate::doubt::Doubt;
 use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
-use crate::identity::{DatabaseId, Incarnation, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
+use crate::identity::{DatabaseId, ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::impairment::Impaired;
 use crate::lease::Timing;
-use crate::log::{Entry, Fact, Position};
-use crate::memory::Memory;
+use crate::log::{Entry, Position, Record};
+use crate::next::Next;
 use crate::note::{HaltReason, Note, StepDownReason};
 use crate::primary::Primary;
 use crate::secondary::Secondary;
 use crate::starting::Starting;
-use crate::takeover::{Shown, Takeover};
+use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
 use crate::writer::Writer;
 use alloc::vec::Vec;
 
-/// Who a replica is when its process starts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Its place in the configuration.
-    pub index: ReplicaIndex,
-    /// Every configured replica, this one included.
-    pub all: ReplicaSet,
-    /// This run of its process.
-    pub incarnation: Incarnation,
-    /// Its database.
-    pub database: DatabaseId,
-    /// Where that database's log ends.
-    pub position: Position,
-    /// Whether the power has failed (the machine was started again) since that database was last known to be whole, without
-    /// a clean end of its process before that.
-    pub after_power_failure: bool,
-    /// What that database remembers; nothing if it is new, or was made by a version that remembered nothing.
-    pub remembered: Option<Memory>,
-}
-
 /// One replica's protocol state: events in, effects out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Replica<F> {
-    pub(crate) common: Common<F>,
-    pub(crate) role: Role<F>,
+pub struct Replica<R> {
+    pub(crate) common: Common<R>,
+    pub(crate) role: Role<R>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role<F> {
+pub(crate) enum Role<R> {
     Starting(Starting),
-    Secondary(Secondary<F>),
+    Secondary(Secondary<R>),
     Takeover(Takeover),
     Primary(Primary),
     Halted(HaltReason),
 }
 
-/// What a role wants the replica to become.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Next<F> {
-    Stay,
-    Follow {
-        heard_at: Time,
-        stand_not_before: Time,
-        /// The stream on which this replica has shown its position, if nothing was said since that makes it void.
-        following: Option<(ReplicaIndex, StreamId)>,
-    },
-    /// Become a secondary and look at this message as one.
-    FollowThen {
-        heard_at: Time,
-        stand_not_before: Time,
-        following: Option<(ReplicaIndex, StreamId)>,
-        peer: ReplicaIndex,
-        stream: StreamId,
-        message: Message<F>,
-    },
-    Stand {
-        heard_at: Time,
-        released: bool,
-        following: Option<(ReplicaIndex, StreamId)>,
-    },
-    Lead {
-        view: View,
-        shown: Shown,
-    },
-    Halt(HaltReason),
-    End(HaltReason),
-}
-
 /// More turns than this within one event would mean that two roles hand each other the replica for ever.
 const TURNS_MAX: usize = 16;
 
-impl<F: Fact> Replica<F> {
+impl<R: Record> Replica<R> {
     /// A replica whose process has just started.
     ///
     /// # Panics
@@ -107,7 +55,7 @@ impl<F: Fact> Replica<F> {
     ///
     /// # Panics
     /// If an invariant is broken: then this process must not go on.
-    pub fn handle(&mut self, now: Time, event: Event<F>) -> Vec<Effect<F>> {
+    pub fn handle(&mut self, now: Time, event: Event<R>) -> Vec<Effect<R>> {
         let view_before = self.common.view_number();
         let next = self.dispatch(now, event);
         self.turn(now, next);
@@ -161,7 +109,7 @@ impl<F: Fact> Replica<F> {
         soonest([of_the_role, self.common.repair_due()], now)
     }
 
-    fn dispatch(&mut self, now: Time, event: Event<F>) -> Next<F> {
+    fn dispatch(&mut self, now: Time, event: Event<R>) -> Next<R> {
         match event {
             Event::Tick => Next::Stay,
             Event::RegisterRead { token, outcome } => self.on_register_read(now, token, outcome),
@@ -243,7 +191,7 @@ impl<F: Fact> Replica<F> {
         }
     }
 
-    fn on_register_read(&mut self, now: Time, token: Token, outcome: RegisterRead) -> Next<F> {
+    fn on_register_read(&mut self, now: Time, token: Token, outcome: RegisterRead) -> Next<R> {
         if !matches!(self.role, Role::Halted(_))
             && let Some(reason) = self.common.judge(now, token, &outcome)
         {
@@ -260,7 +208,7 @@ impl<F: Fact> Replica<F> {
         }
     }
 
-    fn on_swap_answered(&mut self, now: Time, token: Token, outcome: SwapOutcome) -> Next<F> {
+    fn on_swap_answered(&mut self, now: Time, token: Token, outcome: SwapOutcome) -> Next<R> {
         match &mut self.role {
             Role::Starting(starting) => starting.on_swap_answered(&mut self.common, now, token, outcome),
             Role::Takeover(takeover) => takeover.on_swap_answered(&mut self.common, now, token, outcome),
@@ -299,8 +247,8 @@ impl<F: Fact> Replica<F> {
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
-    ) -> Next<F> {
+        message: Message<R>,
+    ) -> Next<R> {
         if let (Role::Halted(HaltReason::RegisterOlder), Some(led)) = (&self.role, message.led())
             && led.number < self.common.view_number()
         {
@@ -331,7 +279,7 @@ impl<F: Fact> Replica<F> {
     }
 
     /// The store has answered. First the writer and the position change, then the role hears of it.
-    fn on_store(&mut self, now: Time, event: Event<F>) -> Next<F> {
+    fn on_store(&mut self, now: Time, event: Event<R>) -> Next<R> {
         let (Event::BatchExecuted { token, .. }
         | Event::BatchCommitted { token }
         | Event::BatchRolledBack { token }
@@ -376,7 +324,7 @@ impl<F: Fact> Replica<F> {
         }
     }
 
-    fn on_executed(&mut self, now: Time, token: Token, entries: Vec<Entry<F>>) -> Next<F> {
+    fn on_executed(&mut self, now: Time, token: Token, entries: Vec<Entry<R>>) -> Next<R> {
         match &mut self.role {
             Role::Primary(primary) => primary.on_executed(&mut self.common, now, token, entries),
             // The primacy that wanted this batch is over.
@@ -385,7 +333,7 @@ impl<F: Fact> Replica<F> {
         Next::Stay
     }
 
-    fn on_committed(&mut self, now: Time, token: Token) -> Next<F> {
+    fn on_committed(&mut self, now: Time, token: Token) -> Next<R> {
         let Writer::Committing { end, .. } = self.common.writer else {
             panic!("a commit is answered while the writer is {:?}", self.common.writer)
         };
@@ -401,7 +349,7 @@ impl<F: Fact> Replica<F> {
         Next::Stay
     }
 
-    fn on_persisted(&mut self, now: Time) -> Next<F> {
+    fn on_persisted(&mut self, now: Time) -> Next<R> {
         let Writer::Persisting { end, .. } = self.common.writer else {
             panic!("entries are persisted while the writer is {:?}", self.common.writer)
         };
@@ -414,7 +362,7 @@ impl<F: Fact> Replica<F> {
         Next::Stay
     }
 
-    fn on_store_failed(&mut self, now: Time) -> Next<F> {
+    fn on_store_failed(&mut self, now: Time) -> Next<R> {
         let repairing = matches!(self.common.writer, Writer::Repairing { .. });
         self.common.writer = Writer::Idle;
         // It may have been kept all the same: then it is kept once more.
@@ -426,7 +374,7 @@ impl<F: Fact> Replica<F> {
 
     /// What the store holds is certain again, and may be more than was known: an entry that was written although that was
     /// said to have failed.
-    fn on_store_repaired(&mut self, position: Position) -> Next<F> {
+    fn on_store_repaired(&mut self, position: Position) -> Next<R> {
         self.common.writer = Writer::Idle;
         let known = self.common.position;
         if position.op < known.op || (position.op == known.op && position.chain != known.chain) {
@@ -438,7 +386,7 @@ impl<F: Fact> Replica<F> {
     }
 
     /// The store is suspect: whoever leads stops, whoever follows says that it leaves.
-    fn without_store(&mut self, now: Time, reason: StepDownReason) -> Next<F> {
+    fn without_store(&mut self, now: Time, reason: StepDownReason) -> Next<R> {
         match &mut self.role {
             Role::Primary(primary) => primary.resign(&mut self.common, now, reason),
             Role::Secondary(secondary) => {
@@ -451,14 +399,14 @@ impl<F: Fact> Replica<F> {
 
     /// Files that no path leads to are kept open for as long as they may be all that is left of what was acknowledged. Once
     /// the others are in sync without them, this replica begins anew.
-    fn give_up_lost_files(&self) -> Next<F> {
+    fn give_up_lost_files(&self) -> Next<R> {
         let halted = matches!(self.role, Role::Halted(_));
         let lost = self.common.store.files_lost() && self.common.view.is_some() && !self.common.in_sync();
         if lost && !halted { Next::End(HaltReason::FilesLost) } else { Next::Stay }
     }
 
     /// Another database, another replica: everything that was said on its streams concerned the old one.
-    fn on_snapshot_installed(&mut self, now: Time, database: DatabaseId, position: Position) -> Next<F> {
+    fn on_snapshot_installed(&mut self, now: Time, database: DatabaseId, position: Position) -> Next<R> {
         self.common.writer = Writer::Idle;
         self.common.database = database;
         self.common.position = position;
@@ -467,22 +415,22 @@ impl<F: Fact> Replica<F> {
         for peer in self.common.connected().iter() {
             self.common.disconnect(peer);
         }
-        Next::Follow { heard_at: now, stand_not_before: now, following: None }
+        Next::Follow { heard_at: now, run_not_before: now, following: None }
     }
 
-    fn turn(&mut self, now: Time, next: Next<F>) {
+    fn turn(&mut self, now: Time, next: Next<R>) {
         let common = &mut self.common;
         self.role = match next {
             Next::Stay => return,
-            Next::Follow { heard_at, stand_not_before, following } => {
-                Role::Secondary(Secondary::new(common, heard_at, stand_not_before, following, now))
+            Next::Follow { heard_at, run_not_before, following } => {
+                Role::Secondary(Secondary::new(common, heard_at, run_not_before, following, now))
             }
-            Next::FollowThen { heard_at, stand_not_before, following, peer, stream, message } => {
-                let mut secondary = Secondary::new(common, heard_at, stand_not_before, following, now);
+            Next::FollowThen { heard_at, run_not_before, following, peer, stream, message } => {
+                let mut secondary = Secondary::new(common, heard_at, run_not_before, following, now);
                 secondary.on_message(common, now, peer, stream, message);
                 Role::Secondary(secondary)
             }
-            Next::Stand { heard_at, released, following } => {
+            Next::Run { heard_at, released, following } => {
                 Role::Takeover(Takeover::start(common, now, heard_at, released, following))
             }
             Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),

@@ -1,19 +1,19 @@
 //! The secondary: persists what the primary sends, and notices when the primary is gone.
 //!
 //! Everyone who does not lead is a secondary, in sync or not. The difference shows in one place only: who is not in
-//! sync never stands for primary, however low its index and however long it hears nothing (invariant 2).
+//! sync never runs for primary, however low its index and however long it hears nothing (invariant 2).
 //!
 //! It listens to one stream: the one on which it last showed its position. From then on both sides know where its log
-//! ends, so that an append that does not fit means a broken stream, never a fork (forks are decided by
-//! [`crate::log::standing`], when a position is shown).
+//! ends, so that an append that does not match means a broken stream, never a fork (forks are decided by
+//! [`crate::log::relation`], when a position is shown).
 
 use crate::common::Common;
 use crate::doubt::Doubt;
 use crate::event::{Effect, Message, RegisterRead};
 use crate::identity::{RegisterId, ReplicaIndex, StreamId, Token, ViewNumber};
-use crate::log::{Chain, Entry, Fact, Position};
+use crate::log::{Chain, Entry, Position, Record};
+use crate::next::Next;
 use crate::note::Note;
-use crate::replica::Next;
 use crate::time::Time;
 use crate::view::View;
 use crate::writer::Writer;
@@ -21,19 +21,19 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Secondary<F> {
+pub(crate) struct Secondary<R> {
     /// The stream on which this replica last showed its position, and so the only one whose appends it takes.
     following: Option<(ReplicaIndex, StreamId)>,
     /// When the primary last gave word (or when this replica began to wait for it): the start of the grace.
     heard_at: Time,
     /// Before that, a missing primary is given time to appear.
-    stand_not_before: Time,
+    run_not_before: Time,
     /// The primary of the known view has said that it no longer leads.
     released: bool,
     /// Where the log ends once everything pending is persisted.
     accepted: Position,
     /// Accepted entries that wait for the store.
-    pending: Vec<Entry<F>>,
+    pending: Vec<Entry<R>>,
     /// A call that is answered once nothing is being persisted.
     show: Option<ViewNumber>,
     /// The followed primary wants a snapshot to be taken, once nothing is being persisted.
@@ -44,29 +44,29 @@ pub(crate) struct Secondary<F> {
     poll_at: Time,
 }
 
-/// How an append fits to what was accepted before.
-enum Fit<F> {
+/// How an append matches what was accepted before.
+enum Match<R> {
     /// These entries are new.
-    New(Vec<Entry<F>>, Position),
+    New(Vec<Entry<R>>, Position),
     /// Everything in it was there already: a repeated message.
     Known,
     /// A hole, or another history.
     Unsound,
 }
 
-impl<F: Fact> Secondary<F> {
+impl<R: Record> Secondary<R> {
     /// `heard_at` is when the primary of the known view last gave word, as far as anyone could have told it so.
     pub(crate) fn new(
-        common: &Common<F>,
+        common: &Common<R>,
         heard_at: Time,
-        stand_not_before: Time,
+        run_not_before: Time,
         following: Option<(ReplicaIndex, StreamId)>,
         now: Time,
     ) -> Self {
         Self {
             following,
             heard_at,
-            stand_not_before,
+            run_not_before,
             released: false,
             accepted: common.position,
             pending: Vec::new(),
@@ -81,11 +81,11 @@ impl<F: Fact> Secondary<F> {
 
     pub(crate) fn on_message(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
+        message: Message<R>,
     ) {
         match message {
             Message::Call { base, number, register } => {
@@ -117,7 +117,7 @@ impl<F: Fact> Secondary<F> {
                 if common.view.as_ref().is_some_and(|view| view.number == number && view.primary() == peer) {
                     self.released = true;
                     // Whatever time its call had asked for, it asks for none any more.
-                    self.stand_not_before = now;
+                    self.run_not_before = now;
                 }
             }
             Message::HandedOver { view }
@@ -140,7 +140,7 @@ impl<F: Fact> Secondary<F> {
     /// A candidate or a primary wants to know where this log ends, and to be the only one it listens to.
     fn on_call(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         (peer, stream): (ReplicaIndex, StreamId),
         base: &View,
@@ -160,7 +160,7 @@ impl<F: Fact> Secondary<F> {
             return;
         }
         let asks_for_snapshot = by_primary && !common.in_sync() && common.store.wants_snapshot();
-        if !common.fit(now) && !asks_for_snapshot {
+        if !common.healthy(now) && !asks_for_snapshot {
             // In sync it would be a member that can't persist; with the lowest index it would be handed a lead that it
             // can't take up (story full_disk).
             common.send(peer, Message::Leaving { number });
@@ -177,14 +177,14 @@ impl<F: Fact> Secondary<F> {
         }
         self.heard_at = now;
         // Whoever calls is about to lead: it is left the time for that, for as long as its stream lives.
-        self.stand_not_before = now + common.timing.grace;
+        self.run_not_before = now + common.timing.grace;
     }
 
     /// Whether a message of the leader of `view` counts: not from an older view than promised, and only on the stream
     /// on which this replica has shown its position.
     fn heed(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
@@ -206,7 +206,7 @@ impl<F: Fact> Secondary<F> {
         heeded
     }
 
-    fn learn(&mut self, common: &mut Common<F>, now: Time, view: &View) {
+    fn learn(&mut self, common: &mut Common<R>, now: Time, view: &View) {
         if common.adopt(view) {
             // The new primary may hold a lease that this replica has not heard of only if it has answered it; still,
             // a whole grace from here costs nothing and needs no argument.
@@ -214,27 +214,27 @@ impl<F: Fact> Secondary<F> {
             self.released = false;
             if view.primary() == common.me {
                 // Handed over: whoever led until now waits for nobody.
-                self.stand_not_before = now;
+                self.run_not_before = now;
             }
         }
     }
 
     fn on_append(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         previous: Position,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) {
-        match self.fit(previous, entries) {
-            Fit::New(entries, end) => {
+        match self.compare(previous, entries) {
+            Match::New(entries, end) => {
                 self.pending.extend(entries);
                 self.accepted = end;
                 self.pump(common, now);
             }
-            Fit::Known => self.acknowledge(common),
-            Fit::Unsound => {
+            Match::Known => self.confirm(common),
+            Match::Unsound => {
                 common.note(Note::StreamUnsound { peer });
                 common.disconnect(peer);
                 self.unfollow();
@@ -242,7 +242,7 @@ impl<F: Fact> Secondary<F> {
         }
     }
 
-    fn fit(&self, previous: Position, entries: Vec<Entry<F>>) -> Fit<F> {
+    fn compare(&self, previous: Position, entries: Vec<Entry<R>>) -> Match<R> {
         let mut known_end = previous;
         let mut new = Vec::new();
         for entry in entries {
@@ -253,25 +253,25 @@ impl<F: Fact> Secondary<F> {
             }
         }
         if new.is_empty() && known_end.op <= self.accepted.op {
-            return Fit::Known;
+            return Match::Known;
         }
         if known_end != self.accepted {
-            return Fit::Unsound;
+            return Match::Unsound;
         }
         match self.accepted.extend(&new) {
-            Some(end) => Fit::New(new, end),
-            None => Fit::Unsound,
+            Some(end) => Match::New(new, end),
+            None => Match::Unsound,
         }
     }
 
-    fn pump(&mut self, common: &mut Common<F>, now: Time) {
+    fn pump(&mut self, common: &mut Common<R>, now: Time) {
         if common.writer.is_idle() && common.remembers() && !self.pending.is_empty() {
             let entries = core::mem::take(&mut self.pending);
             common.persist(entries, self.accepted, now);
         }
     }
 
-    fn acknowledge(&self, common: &mut Common<F>) {
+    fn confirm(&self, common: &mut Common<R>) {
         if let (Some((peer, _)), None) = (self.following, self.show) {
             let message = Message::Persisted { number: common.view_number(), position: common.position };
             common.send(peer, message);
@@ -282,25 +282,25 @@ impl<F: Fact> Secondary<F> {
         self.following = None;
         self.show = None;
         self.snapshot_wanted = false;
-        // What was accepted and not yet given to the store was never acknowledged by this replica.
+        // What was accepted and not yet given to the store was never confirmed by this replica.
         self.pending.clear();
     }
 
     pub(crate) fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
         if self.following == Some((peer, stream)) {
             self.unfollow();
-            self.stand_not_before = now;
+            self.run_not_before = now;
         }
         self.fetches.retain(|_, (_, reader, _)| *reader != stream);
     }
 
-    pub(crate) fn on_persisted(&mut self, common: &mut Common<F>, now: Time) {
-        self.acknowledge(common);
+    pub(crate) fn on_persisted(&mut self, common: &mut Common<R>, now: Time) {
+        self.confirm(common);
         self.pump(common, now);
     }
 
-    /// The store failed: the primary hears of it at once, so that it does not wait for an acknowledgement.
-    pub(crate) fn on_store_failed(&mut self, common: &mut Common<F>) {
+    /// The store failed: the primary hears of it at once, so that it does not wait for a confirmation.
+    pub(crate) fn on_store_failed(&mut self, common: &mut Common<R>) {
         if let Some((peer, _)) = self.following {
             common.send(peer, Message::Leaving { number: common.view_number() });
         }
@@ -309,10 +309,10 @@ impl<F: Fact> Secondary<F> {
 
     pub(crate) fn on_log_read(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         token: Token,
         chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) {
         let Some((peer, stream, number)) = self.fetches.remove(&token) else { return };
         if common.streams.get(&peer) == Some(&stream) {
@@ -322,7 +322,7 @@ impl<F: Fact> Secondary<F> {
 
     pub(crate) fn on_register_read(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: &RegisterRead,
@@ -337,7 +337,7 @@ impl<F: Fact> Secondary<F> {
     }
 
     /// Does what is due, and says whether it is time to stand for primary.
-    pub(crate) fn advance(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+    pub(crate) fn advance(&mut self, common: &mut Common<R>, now: Time) -> Next<R> {
         self.pump(common, now);
         if common.writer.is_idle() && common.remembers() {
             if let (Some(number), Some((peer, _))) = (self.show.take(), self.following) {
@@ -352,12 +352,8 @@ impl<F: Fact> Secondary<F> {
                 common.emit(Effect::InstallSnapshot { token, from, memory: common.remembering.clone() });
             }
         }
-        if common.doubt.is_none() && self.should_stand(common, now) {
-            return Next::Stand {
-                heard_at: self.heard_at,
-                released: self.released,
-                following: self.following,
-            };
+        if common.doubt.is_none() && self.should_run(common, now) {
+            return Next::Run { heard_at: self.heard_at, released: self.released, following: self.following };
         }
         let unknown = common.register.is_none();
         if (unknown || !common.in_sync()) && now >= self.poll_at && self.polling.is_none() {
@@ -368,9 +364,9 @@ impl<F: Fact> Secondary<F> {
         Next::Stay
     }
 
-    fn should_stand(&self, common: &Common<F>, now: Time) -> bool {
+    fn should_run(&self, common: &Common<R>, now: Time) -> bool {
         let Some(view) = &common.view else { return false };
-        if !common.in_sync() || !common.fit(now) || !common.writer.is_idle() || !common.remembers() {
+        if !common.in_sync() || !common.healthy(now) || !common.writer.is_idle() || !common.remembers() {
             return false;
         }
         let primary = view.primary();
@@ -378,18 +374,18 @@ impl<F: Fact> Secondary<F> {
             // Handed over to me, or led by an earlier run of this process, which is given a moment to meet the others: they
             // may hold more than a disk that lied gave back to it, and need not be left out only because it is quick.
             let others = view.in_sync.without(common.me);
-            return others.difference(common.connected()).is_empty() || now >= self.stand_not_before;
+            return others.difference(common.connected()).is_empty() || now >= self.run_not_before;
         }
         let lost = self.released
             || !common.streams.contains_key(&primary)
             || now >= self.heard_at + common.timing.grace;
-        lost && now >= self.stand_not_before
+        lost && now >= self.run_not_before
     }
 
-    pub(crate) fn deadlines(&self, common: &Common<F>) -> [Option<Time>; 5] {
+    pub(crate) fn deadlines(&self, common: &Common<R>) -> [Option<Time>; 5] {
         [
             Some(self.heard_at + common.timing.grace),
-            Some(self.stand_not_before),
+            Some(self.run_not_before),
             Some(self.poll_at),
             common.store.stuck_until(),
             common.doubt.as_ref().map(Doubt::ask_again_at),

@@ -8,10 +8,9 @@
 use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
 use crate::identity::{DatabaseId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
-use crate::log::{Fact, Op};
+use crate::log::{Op, Record};
+use crate::next::{Next, Shown};
 use crate::note::{HaltReason, Note};
-use crate::replica::Next;
-use crate::takeover::Shown;
 use crate::time::Time;
 use crate::view::{Member, View};
 use alloc::collections::BTreeMap;
@@ -43,14 +42,14 @@ impl Starting {
         }
     }
 
-    pub(crate) fn on_message<F: Fact>(
+    pub(crate) fn on_message<R: Record>(
         &mut self,
-        common: &Common<F>,
+        common: &Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
-    ) -> Next<F> {
+        message: Message<R>,
+    ) -> Next<R> {
         match message {
             Message::Alive { view: None, position, .. } if self.no_view && position.op > Op(0) => {
                 return Next::Halt(HaltReason::RegisterLost);
@@ -68,7 +67,7 @@ impl Starting {
                 // View 1 was founded since the register was read; whoever leads it says so.
                 return Next::FollowThen {
                     heard_at: now,
-                    stand_not_before: now,
+                    run_not_before: now,
                     following: None,
                     peer,
                     stream,
@@ -84,13 +83,13 @@ impl Starting {
         self.empty.remove(&peer);
     }
 
-    pub(crate) fn on_register_read<F: Fact>(
+    pub(crate) fn on_register_read<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: RegisterRead,
-    ) -> Next<F> {
+    ) -> Next<R> {
         if self.reading != Some(token) {
             return Next::Stay;
         }
@@ -102,11 +101,7 @@ impl Starting {
                 if !common.in_sync() {
                     common.note(Note::WaitingToBeLevelled);
                 }
-                Next::Follow {
-                    heard_at: now,
-                    stand_not_before: now + common.timing.patience,
-                    following: None,
-                }
+                Next::Follow { heard_at: now, run_not_before: now + common.timing.patience, following: None }
             }
             RegisterRead::Empty if common.position.op > Op(0) || self.view_was_shown => {
                 Next::Halt(HaltReason::RegisterLost)
@@ -119,13 +114,13 @@ impl Starting {
         }
     }
 
-    pub(crate) fn on_swap_answered<F: Fact>(
+    pub(crate) fn on_swap_answered<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: SwapOutcome,
-    ) -> Next<F> {
+    ) -> Next<R> {
         match self.swap.take() {
             Some((asked, view)) if asked == token => match outcome {
                 SwapOutcome::Installed => {
@@ -146,7 +141,7 @@ impl Starting {
         }
     }
 
-    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(crate) fn advance<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if self.swap.is_some() {
             return;
         }
@@ -171,7 +166,7 @@ impl Starting {
         }
     }
 
-    fn found<F: Fact>(&mut self, common: &mut Common<F>) {
+    fn found<R: Record>(&mut self, common: &mut Common<R>) {
         let mine = Member { index: common.me, database: common.database };
         let others = self.empty.iter().map(|(index, database)| Member { index: *index, database: *database });
         let view = View {
@@ -192,11 +187,11 @@ impl Starting {
 }
 
 /// The identity of the register whose first view this replica proposes.
-fn founded<F: Fact>(common: &Common<F>) -> RegisterId {
+fn founded<R: Record>(common: &Common<R>) -> RegisterId {
     RegisterId::founded_by(common.database, common.incarnation)
 }
 
 /// The lowest configured index founds the cluster; nobody else proposes view 1.
-fn founder<F: Fact>(common: &Common<F>) -> ReplicaIndex {
+fn founder<R: Record>(common: &Common<R>) -> ReplicaIndex {
     common.all.lowest().expect("a cluster has at least one replica: this one")
 }

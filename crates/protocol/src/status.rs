@@ -1,7 +1,7 @@
 //! What a replica looks like from outside.
 
 use crate::identity::ReplicaSet;
-use crate::log::{Fact, Position};
+use crate::log::{Position, Record};
 use crate::note::HaltReason;
 use crate::replica::{Replica, Role};
 use crate::time::Time;
@@ -53,7 +53,7 @@ pub struct Status {
     /// Whether it takes requests.
     pub serving: bool,
     /// Whether it may lead: not if its store is not sound, is stuck or was so lately, or its clock is wrong.
-    pub fit: bool,
+    pub healthy: bool,
     /// Whether another may leave the lead to it: it is fit, has nothing to wait for, and has not halted.
     pub able: bool,
     /// Who must show what it has before this replica leads: after a power failure, or because its database remembers no view.
@@ -68,7 +68,7 @@ pub struct Status {
     pub handing_over: bool,
 }
 
-impl<F: Fact> Replica<F> {
+impl<R: Record> Replica<R> {
     /// What this replica looks like from outside.
     pub fn status(&self, now: Time) -> Status {
         let role = match &self.role {
@@ -84,8 +84,8 @@ impl<F: Fact> Replica<F> {
             position: self.common.position,
             in_sync: self.common.in_sync() && self.common.store.is_sound(),
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
-            fit: self.common.fit(now),
-            able: self.common.fit(now)
+            healthy: self.common.healthy(now),
+            able: self.common.healthy(now)
                 && self.common.waits_for().is_empty()
                 && !matches!(&self.role, Role::Halted(_)),
             waits_for: self.common.waits_for(),

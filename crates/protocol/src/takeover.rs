@@ -13,20 +13,16 @@
 use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
 use crate::identity::{ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
-use crate::log::{Fact, Position};
+use crate::log::Record;
+use crate::next::{Next, Shown};
 use crate::note::{HaltReason, Note};
-use crate::replica::Next;
 use crate::time::Time;
 use crate::view::{Proposer, View};
-use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 /// A killed process lets go of its sockets and of its lock one after the other, within moments: so the first attempts
 /// to prove its death follow each other closely.
 const PROOF_AGAIN_FIRST: Duration = Duration::from_millis(2);
-
-/// Positions that in-sync replicas have shown, and the streams on which they hold.
-pub(crate) type Shown = BTreeMap<ReplicaIndex, (StreamId, Position)>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Takeover {
@@ -62,22 +58,21 @@ struct Asking {
 }
 
 impl Takeover {
-    pub(crate) fn start<F: Fact>(
-        common: &mut Common<F>,
+    pub(crate) fn start<R: Record>(
+        common: &mut Common<R>,
         now: Time,
         heard_at: Time,
         released: bool,
         following: Option<(ReplicaIndex, StreamId)>,
     ) -> Self {
-        let base =
-            common.view.clone().expect("only a replica that is in sync by some view stands for primary");
+        let base = common.view.clone().expect("only a replica that is in sync by some view runs for primary");
         assert!(
             common.writer.is_idle(),
             "replica {} stands while its store works, and may not know where its log ends: {:?}",
             common.me,
             common.writer
         );
-        common.note(Note::Standing { after: base.number });
+        common.note(Note::Runs { after: base.number });
         let register = common.read_register();
         let probed = base.in_sync.below(common.me).intersection(common.connected());
         for peer in probed.iter() {
@@ -105,14 +100,14 @@ impl Takeover {
         }
     }
 
-    pub(crate) fn on_message<F: Fact>(
+    pub(crate) fn on_message<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
-    ) -> Next<F> {
+        message: Message<R>,
+    ) -> Next<R> {
         let asking = matches!(self.stage, Stage::Asking(_));
         let swapping = matches!(self.stage, Stage::Swapping { .. });
         match message {
@@ -192,17 +187,17 @@ impl Takeover {
         }
     }
 
-    fn follow_then<F: Fact>(
+    fn follow_then<R: Record>(
         &self,
-        common: &Common<F>,
+        common: &Common<R>,
         now: Time,
         peer: ReplicaIndex,
         stream: StreamId,
-        message: Message<F>,
-    ) -> Next<F> {
+        message: Message<R>,
+    ) -> Next<R> {
         Next::FollowThen {
             heard_at: self.heard_at(common),
-            stand_not_before: now,
+            run_not_before: now,
             following: self.following,
             peer,
             stream,
@@ -211,23 +206,23 @@ impl Takeover {
     }
 
     /// Leaves the lead to someone lower, for a whole grace; what is known of the old lease stays known.
-    fn give_way<F: Fact>(&self, common: &Common<F>, now: Time) -> Next<F> {
+    fn give_way<R: Record>(&self, common: &Common<R>, now: Time) -> Next<R> {
         Next::Follow {
             heard_at: self.heard_at(common),
-            stand_not_before: now + common.timing.grace,
+            run_not_before: now + common.timing.grace,
             following: self.following,
         }
     }
 
     /// When the old primary last gave word.
-    fn heard_at<F: Fact>(&self, common: &Common<F>) -> Time {
+    fn heard_at<R: Record>(&self, common: &Common<R>) -> Time {
         Time::from_micros(0)
             + ((self.lease_over_at - Time::from_micros(0)).saturating_sub(common.timing.grace))
     }
 
-    pub(crate) fn on_stream_opened<F: Fact>(
+    pub(crate) fn on_stream_opened<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
     ) {
@@ -262,13 +257,13 @@ impl Takeover {
         }
     }
 
-    pub(crate) fn on_register_read<F: Fact>(
+    pub(crate) fn on_register_read<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: &RegisterRead,
-    ) -> Next<F> {
+    ) -> Next<R> {
         let Stage::Asking(asking) = &mut self.stage else { return Next::Stay };
         if asking.register != Some(token) {
             return Next::Stay;
@@ -287,13 +282,13 @@ impl Takeover {
         Next::Stay
     }
 
-    pub(crate) fn on_swap_answered<F: Fact>(
+    pub(crate) fn on_swap_answered<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: SwapOutcome,
-    ) -> Next<F> {
+    ) -> Next<R> {
         let Stage::Swapping { proposal, shown, asked, again_at } = &mut self.stage else { return Next::Stay };
         if *asked != Some(token) {
             return Next::Stay;
@@ -315,7 +310,7 @@ impl Takeover {
     }
 
     /// Does what is due.
-    pub(crate) fn advance<F: Fact>(&mut self, common: &mut Common<F>, now: Time) -> Next<F> {
+    pub(crate) fn advance<R: Record>(&mut self, common: &mut Common<R>, now: Time) -> Next<R> {
         self.released |= now >= self.lease_over_at;
         if !common.store.is_sound() && !matches!(self.stage, Stage::Swapping { .. }) {
             return self.give_way(common, now);
@@ -349,7 +344,7 @@ impl Takeover {
         Next::Stay
     }
 
-    fn call<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    fn call<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         let number = self.base.number.next();
         // From here on I answer no beat and take no entry of the old view, like those whom I call.
         common.promised = common.promised.max(number);
@@ -362,7 +357,7 @@ impl Takeover {
         self.stage = Stage::Calling { waiting, shown: Shown::new(), until: now + common.timing.call_wait };
     }
 
-    fn propose<F: Fact>(&mut self, common: &mut Common<F>, now: Time, shown: Shown) {
+    fn propose<R: Record>(&mut self, common: &mut Common<R>, now: Time, shown: Shown) {
         let mut proposal = self.base.clone();
         proposal.number = self.base.number.next();
         proposal.in_sync = shown.keys().copied().collect::<ReplicaSet>().with(common.me);
@@ -400,15 +395,15 @@ impl Takeover {
     }
 }
 
-fn learn<F: Fact>(common: &mut Common<F>, now: Time, view: &View) -> Next<F> {
+fn learn<R: Record>(common: &mut Common<R>, now: Time, view: &View) -> Next<R> {
     common.adopt(view);
-    Next::Follow { heard_at: now, stand_not_before: now, following: None }
+    Next::Follow { heard_at: now, run_not_before: now, following: None }
 }
 
 impl Asking {
     /// Asks for proof that the process which led the old view is dead, again and again, while its stream is closed. That is
     /// the process that proposed it, and not whichever process of that replica there may be by now.
-    fn prove<F: Fact>(&mut self, common: &mut Common<F>, now: Time, leader: Proposer, released: bool) {
+    fn prove<R: Record>(&mut self, common: &mut Common<R>, now: Time, leader: Proposer, released: bool) {
         let silent = !common.streams.contains_key(&leader.index);
         if !released && silent && self.proof.is_none() && now >= self.proof_again_at {
             let token = common.token();

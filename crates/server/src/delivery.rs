@@ -116,12 +116,12 @@ impl Delivery {
     pub(crate) fn committed(&self, entries: &[Entry<Record>]) {
         let mut streams = self.lock();
         for entry in entries {
-            match entry.fact.fact() {
+            match entry.record.fact() {
                 Fact::MessageSent { from, to, .. } => {
                     self.messages.fetch_add(1, Ordering::Relaxed);
                     let message = Delivered::Message {
                         id: MessageId(entry.op.0),
-                        record: Arc::new(entry.fact.clone()),
+                        record: Arc::new(entry.record.clone()),
                     };
                     streams.deliver(*to, &message, |wants| wants.messages);
                     if from != to {

@@ -123,7 +123,7 @@ impl Published {
             position: _,
             in_sync,
             serving,
-            fit,
+            healthy,
             able: _,
             waits_for,
             after_power_failure,
@@ -132,13 +132,13 @@ impl Published {
             handing_over: _,
         } = status;
         let known = &before.status;
-        (role, view, in_sync, serving, fit, waits_for, after_power_failure, unreachable)
+        (role, view, in_sync, serving, healthy, waits_for, after_power_failure, unreachable)
             != (
                 &known.role,
                 &known.view,
                 &known.in_sync,
                 &known.serving,
-                &known.fit,
+                &known.healthy,
                 &known.waits_for,
                 &known.after_power_failure,
                 &known.unreachable,

@@ -88,21 +88,21 @@ impl State {
 
     fn apply(&mut self, entry: &Entry<Fact>) {
         assert!(
-            entry.fact.at() >= self.last_at,
+            entry.record.at() >= self.last_at,
             "time runs backwards at op {}: {:?} after {:?}",
             entry.op,
-            entry.fact.at(),
+            entry.record.at(),
             self.last_at
         );
-        self.last_at = entry.fact.at();
-        if let Some(before) = entry.fact.forgotten_before() {
+        self.last_at = entry.record.at();
+        if let Some(before) = entry.record.forgotten_before() {
             self.forgotten = self.forgotten.max(before);
             for dated in self.remembered.iter_mut().filter(|dated| dated.is_some_and(|dated| dated < before))
             {
                 *dated = None;
             }
         }
-        let Some(request) = entry.fact.request() else { return };
+        let Some(request) = entry.record.request() else { return };
         assert!(
             self.effect(request.id).is_none(),
             "invariant 5: request {} takes effect at op {:?} and at op {}",
@@ -190,7 +190,7 @@ impl Disk {
         let mut entries: Vec<Entry<Fact>> = Vec::new();
         for request in requests {
             let taken =
-                |entry: &Entry<Fact>| entry.fact.request().is_some_and(|other| other.id == request.id);
+                |entry: &Entry<Fact>| entry.record.request().is_some_and(|other| other.id == request.id);
             let known = self.state.remembers(request.id) || entries.iter().any(taken);
             if !known {
                 let entry = end.follow(Fact::of(request, at));
@@ -207,7 +207,7 @@ impl Disk {
 
     /// Whether rows that differ keep one of these entries from being applied.
     pub fn refuses(&self, entries: &[Entry<Fact>]) -> bool {
-        entries.iter().any(|entry| match entry.fact.request().map(|request| request.action) {
+        entries.iter().any(|entry| match entry.record.request().map(|request| request.action) {
             Some(Action::Set { key }) => self.differs == Some(key),
             Some(Action::Send { .. }) | None => false,
         })

@@ -93,7 +93,7 @@ impl Fact {
     }
 }
 
-impl protocol::Fact for Fact {
+impl protocol::Record for Fact {
     fn encoded(&self) -> &[u8] {
         &self.encoded
     }

@@ -349,7 +349,7 @@ impl World {
         let Position { op, chain } = self.ledger.acknowledged;
         let Some(disk) = self.disks.iter().find(|disk| disk.chain_at(op) == Some(chain)) else { return };
         let acknowledged = disk.log.iter().filter(|entry| entry.op <= op);
-        let requests: Vec<Request> = acknowledged.filter_map(|entry| entry.fact.request()).collect();
+        let requests: Vec<Request> = acknowledged.filter_map(|entry| entry.record.request()).collect();
         if requests.is_empty() || !self.random.percent(self.profile.late_retries) {
             return;
         }

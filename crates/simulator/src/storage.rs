@@ -201,7 +201,7 @@ impl World {
         let Some(node) = &mut self.nodes[i] else { unreachable!("it was alive above") };
         let end = entries.last().map_or(self.disks[i].position(), protocol::Entry::position);
         let messages = entries.iter().filter_map(|entry| {
-            let request = entry.fact.request()?;
+            let request = entry.record.request()?;
             match request.action {
                 Action::Send { to } => Some((entry.op, to, request.id)),
                 Action::Set { .. } => None,

@@ -79,7 +79,7 @@ fn a_seed_always_gives_the_same_run() {
 }
 
 /// Two suspicions at once: replica 1 calls replica 2 in the very moment in which that one stands by itself. It once left
-/// the lead to replica 1 and forgot that it followed it; the new primary then waited a whole acknowledgement limit.
+/// the lead to replica 1 and forgot that it followed it; the new primary then waited a whole confirm limit.
 #[test]
 fn two_suspicions_at_once_cost_no_time_limit() {
     const GAP_MAX: u64 = 150_000;

@@ -22,7 +22,7 @@ pub(crate) fn apply(
 ) -> Result<(), rusqlite::Error> {
     let connection = lookups.connection;
     let op = entry.op.0.cast_signed();
-    let record = &entry.fact;
+    let record = &entry.record;
     connection
         .prepare_cached("INSERT INTO log (op, chain, record) VALUES (?1, ?2, ?3)")?
         .execute(params![op, entry.chain.0, record.json()])?;
@@ -167,7 +167,7 @@ fn tidy(
 ) -> Result<(), rusqlite::Error> {
     if forgotten(connection)?.is_none() {
         // As the version did that wrote this entry: its replicas have all done so.
-        delete_dated_before(connection, entry.fact.at().minus(REQUEST_AGE_MAX))?;
+        delete_dated_before(connection, entry.record.at().minus(REQUEST_AGE_MAX))?;
     }
     let pruned = retention.prune_up_to(entry.op);
     connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;

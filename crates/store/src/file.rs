@@ -191,7 +191,7 @@ pub(crate) fn identity(connection: &Connection, path: &Path) -> Result<Identity,
         .map_err(&sql)?;
     let last = last.map(decode_entry).transpose()?;
     let position = last.as_ref().map_or(Position::ORIGIN, Entry::position);
-    let last_at = last.map_or(Millis(0), |entry| entry.fact.at());
+    let last_at = last.map_or(Millis(0), |entry| entry.record.at());
     Ok(Identity { database: DatabaseId(id), position, last_at })
 }
 
@@ -202,8 +202,9 @@ pub(crate) fn raw_entry(row: &rusqlite::Row<'_>) -> Result<RawEntry, rusqlite::E
 }
 
 pub(crate) fn decode_entry((op, chain, record): RawEntry) -> Result<Entry<Record>, StoreError> {
-    let fact = Record::decode(record.as_bytes()).map_err(|source| StoreError::UnknownFact { op, source })?;
-    Ok(Entry { op, chain, fact })
+    let record =
+        Record::decode(record.as_bytes()).map_err(|source| StoreError::UnknownFact { op, source })?;
+    Ok(Entry { op, chain, record })
 }
 
 /// The chain that the log has at `op`; `None` if it does not hold that op.

@@ -65,16 +65,17 @@ pub(crate) fn forgotten_by_entry_times(connection: &Connection) -> Result<Millis
     let first = entry("SELECT op, chain, record FROM log WHERE ?1 > 0 ORDER BY op LIMIT 1")?;
     let last = entry("SELECT op, chain, record FROM log WHERE op >= ?1 ORDER BY op LIMIT 1")?;
     let (Some(first), Some(last)) = (first, last) else { return Ok(Millis(0)) };
-    let deleted_before = last.fact.at().minus(REMEMBERING.age_max);
+    let deleted_before = last.record.at().minus(REMEMBERING.age_max);
     // Requests from before the log were dated no later than a day after its first entry.
-    let unknown_before = if first.op > Op(1) { first.fact.at().plus(REMEMBERING.age_max) } else { Millis(0) };
+    let unknown_before =
+        if first.op > Op(1) { first.record.at().plus(REMEMBERING.age_max) } else { Millis(0) };
     let mut before = unknown_before;
     let mut known = connection.prepare("SELECT 1 FROM requests WHERE id = ?1")?;
     let mut entries = connection.prepare("SELECT op, chain, record FROM log WHERE op <= ?1")?;
     let mut rows = entries.query([tidied.cast_signed()])?;
     while let Some(row) = rows.next()? {
         let Ok(entry) = decode_entry(raw_entry(row)?) else { continue };
-        let Some(id) = entry.fact.request().map(|mark| mark.id) else { continue };
+        let Some(id) = entry.record.request().map(|mark| mark.id) else { continue };
         if let Some(dated) = id.dated()
             && dated >= before
             && !known.exists([id.0.as_bytes()])?

@@ -14,7 +14,7 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 struct Raw<'a>(&'a [u8]);
 
-impl protocol::Fact for Raw<'_> {
+impl protocol::Record for Raw<'_> {
     fn encoded(&self) -> &[u8] {
         self.0
     }

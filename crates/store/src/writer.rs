@@ -86,7 +86,7 @@ impl Writer {
         self.open = Some(Identity {
             database,
             position: last.map_or(position, Entry::position),
-            last_at: last.map_or(last_at, |entry| entry.fact.at()),
+            last_at: last.map_or(last_at, |entry| entry.record.at()),
         });
         Ok(executed)
     }
@@ -125,7 +125,7 @@ impl Writer {
         for entry in entries {
             apply(&mut lookups, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
         }
-        let last_at = entries.last().map_or(last_at, |entry| entry.fact.at());
+        let last_at = entries.last().map_or(last_at, |entry| entry.record.at());
         self.open = Some(Identity { database, position: end, last_at });
         self.commit()
     }

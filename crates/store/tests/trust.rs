@@ -99,7 +99,7 @@ impl Pair {
         let executed = self.primary.execute(&[request], &context()).unwrap();
         self.secondary.persist(&executed.entries).unwrap();
         self.primary.commit().unwrap();
-        self.facts.extend(executed.entries.iter().map(|entry| entry.fact.fact().clone()));
+        self.facts.extend(executed.entries.iter().map(|entry| entry.record.fact().clone()));
         executed.outcomes.into_iter().flatten().next().unwrap()
     }
 
@@ -333,7 +333,7 @@ fn requests_of_a_database_of_before_get_their_owners_or_are_forgotten() {
     );
     let mut entry = chain.follow(record);
     entry.op = protocol::Op(9);
-    let text = String::from_utf8(protocol::Fact::encoded(&entry.fact).to_vec()).unwrap();
+    let text = String::from_utf8(protocol::Record::encoded(&entry.record).to_vec()).unwrap();
     old.execute("INSERT INTO log VALUES (9, ?1, ?2)", rusqlite::params![entry.chain.0, text]).unwrap();
     let keep = |request: &Request, answer: &str| {
         let values = rusqlite::params![request.id.0.as_bytes(), request.action.digest(), answer];
@@ -371,8 +371,10 @@ fn requests_of_a_database_of_before_get_their_owners_or_are_forgotten() {
         .map(Some)
     );
     assert!(matches!(executed.outcomes[4], Some(Ok(Answer::SessionOpened { sealed: Some(_), .. }))));
-    let done =
-        executed.entries.iter().filter(|entry| !matches!(entry.fact.fact(), Fact::RequestsForgotten { .. }));
+    let done = executed
+        .entries
+        .iter()
+        .filter(|entry| !matches!(entry.record.fact(), Fact::RequestsForgotten { .. }));
     assert_eq!(done.count(), 2, "what was forgotten was done once more");
 }
 

@@ -3,24 +3,24 @@
 //! Before it serves, a new primary takes over the longest tail among the in-sync replicas, then brings the others level.
 //! While it serves, it does the same for newcomers, without being held up by them.
 
+use super::follower::{Follower, Read, Stage};
 use super::{Primary, Tail};
-use crate::catch_up::{Follower, Read, Stage};
 use crate::common::Common;
 use crate::event::{Effect, Message};
 use crate::identity::{ReplicaIndex, Token};
-use crate::log::{Chain, Entry, Fact, Op, Position};
+use crate::log::{Chain, Entry, Op, Position, Record};
 use crate::note::{Note, RemovalReason};
 use crate::time::Time;
 use alloc::vec::Vec;
 
 impl Primary {
-    pub(crate) fn on_log_read<F: Fact>(
+    pub(crate) fn on_log_read<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) {
         let reader = self.followers.iter_mut().find_map(|(peer, follower)| match follower.stage {
             Stage::Reading { token: mine, .. } if mine == token => Some((*peer, follower)),
@@ -41,9 +41,9 @@ impl Primary {
         }
     }
 
-    pub(super) fn order_snapshot<F: Fact>(
+    pub(super) fn order_snapshot<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         forked: bool,
@@ -55,13 +55,13 @@ impl Primary {
         }
     }
 
-    pub(super) fn on_tail<F: Fact>(
+    pub(super) fn on_tail<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) {
         if self.tail.as_ref().is_none_or(|tail| tail.from != peer) {
             return;
@@ -79,18 +79,18 @@ impl Primary {
                 }
                 common.persist(entries, end, now);
             }
-            // It has what was never acknowledged, on top of something else than what I have.
+            // It has what no client was told of, on top of something else than what I have.
             _ => self.fail(common, now, peer, RemovalReason::Forked),
         }
     }
 
     /// Takes over the longest tail among the in-sync replicas, before anyone is brought level with anything.
-    pub(super) fn take_tail<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(super) fn take_tail<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if self.serving || !common.writer.is_idle() || !common.remembers() {
             return;
         }
         if let Some(tail) = &self.tail {
-            let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.acknowledgement_limit);
+            let (from, overdue) = (tail.from, now >= tail.asked_at + common.timing.confirm_limit);
             let removed = self.removing.contains(from);
             if !removed && !overdue {
                 return;
@@ -110,7 +110,7 @@ impl Primary {
         }
     }
 
-    pub(super) fn longest_tail<F: Fact>(&self, common: &Common<F>) -> Option<(ReplicaIndex, Op)> {
+    pub(super) fn longest_tail<R: Record>(&self, common: &Common<R>) -> Option<(ReplicaIndex, Op)> {
         let shown =
             self.view.in_sync.without(common.me).difference(self.removing).iter().filter_map(|peer| {
                 let position = self.followers.get(&peer)?.position()?;
@@ -119,7 +119,7 @@ impl Primary {
         shown.max_by_key(|(_, op)| *op)
     }
 
-    pub(super) fn bring_level<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(super) fn bring_level<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         let required = self.required(common.me);
         let peers: Vec<ReplicaIndex> = self.followers.keys().copied().collect();
         for peer in peers {
@@ -133,9 +133,7 @@ impl Primary {
                     follower.call(common, now, peer, &self.view);
                 }
                 Stage::Shown { position } => self.on_position(common, now, peer, position, is_required),
-                Stage::Snapshot { since, told_at }
-                    if now >= told_at + common.timing.acknowledgement_limit =>
-                {
+                Stage::Snapshot { since, told_at } if now >= told_at + common.timing.confirm_limit => {
                     follower.tell_to_take_snapshot(common, now, since, peer, &self.view);
                 }
                 _ => {}
@@ -144,9 +142,9 @@ impl Primary {
     }
 
     /// Decides what a follower lacks, never with a batch of mine in flight between its position and mine.
-    pub(super) fn on_position<F: Fact>(
+    pub(super) fn on_position<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         position: Position,
@@ -174,7 +172,7 @@ impl Primary {
     }
 
     /// Serves once everyone is level. Says whether it has just begun.
-    pub(super) fn begin_serving<F: Fact>(&mut self, common: &mut Common<F>) -> bool {
+    pub(super) fn begin_serving<R: Record>(&mut self, common: &mut Common<R>) -> bool {
         let all_level = self
             .required(common.me)
             .iter()

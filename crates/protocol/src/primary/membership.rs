@@ -4,25 +4,25 @@
 //! swap may succeed while its answer is lost, and may take effect long after it was sent. From the moment of proposing, the
 //! replicas of both views are required (see `required` in `primary.rs`).
 
+use super::follower::Stage;
 use super::{Primary, Swap};
-use crate::catch_up::Stage;
 use crate::common::Common;
 use crate::event::{Effect, Message, SwapOutcome};
 use crate::identity::{ReplicaIndex, Token};
-use crate::log::Fact;
+use crate::log::Record;
+use crate::next::Next;
 use crate::note::{HaltReason, Note, StepDownReason};
-use crate::replica::Next;
 use crate::time::Time;
 use crate::view::View;
 
 impl Primary {
-    pub(crate) fn on_swap_answered<F: Fact>(
+    pub(crate) fn on_swap_answered<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         token: Token,
         outcome: SwapOutcome,
-    ) -> Next<F> {
+    ) -> Next<R> {
         if self.swap.as_ref().is_none_or(|swap| swap.asked != Some(token)) {
             return Next::Stay;
         }
@@ -34,7 +34,7 @@ impl Primary {
             (SwapOutcome::Superseded(view), _) => {
                 self.step_down(common, now, StepDownReason::Superseded);
                 common.adopt(&view);
-                Next::Follow { heard_at: now, stand_not_before: now, following: None }
+                Next::Follow { heard_at: now, run_not_before: now, following: None }
             }
             (SwapOutcome::Unknown, swap) => {
                 // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
@@ -48,7 +48,12 @@ impl Primary {
         }
     }
 
-    pub(super) fn on_installed<F: Fact>(&mut self, common: &mut Common<F>, now: Time, swap: Swap) -> Next<F> {
+    pub(super) fn on_installed<R: Record>(
+        &mut self,
+        common: &mut Common<R>,
+        now: Time,
+        swap: Swap,
+    ) -> Next<R> {
         common.adopt(&swap.proposal);
         let removed = self.view.in_sync.difference(swap.proposal.in_sync);
         self.view = swap.proposal;
@@ -72,12 +77,12 @@ impl Primary {
             common.send(peer, Message::HandedOver { view: self.view.clone() });
         }
         self.step_down(common, now, StepDownReason::HandedOver);
-        Next::Follow { heard_at: now, stand_not_before: now + common.timing.patience, following: None }
+        Next::Follow { heard_at: now, run_not_before: now + common.timing.patience, following: None }
     }
 
-    pub(super) fn propose<F: Fact>(
+    pub(super) fn propose<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         mut proposal: View,
         newcomer: Option<ReplicaIndex>,
@@ -89,7 +94,7 @@ impl Primary {
         self.retry_swap(common, now);
     }
 
-    pub(super) fn propose_removal<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(super) fn propose_removal<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if self.swap.is_some() || self.removing.is_empty() {
             return;
         }
@@ -99,7 +104,7 @@ impl Primary {
         self.propose(common, now, proposal, None);
     }
 
-    pub(super) fn retry_swap<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(super) fn retry_swap<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if let Some(swap) = &mut self.swap
             && swap.asked.is_none()
             && now >= swap.again_at
@@ -113,7 +118,7 @@ impl Primary {
 
     /// Lets a newcomer that is level at a batch boundary into the in-sync set. If its index is lower than mine, it is
     /// thereby the primary of the view that I propose: that is the orderly handover.
-    pub(super) fn admit<F: Fact>(&mut self, common: &mut Common<F>, now: Time) {
+    pub(super) fn admit<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
         if self.hold_until.is_some_and(|until| now >= until) {
             self.hold_until = None;
         }

@@ -1,13 +1,13 @@
 //! Logs that everybody in a dialogue knows: `3` is the main history up to op 3; `3x` another history altogether; `3y` the
 //! main one with another third entry.
 
-use protocol::{Chain, DatabaseId, Entry, Fact, Op, Position};
+use protocol::{Chain, DatabaseId, Entry, Op, Position, Record};
 
 /// What an entry of a dialogue carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Word(Vec<u8>);
 
-impl Fact for Word {
+impl Record for Word {
     fn encoded(&self) -> &[u8] {
         &self.0
     }

@@ -302,7 +302,7 @@ impl Dialogue {
             history::name(status.position),
             if status.in_sync { "in sync" } else { "not in sync" },
             if status.serving { "serving" } else { "not serving" },
-            if status.fit { "fit" } else { "unfit" },
+            if status.healthy { "fit" } else { "unfit" },
         );
         if !status.waits_for.is_empty() {
             let why = if status.after_power_failure { " after a power failure" } else { "" };

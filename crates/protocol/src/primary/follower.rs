@@ -9,7 +9,7 @@
 use crate::common::Common;
 use crate::event::Message;
 use crate::identity::{DatabaseId, ReplicaIndex, Token};
-use crate::log::{Chain, Entry, Fact, Op, Position, Standing, standing};
+use crate::log::{Chain, Entry, Op, Position, Record, Relation, relation};
 use crate::note::Note;
 use crate::time::Time;
 use crate::view::View;
@@ -93,9 +93,9 @@ impl Follower {
         }
     }
 
-    pub(crate) fn call<F: Fact>(
+    pub(crate) fn call<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         view: &View,
@@ -154,29 +154,29 @@ impl Follower {
     }
 
     /// Reads the log for a follower whose shown position lies before the end of it.
-    pub(crate) fn read<F: Fact>(&mut self, common: &mut Common<F>, position: Position) {
+    pub(crate) fn read<R: Record>(&mut self, common: &mut Common<R>, position: Position) {
         self.stage = Stage::Reading { token: common.read_log(position.op), position };
     }
 
     #[expect(clippy::too_many_arguments, reason = "the answer of the log, and whom and what it is for")]
-    pub(crate) fn on_log_read<F: Fact>(
+    pub(crate) fn on_log_read<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         view: &View,
         token: Token,
         chain: Option<Chain>,
-        entries: Vec<Entry<F>>,
+        entries: Vec<Entry<R>>,
     ) -> Read {
         let Stage::Reading { token: mine, position } = self.stage else { return Read::NotMine };
         if mine != token {
             return Read::NotMine;
         }
-        match standing(common.position, position, chain) {
-            Standing::Fork => Read::NeedsSnapshot { forked: true },
-            Standing::BeforeMyLog => Read::NeedsSnapshot { forked: false },
-            Standing::Level | Standing::Behind => {
+        match relation(common.position, position, chain) {
+            Relation::Fork => Read::NeedsSnapshot { forked: true },
+            Relation::BeforeMyLog => Read::NeedsSnapshot { forked: false },
+            Relation::Level | Relation::Behind => {
                 let end = entries.last().map_or(position, Entry::position);
                 if entries.is_empty() {
                     self.stage = Stage::Shown { position };
@@ -190,9 +190,9 @@ impl Follower {
     }
 
     /// Tells a follower that only a snapshot helps. It is not required by then: who is required is removed first.
-    pub(crate) fn order_snapshot<F: Fact>(
+    pub(crate) fn order_snapshot<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         view: &View,
@@ -207,9 +207,9 @@ impl Follower {
     }
 
     /// A follower that can't persist what comes next gets a snapshot, as it asked.
-    pub(crate) fn on_needs_snapshot<F: Fact>(
+    pub(crate) fn on_needs_snapshot<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         peer: ReplicaIndex,
         view: &View,
@@ -221,9 +221,9 @@ impl Follower {
     }
 
     /// Says it once more.
-    pub(crate) fn tell_to_take_snapshot<F: Fact>(
+    pub(crate) fn tell_to_take_snapshot<R: Record>(
         &mut self,
-        common: &mut Common<F>,
+        common: &mut Common<R>,
         now: Time,
         since: Time,
         peer: ReplicaIndex,
