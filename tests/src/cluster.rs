@@ -59,6 +59,8 @@ pub struct Cluster {
     port: u16,
     children: Vec<Option<Child>>,
     environment: Vec<(&'static str, PathBuf)>,
+    /// Folders of replicas that are disks of their own.
+    mounted: Vec<PathBuf>,
 }
 
 impl Cluster {
@@ -88,8 +90,13 @@ impl Cluster {
             key.create_new(true).write(true).mode(0o600).open(folder.path().join("cluster.key")).unwrap();
         let secret = uuid::Uuid::new_v4().simple().to_string();
         writeln!(key, "{secret}{secret}").unwrap();
-        let cluster =
-            Self { folder, port, children: (0..replicas).map(|_| None).collect(), environment: Vec::new() };
+        let cluster = Self {
+            folder,
+            port,
+            children: (0..replicas).map(|_| None).collect(),
+            environment: Vec::new(),
+            mounted: Vec::new(),
+        };
         cluster.begin_boot();
         cluster
     }
@@ -252,12 +259,13 @@ impl Cluster {
 
     /// Gives a replica's folder a disk of its own, `bytes` large. `None`, with a word on stderr, where this user may not
     /// mount one.
-    pub fn mount_disk(&self, i: usize, bytes: u64) -> Option<Disk> {
+    pub fn mount_disk(&mut self, i: usize, bytes: u64) -> Option<Disk> {
         assert!(self.children[i].is_none(), "replica {i} runs");
         let folder = self.replica_folder(i);
         std::fs::create_dir_all(&folder).unwrap();
         let options = format!("size={bytes},mode=0700");
         if mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], &folder) {
+            self.mounted.push(folder.clone());
             return Some(Disk { folder });
         }
         eprintln!("SKIPPED: this user may not mount a small disk");
@@ -422,10 +430,15 @@ impl Disk {
     }
 }
 
+fn unmount(folder: &Path) {
+    // Lazily: a test that fails drops the disk before the replica on it has ended. It may be unmounted already.
+    let mut command = Command::new("umount");
+    drop(command.arg("--lazy").arg(folder).stderr(Stdio::null()).status());
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a test that fails drops the disk before the replica on it has ended.
-        drop(Command::new("umount").arg("--lazy").arg(&self.folder).status());
+        unmount(&self.folder);
     }
 }
 
@@ -442,6 +455,8 @@ impl Drop for Cluster {
             drop(child.kill());
             drop(child.wait());
         }
+        // Its folder could not be removed with a disk in it.
+        self.mounted.iter().for_each(|folder| unmount(folder));
         let panicked: Vec<usize> =
             (0..self.replicas()).filter(|i| self.log_text(*i).contains("panicked")).collect();
         if std::thread::panicking() || !panicked.is_empty() {

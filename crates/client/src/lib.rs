@@ -17,11 +17,13 @@ mod error;
 mod listening;
 mod operator;
 mod outbox;
+mod request;
 
 pub use api::v1::{Account, Conversation, GetAccountResponse, Message, Receipt};
-pub use calls::{Client, HistoryPage, Opened, ReplicaView, Sent, To};
+pub use calls::Client;
 pub use comparing::DigestError;
 pub use connection::{InUse, Options};
 pub use error::ClientError;
 pub use listening::{Heard, Listening, Start};
 pub use outbox::{Outbox, Ticket};
+pub use request::{HistoryPage, Opened, ReplicaView, Sent, To};

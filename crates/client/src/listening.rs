@@ -1,8 +1,8 @@
 //! Listening: one stream at a time, from the last message heard, for as long as someone wants to hear.
 
-use crate::calls::signed;
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
+use crate::request::signed;
 use api::status::{BUSY, Meaning, meaning};
 use api::v1;
 use api::v1::listen_messages_response::Event;

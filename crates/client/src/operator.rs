@@ -1,8 +1,9 @@
 //! What an operator does who has the cluster's key.
 
-use crate::calls::{Client, check_size};
+use crate::calls::Client;
 use crate::connection;
 use crate::error::ClientError;
+use crate::request::check_size;
 use api::v1;
 use api::v1::replica_client::ReplicaClient;
 

@@ -8,9 +8,9 @@
 //! with what follows it. What is kept on fewer replicas than were asked for has its place; it steps out of the line and is
 //! asked for again a little later, behind whatever is in the line then.
 
-use crate::calls::{ASK_AGAIN_AFTER, Sent, check_size, check_text, signed};
 use crate::connection::{Connection, Pause, Primary};
 use crate::error::ClientError;
+use crate::request::{ASK_AGAIN_AFTER, Sent, check_size, check_text, signed};
 use api::status::{BUSY, KEPT_ON_FEWER, Kept, Meaning, meaning};
 use api::v1;
 use api::v1::send_messages_response::Outcome;

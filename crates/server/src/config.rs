@@ -1,7 +1,7 @@
 //! The settings of a cluster: one file, the same for every replica.
 
 use crate::data_folder::{KEY_FILE, REGISTER_FOLDER, REPLICA_FOLDER_PREFIX};
-use crate::web::HostName;
+use crate::host_name::HostName;
 use chat::{Address, Limits, NameRules};
 use serde::Deserialize;
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 //! One connection that is turned away is no more than a busy moment. A replica that turns away everyone for two seconds is
 //! of no use as a primary, however well it talks to its peers, whose streams are open already.
 
-use crate::driver::Incoming;
+use crate::incoming::Incoming;
 use protocol::Impairment;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;

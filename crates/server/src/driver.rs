@@ -2,16 +2,17 @@
 
 use crate::clock;
 use crate::delivery::Delivery;
-use crate::gateway::{Gateway, Pending, Published, Settled};
+use crate::gateway::{Gateway, Pending, Settled};
 use crate::impairments::Impairments;
+use crate::incoming::{Incoming, Link, StoreAnswer};
 use crate::lock;
-use crate::peers::Link;
 use crate::power::BootRecord;
+use crate::published::Published;
 use crate::register::ViewRegister;
 use crate::room::RoomLeft;
-use crate::run::RunError;
+use crate::run_error::RunError;
 use crate::snapshot_transfer::SnapshotSource;
-use crate::store_thread::{Command, StoreAnswer};
+use crate::store_thread::Command;
 use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
 use chat::{Action, Record, Request, RequestId};
@@ -35,37 +36,6 @@ const IDLE_AT_MOST: Duration = Duration::from_secs(1);
 const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from those of two others, which agree; it leads nobody until its clock is set right";
 
 const NO_CONNECTIONS: &str = "this replica can't accept connections: it has as many as it may have open files for; raise that limit, or find out who opens them";
-
-/// What comes to the driver.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Core(Event<Record>),
-    Store(StoreAnswer),
-    /// A stream to a peer is open.
-    Linked {
-        peer: ReplicaIndex,
-        link: Link,
-    },
-    /// What a peer says of itself: whether it is impaired.
-    OfAPeer {
-        peer: ReplicaIndex,
-        impaired: bool,
-    },
-    /// Something begins or ceases to keep this replica from serving well.
-    Impairment {
-        impairment: Impairment,
-        begins: bool,
-    },
-    /// The process is to end: the lead is handed over first, where another can take it. Then the sender is dropped.
-    Ends {
-        handed_over: oneshot::Sender<()>,
-    },
-    /// A snapshot has arrived and was checked, or not.
-    SnapshotReady {
-        token: Token,
-        arrived: bool,
-    },
-}
 
 /// Requests whose transaction is open or being committed.
 #[derive(Debug)]

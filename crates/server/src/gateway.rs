@@ -4,9 +4,10 @@
 //! and who waited is told that nobody knows; nothing of one term slips into the next, so a stream of messages can't
 //! have a hole where its owner saw none.
 
-use crate::driver::Incoming;
+use crate::incoming::Incoming;
+use crate::published::Published;
 use chat::{AccountId, Address, Answer, KeptOnFewer, Refusal, Request, TokenHash};
-use protocol::{Event, HaltReason, ReadId, ReplicaIndex, Status};
+use protocol::{Event, ReadId, ReplicaIndex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -83,69 +84,6 @@ pub(crate) enum Declined {
 /// One span of serving, from `Serve` to `StopServing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term(u64);
-
-/// What a replica shows to the world.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) status: Status,
-    /// What is wrong, in one sentence for people.
-    pub(crate) fault: Option<String>,
-    /// There is too little room on its disk for what people write.
-    pub(crate) disk_full: bool,
-    pub(crate) halted: Option<HaltReason>,
-}
-
-impl Published {
-    /// What keeps this replica from its part, in one sentence with the remedy; nothing if nothing does.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let waits_for: Vec<String> = self.status.waits_for.iter().map(|index| index.to_string()).collect();
-        let waits = (!waits_for.is_empty()).then(|| {
-            let why = if self.status.after_power_failure {
-                "after a power failure"
-            } else {
-                "as it remembers no view"
-            };
-            format!(
-                "{why} it waits, before it leads, for what replica {} still has: start all that were in sync \
-                 (if that is gone for good, see: trialogue recover --help)",
-                waits_for.join(" and replica ")
-            )
-        });
-        self.halted.map(|reason| reason.to_string()).or_else(|| self.fault.clone()).or(waits)
-    }
-
-    /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
-    pub(crate) fn is_news_after(&self, before: &Self) -> bool {
-        let Self { status, fault, disk_full, halted } = self;
-        let Status {
-            role,
-            view,
-            position: _,
-            in_sync,
-            serving,
-            healthy,
-            able: _,
-            waits_for,
-            after_power_failure,
-            clock_wrong: _,
-            unreachable,
-            handing_over: _,
-        } = status;
-        let known = &before.status;
-        (role, view, in_sync, serving, healthy, waits_for, after_power_failure, unreachable)
-            != (
-                &known.role,
-                &known.view,
-                &known.in_sync,
-                &known.serving,
-                &known.healthy,
-                &known.waits_for,
-                &known.after_power_failure,
-                &known.unreachable,
-            )
-            || (fault, disk_full, halted) != (&before.fault, &before.disk_full, &before.halted)
-    }
-}
 
 #[derive(Debug, Default)]
 struct Waiting {

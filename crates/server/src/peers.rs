@@ -5,9 +5,9 @@
 //! arrives late from an earlier one has nowhere to arrive.
 
 use crate::clock;
-use crate::driver::Incoming;
 use crate::handshake::{Credentials, Greeted};
 use crate::impairments::Envelope;
+use crate::incoming::{Incoming, Link};
 use crate::peer_clock::PeerClock;
 use crate::proof::draw_nonce;
 use crate::timeline::SignsOfLife;
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -41,15 +41,6 @@ const REFUSALS_MAX: usize = 16;
 const REFUSALS_PAUSE: Duration = Duration::from_mins(1);
 /// What a program with protocol 1 answers.
 const KEY_WANTED_BY_PROTOCOL_1: &str = "the service between replicas needs the cluster's key";
-
-/// An open stream to a peer. Dropping it closes the stream.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) stream: StreamId,
-    pub(crate) outbound: mpsc::Sender<ReplicaMessage>,
-    /// Dropped with the link, which ends the task that reads from the stream.
-    _open: watch::Sender<()>,
-}
 
 /// Makes links out of streams, whoever opened them.
 #[derive(Clone, Debug)]
@@ -105,10 +96,9 @@ impl Peers {
         mut inbound: Streaming<ReplicaMessage>,
     ) {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
-        let (open, mut closed) = watch::channel(());
         // Not held by this task: a link that is dropped closes the stream.
         let tell = outbound.downgrade();
-        let link = Link { stream, outbound, _open: open };
+        let (link, mut closed) = Link::new(stream, outbound);
         if self.driver.send(Incoming::Linked { peer, link }).await.is_err() {
             return;
         }

@@ -7,17 +7,20 @@ use crate::config::Settings;
 use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
 use crate::doorkeeper::Doorkeeper;
-use crate::driver::{Driver, Incoming};
-use crate::gateway::{Gateway, Published};
+use crate::driver::Driver;
+use crate::gateway::Gateway;
 use crate::handshake::Credentials;
 use crate::impairments::{Envelope, Impairments};
-use crate::key::{ClusterKey, KeyError};
-use crate::lock::{FolderLock, LockError};
+use crate::incoming::Incoming;
+use crate::key::ClusterKey;
+use crate::lock::FolderLock;
 use crate::peers::Peers;
 use crate::power::{self, BootRecord};
-use crate::register::{FileRegister, RegisterError, ViewRegister};
+use crate::published::Published;
+use crate::register::{FileRegister, ViewRegister};
 use crate::replica_service::ReplicaService;
 use crate::room::Room;
+use crate::run_error::RunError;
 use crate::serve::serve;
 use crate::service::{Attempts, Digests, Looks, Passwords, Service, beats_while_leased};
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
@@ -25,15 +28,14 @@ use crate::timeline::SignsOfLife;
 use crate::web::Web;
 use crate::{LOCK_FILE, store_thread, timeline};
 use chat::Address;
-use protocol::{HaltReason, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
+use protocol::{Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use store::files::RealFiles;
-use store::{LogRetention, OwnershipError, Readers, StoreError, Writer, move_aside};
-use thiserror::Error;
+use store::{LogRetention, Readers, StoreError, Writer, move_aside};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -46,56 +48,6 @@ const INCOMING_MAX: usize = 4096;
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// How long the store may take to finish what it does when the replica ends.
 const STORE_ENDS_WITHIN: Duration = Duration::from_secs(3);
-
-/// Why a replica could not start, or could not go on.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The folder is in use or can't be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The data folder is another user's.
-    #[error(transparent)]
-    Ownership(#[from] OwnershipError),
-    /// There is no usable cluster key.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The database can't be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The view register can't be used.
-    #[error(transparent)]
-    Register(#[from] RegisterError),
-    /// The address can't be listened on.
-    #[error("can't listen on {address}: {source}; stop what uses that port, or choose another with --port")]
-    Listen {
-        /// Which.
-        address: Address,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The record of the machine's boots can't be used.
-    #[error("the record of the machine's boots in {folder}: {source}")]
-    BootRecord {
-        /// The replica's folder.
-        folder: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// No such replica is configured.
-    #[error("there is no replica {index}: {replicas} are configured, from 0 on")]
-    NoSuchReplica {
-        /// Which.
-        index: usize,
-        /// How many there are.
-        replicas: usize,
-    },
-    /// This run can't go on; the next one can.
-    #[error("{0}")]
-    Ends(HaltReason),
-    /// The service itself broke.
-    #[error("the service ended: {0}")]
-    Service(String),
-}
 
 /// Why a replica is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! The store's thread: carries out the core's store effects, one at a time, in the order they come.
 
-use crate::driver::Incoming;
+use crate::incoming::{Incoming, StoreAnswer};
 use crate::room::{Room, RoomLeft};
 use chat::{Record, Request};
-use protocol::{DatabaseId, Entry, Memory, Position, Timing, Token};
+use protocol::{Entry, Memory, Timing, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::files::RealFiles;
-use store::{Context, Executed, LogRetention, Readers, StoreError, Writer, swap_in};
+use store::{Context, LogRetention, Readers, StoreError, Writer, swap_in};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -67,51 +67,6 @@ impl Command {
             | Self::SwapIn { token } => *token,
         }
     }
-}
-
-/// What the store answers.
-#[derive(Debug)]
-pub(crate) enum StoreAnswer {
-    Executed {
-        token: Token,
-        executed: Executed,
-    },
-    Committed {
-        token: Token,
-    },
-    RolledBack {
-        token: Token,
-    },
-    Persisted {
-        token: Token,
-    },
-    Remembered {
-        token: Token,
-    },
-    SwappedIn {
-        token: Token,
-        database: DatabaseId,
-        position: Position,
-    },
-    Repaired {
-        token: Token,
-        position: Position,
-    },
-    /// The store failed: what is on the disk is not certain until it was repaired.
-    Failed {
-        token: Token,
-        error: StoreError,
-    },
-    /// How much room is left on the disk, from now on.
-    Room(RoomLeft),
-    /// The database's files were removed or replaced.
-    FilesLost {
-        error: StoreError,
-    },
-    /// The database is damaged, or was to be replaced and can't be opened again: this process can't go on.
-    Lost {
-        error: StoreError,
-    },
 }
 
 struct StoreThread {

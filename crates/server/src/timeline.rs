@@ -1,7 +1,7 @@
 //! How each view came about, and for how long nobody served before its primary did: what the cluster page shows.
 
 use crate::clock;
-use crate::gateway::Published;
+use crate::published::Published;
 use protocol::ReplicaIndex;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -30,7 +30,6 @@ mod playground;
 mod socket;
 
 pub(crate) use cluster::Cluster;
-pub use origin::HostName;
 pub(crate) use origin::Origins;
 pub use playground::playground_pages;
 

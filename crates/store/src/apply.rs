@@ -2,17 +2,15 @@
 //!
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
+use crate::columns::millis;
 use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
 use crate::looks;
 use crate::lookups::Lookups;
 use crate::requests;
-use crate::retention::LogRetention;
+use crate::retention::{LogRetention, TIDY_EVERY};
 use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::Entry;
 use rusqlite::{Connection, params};
-
-/// Every so many entries, what has had its day is deleted: old requests, and the log behind its bound.
-pub(crate) const TIDY_EVERY: u64 = 1024;
 
 /// Writes an entry to the log and its effect to the tables, inside the caller's transaction.
 pub(crate) fn apply(
@@ -172,8 +170,4 @@ fn tidy(
     let pruned = retention.prune_up_to(entry.op);
     connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;
     Ok(())
-}
-
-pub(crate) fn millis(time: chat::Millis) -> i64 {
-    time.0.cast_signed()
 }

@@ -2,7 +2,8 @@
 
 use crate::error::StoreError;
 use crate::reader::Reader;
-use crate::slices::{RowKey, Slice, Table, first_op, prepare, query};
+use crate::slices::{RowKey, Slice, first_op, prepare, query};
+use crate::tables::Table;
 use protocol::Position;
 use std::fmt;
 

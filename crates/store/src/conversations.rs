@@ -3,8 +3,10 @@
 //! Nothing of this is kept; it is read from the messages, by two indexes that jump from one peer to the next (a "loose
 //! index scan"), so that a conversation of a million messages costs no more than one of two.
 
+use crate::columns::unsigned;
 use crate::error::StoreError;
-use crate::reader::{MESSAGE, Message, Reader, message, unsigned};
+use crate::message::{MESSAGE, Message, message};
+use crate::reader::Reader;
 use chat::{AccountId, MessageId};
 use rusqlite::params;
 
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn a_list_of_conversations_does_not_read_their_messages() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _) = crate::file::open(&folder.path().join("chat.db")).unwrap();
+        let (connection, _) = crate::database::open(&folder.path().join("chat.db")).unwrap();
         let fill = "
             INSERT INTO accounts (id, name, key, password, created_at)
                 VALUES (1, 'alice', 'alice', '', 0), (2, 'bob', 'bob', '', 0), (3, 'carol', 'carol', '', 0);

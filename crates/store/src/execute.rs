@@ -3,15 +3,15 @@
 //! A request is a retry (it gets its first answer), is refused (it changes nothing), or becomes a fact. Each sees the
 //! effects of those before it in the batch.
 
-use crate::apply::{TIDY_EVERY, apply};
+use crate::apply::apply;
+use crate::columns::unsigned;
 use crate::error::StoreError;
-use crate::file::Identity;
 use crate::forgotten::{forgettable, forgotten_by_entry_times};
+use crate::log_table::{DatabaseState, history};
 use crate::looks;
 use crate::lookups::{Caller, Living, Lookups};
-use crate::reader::unsigned;
 use crate::requests;
-use crate::retention::LogRetention;
+use crate::retention::{LogRetention, TIDY_EVERY};
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
     Refusal, Request, RequestId, RequestMark, SESSIONS_AN_ACCOUNT_MAX, Sequence, SessionId,
@@ -73,7 +73,7 @@ pub(crate) fn execute(
     connection: &Connection,
     path: &Path,
     requests: &[Request],
-    start: &Identity,
+    start: &DatabaseState,
     context: &Context,
     retention: &LogRetention,
     permission: &mut Option<(u64, Forgetting)>,
@@ -435,13 +435,4 @@ fn closed_by_one_more(
             unsigned(row, 0).map(SessionId)
         })?
         .collect()
-}
-
-/// The identity of the history that counts.
-pub(crate) fn history(connection: &Connection) -> Result<Option<HistoryId>, rusqlite::Error> {
-    connection
-        .prepare_cached("SELECT id FROM histories ORDER BY began_op DESC LIMIT 1")?
-        .query_row([], |row| row.get::<_, [u8; 16]>(0))
-        .optional()
-        .map(|id| id.map(|id| HistoryId(uuid::Uuid::from_bytes(id))))
 }

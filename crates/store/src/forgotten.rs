@@ -1,7 +1,8 @@
 //! What has been forgotten of the requests, and what may be forgotten next: see `protocol::Forgetting` for the rule.
 
-use crate::apply::{TIDY_EVERY, millis};
-use crate::file::{decode_entry, raw_entry};
+use crate::columns::millis;
+use crate::log_table::{decode_entry, raw_entry};
+use crate::retention::TIDY_EVERY;
 use chat::{Fact, Millis, REMEMBERING, Record, RequestId};
 use protocol::{Entry, Op, WallTime};
 use rusqlite::{Connection, OptionalExtension};

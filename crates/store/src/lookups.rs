@@ -1,9 +1,8 @@
 //! What the requests and the entries of one transaction look up again and again: who a session belongs to, who has a name,
 //! what is forgotten. It is looked up once and remembered until an entry changes it, and no longer than the transaction.
 
-use crate::apply::millis;
+use crate::columns::{millis, unsigned};
 use crate::forgotten;
-use crate::reader::unsigned;
 use chat::{AccountId, Fact, MessageId, Millis, Refusal, SessionId, TokenHash, UserName};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;

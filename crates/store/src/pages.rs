@@ -1,6 +1,6 @@
 //! Pages of messages: bounded in number and in bytes, and read in order without sorting what is not on them.
 
-use crate::reader::{MESSAGE, Message, message};
+use crate::message::{MESSAGE, Message, message};
 use chat::{AccountId, MessageId};
 use core::cmp::{Ordering, Reverse};
 use rusqlite::{Connection, OptionalExtension, params};

@@ -1,10 +1,11 @@
 //! Every question to the database, each with the index that answers it. Readers see only what is committed.
 
-use crate::apply::millis;
+use crate::columns::{millis, unsigned};
+use crate::database::open_existing_read_only;
 use crate::error::StoreError;
-use crate::execute::history;
-use crate::file::{self, chain_at, decode_entry, open_existing_read_only, raw_entry};
+use crate::log_table::{self, DatabaseState, chain_at, decode_entry, history, raw_entry};
 use crate::looks;
+use crate::message::{MESSAGE, message};
 use crate::pages::{Merged, Page, Sent};
 use crate::stop::Stop;
 use chat::{
@@ -45,29 +46,6 @@ pub struct Session {
     pub account: Account,
     /// When it ends by itself.
     pub expires_at: Millis,
-}
-
-/// A message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Its number.
-    pub id: MessageId,
-    /// Who sent it.
-    pub sender: AccountId,
-    /// The sender's name when it was sent.
-    pub sender_name: String,
-    /// Whom it is for.
-    pub recipient: AccountId,
-    /// The recipient's name when it was sent.
-    pub recipient_name: String,
-    /// What it says; empty if it is undeliverable.
-    pub text: String,
-    /// When it was sent.
-    pub sent_at: Millis,
-    /// Its recipient was deleted before it was delivered.
-    pub undeliverable: bool,
-    /// Its recipient has acknowledged it.
-    pub delivered: bool,
 }
 
 /// A page of accounts, and the key to go on from if there may be more.
@@ -137,10 +115,6 @@ pub struct Reader<'a> {
 }
 
 const ACCOUNT: &str = "accounts.id, accounts.name, accounts.password, accounts.acknowledged, accounts.deleted_at, accounts.shows_reads";
-pub(crate) const MESSAGE: &str =
-    "messages.id, sender, sender_name, recipient, recipient_name, text, sent_at, undeliverable,
-     messages.id <= (SELECT acknowledged FROM accounts WHERE accounts.id = recipient)";
-
 impl<'a> Reader<'a> {
     /// A reader on a connection of the caller's.
     pub const fn on(connection: &'a Connection, path: &'a Path) -> Self {
@@ -160,8 +134,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Who the database is and where its log ends.
-    pub fn identity(&self) -> Result<file::Identity, StoreError> {
-        file::identity(self.connection, self.path)
+    pub fn identity(&self) -> Result<DatabaseState, StoreError> {
+        log_table::identity(self.connection, self.path)
     }
 
     /// The op of the last entry.
@@ -349,10 +323,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(crate) fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
-    row.get::<_, i64>(place).map(i64::cast_unsigned)
-}
-
 fn account(row: &Row<'_>) -> Result<Account, rusqlite::Error> {
     Ok(Account {
         id: AccountId(unsigned(row, 0)?),
@@ -361,19 +331,5 @@ fn account(row: &Row<'_>) -> Result<Account, rusqlite::Error> {
         acknowledged: MessageId(unsigned(row, 3)?),
         deleted_at: row.get::<_, Option<i64>>(4)?.map(|at| Millis(at.cast_unsigned())),
         shows_reads: row.get(5)?,
-    })
-}
-
-pub(crate) fn message(row: &Row<'_>) -> Result<Message, rusqlite::Error> {
-    Ok(Message {
-        id: MessageId(unsigned(row, 0)?),
-        sender: AccountId(unsigned(row, 1)?),
-        sender_name: row.get(2)?,
-        recipient: AccountId(unsigned(row, 3)?),
-        recipient_name: row.get(4)?,
-        text: row.get(5)?,
-        sent_at: Millis(unsigned(row, 6)?),
-        undeliverable: row.get(7)?,
-        delivered: row.get::<_, Option<bool>>(8)?.unwrap_or(false),
     })
 }

@@ -21,8 +21,8 @@
 //! Nobody else may have the database open for this: `SQLite` refuses the exclusive connection otherwise.
 
 use crate::error::StoreError;
-use crate::file::with_suffix;
 use crate::files::{Files, RealFiles};
+use crate::swap::with_suffix;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::io::{self, ErrorKind};

@@ -1,9 +1,10 @@
 //! Requests that took effect: whose they were, what they asked for, and what they were answered, for as long as a retry is
 //! accepted.
 
+use crate::columns::unsigned;
 use crate::error::StoreError;
 use crate::lookups::Lookups;
-use crate::reader::{Reader, unsigned};
+use crate::reader::Reader;
 use chat::{AccountId, Answer, Fact, PasswordHash, Record, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};

@@ -1,13 +1,15 @@
 //! How much of the log is kept for replicas that come back.
 //!
-//! Normally the newest so many entries. But who is handed a snapshot needs everything after it, however fast people
-//! write meanwhile: otherwise a busy service would outrun each snapshot that it sends. So a snapshot holds the log for
-//! a while.
+//! Normally the newest `entries_max`. But a replica that is handed a snapshot needs everything after it, however fast
+//! people write meanwhile: otherwise a busy service would outrun each snapshot that it sends. So a snapshot holds the log
+//! for a while.
 
 use protocol::Op;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Every `TIDY_EVERY` entries, expired rows are deleted: old requests, and the log behind its bound.
+pub(crate) const TIDY_EVERY: u64 = 1024;
 /// How long the taker of a snapshot may need until it is level.
 const HELD_FOR: Duration = Duration::from_mins(10);
 

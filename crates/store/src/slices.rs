@@ -3,31 +3,11 @@
 
 use crate::error::StoreError;
 use crate::reader::Reader;
+use crate::tables::Table;
 use protocol::Position;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Rows, Statement, params_from_iter};
 use std::time::Instant;
-
-/// A table that is the same on every replica.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Its name.
-    pub name: &'static str,
-    /// The columns of its key: integers, and at most one of bytes or text, which is the last.
-    pub key: &'static [&'static str],
-}
-
-/// The tables that are the same on every replica.
-pub const TABLES: [Table; 8] = [
-    Table { name: "log", key: &["op"] },
-    Table { name: "histories", key: &["began_op"] },
-    Table { name: "accounts", key: &["id"] },
-    Table { name: "sessions", key: &["id"] },
-    Table { name: "messages", key: &["id"] },
-    Table { name: "reads", key: &["account", "peer"] },
-    Table { name: "requests", key: &["id"] },
-    Table { name: "forgotten", key: &["only_row"] },
-];
 
 const INTEGER: u8 = 1;
 const BYTES: u8 = 2;
@@ -163,7 +143,7 @@ pub(crate) fn first_op(reader: &Reader<'_>) -> Result<i64, StoreError> {
 }
 
 pub(crate) fn prepare<'a>(reader: &'a Reader<'_>, slice: &Slice) -> Result<Statement<'a>, rusqlite::Error> {
-    let Table { name, key } = slice.table;
+    let Table { name, key, .. } = slice.table;
     let key = key.join(", ");
     let places = vec!["?"; slice.table.key.len()].join(", ");
     let mut conditions = Vec::new();
@@ -233,7 +213,7 @@ fn show(value: ValueRef<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LogRetention, Writer, open_existing_read_only};
+    use crate::{LogRetention, TABLES, Writer, open_existing_read_only};
     use std::time::Duration;
 
     const MESSAGES: &Table = &TABLES[4];

@@ -5,6 +5,7 @@
 //! log (as when an older page was put back). A row that is older than the log and reads well is found by `verify` alone.
 
 use crate::error::StoreError;
+use crate::tables::{TABLES, Table};
 use chat::{Fact, Record};
 use protocol::{Chain, Op, Position};
 use rusqlite::Connection;
@@ -30,9 +31,8 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
         return Err(corrupt(found));
     }
     let head = check_log(connection, path)?;
-    for (table, column) in
-        [("messages", "id"), ("accounts", "id"), ("sessions", "id"), ("histories", "began_op")]
-    {
+    for Table { name: table, key, .. } in TABLES.iter().filter(|table| table.keyed_by_op) {
+        let column = key[0];
         let beyond: i64 = connection
             .query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| row.get(0))
             .map_err(StoreError::sqlite(path))?;

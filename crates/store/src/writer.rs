@@ -1,10 +1,11 @@
 //! The writer: the one connection that changes the database.
 
 use crate::apply::apply;
+use crate::database;
 use crate::error::StoreError;
 use crate::execute::{Context, Executed, execute};
-use crate::file::{self, Identity};
 use crate::forgotten::forgotten;
+use crate::log_table::{self, DatabaseState};
 use crate::lookups::Lookups;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
@@ -22,14 +23,14 @@ use std::time::Duration;
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
-    identity: Identity,
+    identity: DatabaseState,
     retention: LogRetention,
     /// `None` while the database is closed.
     files: Option<OpenedFiles>,
     /// Something has failed since it was opened or repaired.
     distrusted: bool,
     /// Where the log ends once the open transaction is committed.
-    open: Option<Identity>,
+    open: Option<DatabaseState>,
     /// How far the present primacy may forget requests, and which primacy that is.
     forgetting: Option<(u64, Forgetting)>,
 }
@@ -37,7 +38,7 @@ pub struct Writer {
 impl Writer {
     /// Opens the database, creating it if there is none.
     pub fn open(path: &Path, retention: LogRetention) -> Result<Self, StoreError> {
-        let (connection, identity) = file::open(path)?;
+        let (connection, identity) = database::open(path)?;
         let files = Some(OpenedFiles::of(path)?);
         Ok(Self {
             connection,
@@ -52,7 +53,7 @@ impl Writer {
     }
 
     /// Who the database is and where its durable log ends.
-    pub const fn identity(&self) -> Identity {
+    pub const fn identity(&self) -> DatabaseState {
         self.identity
     }
 
@@ -72,7 +73,7 @@ impl Writer {
     /// If a transaction is open already: the core emits one store effect at a time.
     pub fn execute(&mut self, requests: &[Request], context: &Context) -> Result<Executed, StoreError> {
         self.begin()?;
-        let Identity { position, last_at, database } = self.identity;
+        let DatabaseState { position, last_at, database } = self.identity;
         let executed = execute(
             &self.connection,
             &self.path,
@@ -83,7 +84,7 @@ impl Writer {
             &mut self.forgetting,
         )?;
         let last = executed.entries.last();
-        self.open = Some(Identity {
+        self.open = Some(DatabaseState {
             database,
             position: last.map_or(position, Entry::position),
             last_at: last.map_or(last_at, |entry| entry.record.at()),
@@ -116,7 +117,7 @@ impl Writer {
 
     /// Appends entries that were decided elsewhere and applies them, durably.
     pub fn persist(&mut self, entries: &[Entry<Record>]) -> Result<Position, StoreError> {
-        let Identity { position, last_at, database } = self.identity;
+        let DatabaseState { position, last_at, database } = self.identity;
         let Some(end) = position.extend(entries) else {
             return Err(StoreError::NotNext { path: self.path.clone(), op: position.op });
         };
@@ -126,7 +127,7 @@ impl Writer {
             apply(&mut lookups, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
         }
         let last_at = entries.last().map_or(last_at, |entry| entry.record.at());
-        self.open = Some(Identity { database, position: end, last_at });
+        self.open = Some(DatabaseState { database, position: end, last_at });
         self.commit()
     }
 
@@ -142,16 +143,16 @@ impl Writer {
 
     /// Makes certain what is on the disk, opens the database anew, looks at all of it, and reads where its log ends. After
     /// a failed commit nothing else can tell whether it took effect. No reader may have the database open.
-    pub fn repair(&mut self) -> Result<Identity, StoreError> {
+    pub fn repair(&mut self) -> Result<DatabaseState, StoreError> {
         if let Err(lost) = self.check_files() {
             self.save_log(lost)?;
         }
         self.distrust();
         self.close()?;
         repair::rewrite(&self.path)?;
-        let connection = file::connect_writer(&self.path).map_err(StoreError::sqlite(&self.path))?;
+        let connection = database::connect_writer(&self.path).map_err(StoreError::sqlite(&self.path))?;
         soundness::check(&connection, &self.path)?;
-        self.identity = file::identity(&connection, &self.path)?;
+        self.identity = log_table::identity(&connection, &self.path)?;
         self.connection = connection;
         self.files = Some(OpenedFiles::of(&self.path)?);
         self.distrusted = false;
@@ -186,7 +187,7 @@ impl Writer {
         let truncate = || {
             self.connection.busy_timeout(Duration::ZERO)?;
             let truncated = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            self.connection.busy_timeout(file::BUSY_FOR)?;
+            self.connection.busy_timeout(database::BUSY_FOR)?;
             truncated
         };
         truncate().map_err(StoreError::sqlite(&self.path))

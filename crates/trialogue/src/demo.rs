@@ -2,11 +2,10 @@
 
 use crate::failure::Failure;
 use crate::status::summary;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, free_ports};
 use crate::{output, signals};
 use client::{Client, Options, Start};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,7 +47,7 @@ struct Demo {
 
 pub(crate) async fn demo() -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("trialogue-demo-").tempdir()?;
-    let port = free_ports()?;
+    let port = free_ports(REPLICAS)?;
     let mut supervisor = Supervisor::prepare(folder.path(), port, REPLICAS)?;
     for index in 0..usize::from(REPLICAS) {
         supervisor.start(index)?;
@@ -204,17 +203,4 @@ async fn hear(client: Client, token: String, ledger: Shared) {
 
 fn lock(ledger: &Shared) -> std::sync::MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The first of as many free ports in a row as there are replicas.
-pub(crate) fn free_ports() -> Result<u16, Failure> {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let all = (1..u16::from(REPLICAS))
-            .all(|i| first.checked_add(i).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()));
-        if all {
-            return Ok(first);
-        }
-    }
-    Err(Failure::Failed("no three free ports in a row were found".into()))
 }

@@ -11,6 +11,7 @@ mod hang_up;
 mod input;
 mod listen;
 mod log;
+mod messages;
 mod output;
 mod password;
 mod playground;
@@ -22,7 +23,6 @@ mod sessions;
 mod signals;
 mod status;
 mod supervisor;
-mod talk;
 mod terminal;
 mod up;
 mod verify;
@@ -63,10 +63,10 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::DeleteAccount(account) => account::delete(&common, &account).await,
         Command::ChangePassword(change) => account::change_password(&common, &change).await,
         Command::Chat(chat) => terminal::chat(&common, chat).await,
-        Command::Send(send) => talk::send(&common, send).await,
+        Command::Send(send) => messages::send(&common, send).await,
         Command::Listen(listen) => listen::listen(&common, &listen).await,
-        Command::Accounts(accounts) => talk::accounts(&common, accounts).await,
-        Command::History(history) => talk::history(&common, &history).await,
+        Command::Accounts(accounts) => messages::accounts(&common, accounts).await,
+        Command::History(history) => messages::history(&common, &history).await,
         Command::Verify(verify) => verify::verify(&common, &verify).await,
         Command::Recover(recover) => recover::recover(&recover),
         Command::Demo => demo::demo().await,

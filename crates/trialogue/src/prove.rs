@@ -15,10 +15,9 @@ mod reading;
 mod registers;
 
 use crate::arguments::Prove;
-use crate::demo::free_ports;
 use crate::failure::Failure;
 use crate::status::summary;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, free_ports};
 use crate::verify::verify_data;
 use crate::{output, signals};
 use chat::Address;
@@ -70,7 +69,7 @@ pub(crate) async fn prove(prove: &Prove) -> Result<(), Failure> {
     let seed = prove.seed.unwrap_or_else(rand::random);
     let narrator = Narrator { began: Instant::now(), silent: prove.json };
     narrator.say(&format!("seed {seed}: three replicas are started in {}", folder.path().display()))?;
-    let mut supervisor = Supervisor::prepare(folder.path(), free_ports()?, REPLICAS)?;
+    let mut supervisor = Supervisor::prepare(folder.path(), free_ports(REPLICAS)?, REPLICAS)?;
     let faults = tempfile::Builder::new().prefix("trialogue-faults-").tempdir()?;
     let faulty = FaultyMachine::make(faults.path())?;
     match &faulty {

@@ -257,3 +257,16 @@ impl Drop for Supervisor {
         self.logs.abort();
     }
 }
+
+/// The first of as many free ports in a row as there are replicas.
+pub(crate) fn free_ports(replicas: u8) -> Result<u16, Failure> {
+    for _ in 0..100 {
+        let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let all = (1..u16::from(replicas))
+            .all(|i| first.checked_add(i).is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()));
+        if all {
+            return Ok(first);
+        }
+    }
+    Err(Failure::Failed(format!("no {replicas} free ports in a row were found")))
+}

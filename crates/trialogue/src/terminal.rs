@@ -9,6 +9,7 @@ mod kept;
 mod layout;
 mod online;
 mod outbox;
+mod palette;
 #[cfg(test)]
 mod panics;
 mod question;

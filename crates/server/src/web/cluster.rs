@@ -1,7 +1,7 @@
 //! How this replica stands, for the cluster page: pushed as it changes.
 
 use super::socket::{text, write};
-use crate::gateway::Published;
+use crate::published::Published;
 use crate::service::{Service, State};
 use crate::timeline::ViewChange;
 use axum::extract::ws::{Message, WebSocket};

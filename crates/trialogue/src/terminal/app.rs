@@ -3,7 +3,7 @@
 
 use super::commands::{Command, complete};
 use super::conversation::{Conversation, Older, Pending};
-use super::layout;
+use super::layout::{self, Viewer};
 use super::question::{Answered, Question};
 use super::vocabulary::{Connection, Effect, Me, Told};
 use super::wording;
@@ -49,6 +49,11 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
+    /// For whom the messages are laid out.
+    pub(crate) fn viewer(&self) -> Viewer<'_> {
+        Viewer { me: &self.me, zone: &self.zone, colours: self.colours }
+    }
+
     pub(crate) fn new(
         me: Me,
         colours: bool,
@@ -338,7 +343,7 @@ impl App {
     pub(crate) fn scroll(&mut self, lines: isize) -> Vec<Effect> {
         let (height, width) = self.room;
         let Some(current) = self.current() else { return Vec::new() };
-        let rows = layout::rows(current, self, width);
+        let rows = layout::rows(current, self.viewer(), width);
         let lowest = height.min(rows.len());
         let end = layout::end(&rows, current.place).saturating_add_signed(lines).clamp(lowest, rows.len());
         let place = (end < rows.len()).then(|| rows[end.saturating_sub(1)].place);

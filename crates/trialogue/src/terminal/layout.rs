@@ -1,9 +1,9 @@
 //! From messages to rows of the screen: days, times, names, wrapped text, marks. Every row belongs to a place, so that
 //! the reader keeps it whatever is added above or below, and however wide the screen becomes.
 
-use super::app::App;
 use super::conversation::{Conversation, Place, Shown};
-use super::screen::palette;
+use super::palette::palette;
+use super::vocabulary::Me;
 use chat::harmless;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
@@ -24,9 +24,18 @@ pub(crate) struct Row {
     pub(crate) line: Line<'static>,
 }
 
+/// The person at the screen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Viewer<'a> {
+    pub(crate) me: &'a Me,
+    /// Where times are shown.
+    pub(crate) zone: &'a TimeZone,
+    pub(crate) colours: bool,
+}
+
 /// All rows of a conversation, the oldest first.
-pub(crate) fn rows(conversation: &Conversation, app: &App, width: usize) -> Vec<Row> {
-    let mut rows = Rows { all: Vec::new(), day: None, width, app };
+pub(crate) fn rows(conversation: &Conversation, viewer: Viewer<'_>, width: usize) -> Vec<Row> {
+    let mut rows = Rows { all: Vec::new(), day: None, width, viewer };
     let mut new_begins = conversation.new_after;
     for (id, message) in &conversation.messages {
         rows.day(*id, message.at);
@@ -35,7 +44,7 @@ pub(crate) fn rows(conversation: &Conversation, app: &App, width: usize) -> Vec<
             rows.rule(*id, "new", Style::default().add_modifier(Modifier::BOLD));
         }
         let (who, id_of_name) = if message.mine {
-            (app.me.name.as_str(), app.me.id)
+            (viewer.me.name.as_str(), viewer.me.id)
         } else {
             (conversation.name.as_str(), conversation.with)
         };
@@ -49,12 +58,12 @@ pub(crate) fn rows(conversation: &Conversation, app: &App, width: usize) -> Vec<
         let (mark, style) = match (&pending.refused, pending.kept) {
             (None, None) => ("…".to_owned(), dim),
             (None, Some((copies, replicas))) => (format!("kept on {copies} of {replicas}"), dim),
-            (Some(_), _) => ("not sent".to_owned(), palette(app.colours).problem),
+            (Some(_), _) => ("not sent".to_owned(), palette(viewer.colours).problem),
         };
-        rows.message(id, pending.typed_at, &app.me.name, app.me.id, &pending.text, &mark, style);
+        rows.message(id, pending.typed_at, &viewer.me.name, viewer.me.id, &pending.text, &mark, style);
         if let Some(why) = &pending.refused {
             let why = format!("{why} (/again sends it once more, /drop lets go of it)");
-            rows.indented(id, &why, palette(app.colours).problem);
+            rows.indented(id, &why, palette(viewer.colours).problem);
         }
     }
     let mut all = rows.all;
@@ -123,7 +132,7 @@ struct Rows<'a> {
     all: Vec<Row>,
     day: Option<civil::Date>,
     width: usize,
-    app: &'a App,
+    viewer: Viewer<'a>,
 }
 
 impl Rows<'_> {
@@ -133,7 +142,7 @@ impl Rows<'_> {
 
     /// A rule where another day begins.
     fn day(&mut self, id: u64, at: u64) {
-        let date = local(at, &self.app.zone).date();
+        let date = local(at, self.viewer.zone).date();
         if self.day != Some(date) {
             self.day = Some(date);
             let dim = Style::default().add_modifier(Modifier::DIM);
@@ -150,7 +159,7 @@ impl Rows<'_> {
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
     fn message(&mut self, id: u64, at: u64, who: &str, whose: u64, text: &str, mark: &str, style: Style) {
-        let time = local(at, &self.app.zone).strftime("%H:%M").to_string();
+        let time = local(at, self.viewer.zone).strftime("%H:%M").to_string();
         let name = shortened(who, NAME_WIDTH_MAX.min(self.width / 4).max(4));
         let indent = TIME_WIDTH + name.width() + 2;
         let dim = Style::default().add_modifier(Modifier::DIM);
@@ -160,7 +169,7 @@ impl Rows<'_> {
         let count = lines.len();
         for (place, text) in lines.into_iter().enumerate() {
             let mut spans = if place == 0 {
-                let name_style = palette(self.app.colours).name(whose);
+                let name_style = palette(self.viewer.colours).name(whose);
                 vec![Span::styled(format!("{time} "), dim), Span::styled(format!("{name}: "), name_style)]
             } else {
                 vec![Span::raw(" ".repeat(indent))]

@@ -3,12 +3,13 @@
 use super::app::App;
 use super::conversation::Conversation;
 use super::layout::{self, shortened};
+use super::palette::palette;
 use super::vocabulary::Connection;
 use super::{sign_in, wording};
 use chat::{MESSAGE_BYTES_MAX, ServiceState};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 use unicode_width::UnicodeWidthStr;
@@ -18,37 +19,6 @@ const LIST_FROM_WIDTH: u16 = 60;
 const INPUT_LINES_MAX: u16 = 8;
 /// From so many bytes before the limit the count is shown.
 const COUNT_FROM: usize = 2048;
-
-/// The styles of one screen; without colours, only weights.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Palette {
-    colours: bool,
-    pub(crate) problem: Style,
-    pub(crate) good: Style,
-    pub(crate) careful: Style,
-}
-
-pub(crate) fn palette(colours: bool) -> Palette {
-    let paint = |colour| if colours { Style::default().fg(colour) } else { Style::default() };
-    Palette {
-        colours,
-        problem: paint(Color::Red).add_modifier(Modifier::BOLD),
-        good: paint(Color::Green),
-        careful: paint(Color::Yellow),
-    }
-}
-
-impl Palette {
-    /// Everybody has a colour, always the same.
-    pub(crate) fn name(self, account: u64) -> Style {
-        const COLOURS: [Color; 6] =
-            [Color::Cyan, Color::Green, Color::Magenta, Color::Yellow, Color::Blue, Color::LightRed];
-        let bold = Style::default().add_modifier(Modifier::BOLD);
-        // Neighbouring numbers should not look alike.
-        let place = usize::try_from(account.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61).unwrap_or(0);
-        if self.colours { bold.fg(COLOURS[place % COLOURS.len()]) } else { bold }
-    }
-}
 
 /// Draws everything, and notes how much room there is.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &mut App) {
@@ -172,11 +142,15 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, app: &App) {
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), area);
         return;
     }
-    let rows =
-        app.current().map(|current| (layout::rows(current, app, usize::from(area.width)), current.place));
+    let rows = app
+        .current()
+        .map(|current| (layout::rows(current, app.viewer(), usize::from(area.width)), current.place));
     let Some((rows, place)) = rows.filter(|(rows, _)| !rows.is_empty()) else {
         let dim = Style::default().add_modifier(Modifier::DIM);
-        let text = Paragraph::new(wording::empty(app)).style(dim).wrap(Wrap { trim: true });
+        let text =
+            Paragraph::new(wording::empty(app.current(), &app.connection, !app.conversations.is_empty()))
+                .style(dim)
+                .wrap(Wrap { trim: true });
         frame.render_widget(text, area);
         return;
     };

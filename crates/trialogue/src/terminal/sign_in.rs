@@ -1,7 +1,7 @@
 //! Signing in, or making an account, before there is anything to chat about.
 
+use super::palette::palette;
 use super::question::Field;
-use super::screen::palette;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};

@@ -1,7 +1,7 @@
 //! The sentences of the screen: what works, what does not, what to do.
 
-use super::app::App;
 use super::commands::{COMMANDS, KEYS};
+use super::conversation::Conversation;
 use super::vocabulary::Connection;
 use chat::ServiceState;
 
@@ -18,15 +18,15 @@ pub(crate) fn connection(connection: &Connection) -> String {
     }
 }
 
-/// What stands where there are no messages.
-pub(crate) fn empty(app: &App) -> String {
-    match app.current() {
+/// What is shown where there are no messages: in an open conversation, or in none, where there are some or none.
+pub(crate) fn empty(open: Option<&Conversation>, connection: &Connection, some: bool) -> String {
+    match open {
         Some(conversation) if conversation.deleted => {
             format!("The account {} was deleted.", conversation.name)
         }
         Some(conversation) => format!("No messages yet. Say hello to {}.", conversation.name),
-        None if app.connection == Connection::Connecting => "Connecting…".into(),
-        None if !app.conversations.is_empty() => "Say /to NAME to open a conversation.".into(),
+        None if *connection == Connection::Connecting => "Connecting…".into(),
+        None if some => "Say /to NAME to open a conversation.".into(),
         None => "No conversations yet. Say /to NAME to begin one, or /list to see who is there.".into(),
     }
 }

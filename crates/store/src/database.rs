@@ -2,17 +2,16 @@
 
 use crate::error::StoreError;
 use crate::files::{Files, RealFiles};
+use crate::log_table::{DatabaseState, identity};
 use crate::looks;
 use crate::repair;
-use crate::snapshot::finish_swap;
 use crate::soundness;
-use chat::{Millis, Record};
-use protocol::{Chain, DatabaseId, Entry, Op, Position};
+use crate::swap::finish_swap;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Mode, OFlags};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// One script a schema version; version n is what `user_version` n has.
@@ -31,19 +30,9 @@ pub(crate) const BUSY_FOR: Duration = Duration::from_secs(5);
 /// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
 /// which many messages change is written once for all of them.
 const CHECKPOINT_PAGES: i32 = 4096;
-/// Who a database is and where its log ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Drawn when it was created.
-    pub database: DatabaseId,
-    /// Where its log ends.
-    pub position: Position,
-    /// The time of the last entry.
-    pub last_at: Millis,
-}
 
 /// Opens the database at `path` for writing, creating it (0600, in a folder 0700) if there is none.
-pub(crate) fn open(path: &Path) -> Result<(Connection, Identity), StoreError> {
+pub(crate) fn open(path: &Path) -> Result<(Connection, DatabaseState), StoreError> {
     let sql = StoreError::sqlite(path);
     finish_swap(&RealFiles, path)?;
     create_private(path)?;
@@ -181,79 +170,10 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     transaction.commit().map_err(&sql)
 }
 
-/// Reads who the database is and where its log ends.
-pub(crate) fn identity(connection: &Connection, path: &Path) -> Result<Identity, StoreError> {
-    let sql = StoreError::sqlite(path);
-    let id: [u8; 16] = connection.query_row("SELECT id FROM database", [], |row| row.get(0)).map_err(&sql)?;
-    let last = connection
-        .prepare_cached("SELECT op, chain, record FROM log ORDER BY op DESC LIMIT 1")
-        .and_then(|mut last| last.query_row([], raw_entry).optional())
-        .map_err(&sql)?;
-    let last = last.map(decode_entry).transpose()?;
-    let position = last.as_ref().map_or(Position::ORIGIN, Entry::position);
-    let last_at = last.map_or(Millis(0), |entry| entry.record.at());
-    Ok(Identity { database: DatabaseId(id), position, last_at })
-}
-
-pub(crate) type RawEntry = (Op, Chain, String);
-
-pub(crate) fn raw_entry(row: &rusqlite::Row<'_>) -> Result<RawEntry, rusqlite::Error> {
-    Ok((Op(row.get::<_, i64>(0)?.cast_unsigned()), Chain(row.get(1)?), row.get(2)?))
-}
-
-pub(crate) fn decode_entry((op, chain, record): RawEntry) -> Result<Entry<Record>, StoreError> {
-    let record =
-        Record::decode(record.as_bytes()).map_err(|source| StoreError::UnknownFact { op, source })?;
-    Ok(Entry { op, chain, record })
-}
-
-/// The chain that the log has at `op`; `None` if it does not hold that op.
-pub(crate) fn chain_at(connection: &Connection, op: Op) -> Result<Option<Chain>, rusqlite::Error> {
-    if op == Op(0) {
-        let first: Option<i64> = connection.query_row("SELECT min(op) FROM log", [], |row| row.get(0))?;
-        return Ok((first.unwrap_or(1) == 1).then_some(Chain::GENESIS));
-    }
-    connection
-        .prepare_cached("SELECT chain FROM log WHERE op = ?1")?
-        .query_row(params![op.0.cast_signed()], |row| row.get(0).map(Chain))
-        .optional()
-}
-
-/// Moves a database and its companions aside, so that nothing of it is lost and nothing of it is used. Returns the new
-/// name.
-pub fn move_aside(path: &Path, why: &str, at: Millis) -> Result<PathBuf, StoreError> {
-    let aside = path.with_file_name(format!(
-        "{}.{why}-{}",
-        path.file_name().map_or_else(|| "chat.db".into(), |name| name.to_string_lossy().into_owned()),
-        at.0
-    ));
-    // The database first: without its write-ahead log, even a damaged one must not be taken for a whole one.
-    for suffix in ["", "-wal", "-shm"] {
-        let from = with_suffix(path, suffix);
-        if from.exists() {
-            let to = with_suffix(&aside, suffix);
-            std::fs::rename(&from, &to).map_err(StoreError::file(&from))?;
-        }
-    }
-    sync_folder(path)?;
-    Ok(aside)
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    RealFiles.sync_folder(folder).map_err(StoreError::file(folder))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::StatementStatus;
+    use rusqlite::{StatementStatus, params};
 
     /// Without the planner's stability guarantee this statement was planned anew for every message that was sent.
     #[test]

@@ -1,0 +1,51 @@
+//! Every table of the database, once: the same on every replica, derived from such a table, or of this database alone.
+
+/// A table that is the same on every replica at the same op: `trialogue verify` compares it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns of its key: integers, and at most one of bytes or text, which is the last.
+    pub key: &'static [&'static str],
+    /// Whether the key is the op of the entry that made the row: then no row is beyond the end of the log.
+    pub(crate) keyed_by_op: bool,
+}
+
+/// The replicated tables.
+pub const TABLES: [Table; 8] = [
+    Table { name: "log", key: &["op"], keyed_by_op: true },
+    Table { name: "histories", key: &["began_op"], keyed_by_op: true },
+    Table { name: "accounts", key: &["id"], keyed_by_op: true },
+    Table { name: "sessions", key: &["id"], keyed_by_op: true },
+    Table { name: "messages", key: &["id"], keyed_by_op: true },
+    Table { name: "reads", key: &["account", "peer"], keyed_by_op: false },
+    Table { name: "requests", key: &["id"], keyed_by_op: false },
+    Table { name: "forgotten", key: &["only_row"], keyed_by_op: false },
+];
+
+/// Those that each replica derives for itself from replicated ones: they may be dropped and derived anew.
+#[cfg(test)]
+const DERIVED: [&str; 2] = ["looks", "derived"];
+/// Those of one database alone: who it is, and what it remembers of views. A snapshot brings its own.
+#[cfg(test)]
+const LOCAL: [&str; 3] = ["database", "remembered", "remembered_members"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_table_is_declared_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, _) = crate::database::open(&folder.path().join("chat.db")).unwrap();
+        let mut find = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            .unwrap();
+        let found: BTreeSet<String> =
+            find.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let declared: Vec<&str> = TABLES.iter().map(|table| table.name).chain(DERIVED).chain(LOCAL).collect();
+        assert_eq!(found, declared.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(found.len(), declared.len(), "none is declared twice");
+    }
+}
