@@ -140,7 +140,7 @@ async fn copies_on_a_disk_that_is_read_only_are_compared() {
     let alice = Person::register(&cluster, "alice").await;
     alice.send("alice", "kept").await;
     cluster.end_all().await;
-    let copy = Cluster::prepared(2, "");
+    let mut copy = Cluster::prepared(2, "");
     let mut disks = Vec::new();
     for i in 0..2 {
         let Some(disk) = copy.mount_disk(i, 8 << 20) else { return };
