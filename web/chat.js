@@ -11,7 +11,7 @@ import { historyReplaced } from "./service-state.js";
 import { Drafts, Outbox, newRequestId, sessions } from "./storage.js";
 import { Talk } from "./talk.js";
 
-/** What has arrived is acknowledged at most so often, in milliseconds. */
+/** What has arrived is acknowledged at most once in this time, in milliseconds. */
 const ACKNOWLEDGE_EVERY = 300;
 const CONVERSATIONS_PAGE = 500;
 
@@ -119,7 +119,7 @@ export class Chat {
       }
       if (!this.talk.open) this.#byAddress();
     } catch (error) {
-      // Nobody served: whoever does next is asked again.
+      // No replica served: the next one that does is asked again.
       if (!(error instanceof NobodyServed)) notice(error.message);
     }
   }

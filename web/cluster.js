@@ -3,7 +3,7 @@
 import { arrange, byId, drawing, element, said } from "./elements.js";
 import { connecting, nobodyServes, reconnecting } from "./service-state.js";
 
-/** A replica that says nothing for so long is shown as silent, in milliseconds; it speaks ten times a second. */
+/** A replica that sends nothing for longer than this is shown as silent, in milliseconds; it sends ten times a second. */
 const SILENT_AFTER = 700;
 const REDIAL = 500;
 const NOBODY_AFTER = 8000;
@@ -79,7 +79,7 @@ function socketTo(address, path, heard, over) {
   return socket;
 }
 
-/** Learns where everybody is from whoever has served this page. */
+/** Learns where all replicas are from the server of this page. */
 function begin() {
   let isKnown = false;
   socketTo(location.host, "/cluster/socket", (frame) => {
@@ -126,7 +126,7 @@ function drawAll() {
   const answering = replicas.filter((replica) => replica.answers);
   const newest = answering.reduce((best, { picture }) => (picture.view > (best?.view ?? 0) ? picture : best), null);
   const serving = answering.find(({ picture }) => picture.serving && picture.view === newest?.view);
-  // Nobody can be behind by what the primary itself was not seen to have.
+  // No replica can be behind by what the primary itself was not seen to have.
   const head = serving?.picture.op ?? Math.max(0, ...answering.map(({ picture }) => picture.op));
   drawSentence(serving, newest);
   arrange(byId("replicas"), replicas.map((replica) => cardOf(replica, newest, serving, head)));

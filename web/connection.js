@@ -1,6 +1,6 @@
 // One connection to a service of several replicas: finds the one that serves, notices its loss, finds the next.
 //
-// Every replica says by itself how it stands, so nobody is asked again and again: while none serves, a socket to each
+// Every replica says by itself how it is, so none is asked again and again: while none serves, a socket to each
 // waits for the first that says it does.
 
 import { nobodyServes } from "./service-state.js";
@@ -23,7 +23,7 @@ export class KeptOnFewer extends Error {
   }
 }
 
-/** Nobody served in time; whether the call had an effect is unknown. */
+/** No replica served in time; whether the call had an effect is unknown. */
 export class NobodyServed extends Error {
   constructor() {
     super(nobodyServes);
@@ -34,9 +34,9 @@ const REDIAL_FIRST = 50;
 const REDIAL_AT_MOST = 2000;
 /** The likeliest are asked at once, the others if that has led nowhere. */
 const ASK_ALL_AFTER = 300;
-/** A replica that is silent for so many beats is lost. */
+/** A replica that is silent for this many beats is lost. */
 const BEATS_MISSED = 3;
-/** So does one that does not serve, if it has said nothing for so long: it beats every ten seconds. */
+/** So is one that does not serve, if it has sent nothing for longer than this: it beats every ten seconds. */
 const SILENCE_MAX = 35_000;
 /** How long a call may take, fail-overs included. */
 const CALL_LIMIT = 15_000;
@@ -44,8 +44,8 @@ const CALL_LIMIT = 15_000;
 const FRAME_BYTES_MAX = 64 * 1024;
 /**
  * A call that keeps going wrong in a way that no answer tells is given up after STRIKES_MAX strikes, so that nothing is tried
- * for ever. One strike: its socket ended within this time after it. Two: an answer that can't be read or belongs to no
- * call while it waited, or none for so long while the replica was alive, in milliseconds.
+ * for ever. One strike: its socket ended within ENDED_WITHIN after it. Two: an answer that can't be read or belongs to no
+ * call while it waited, or none for UNANSWERED_FOR while the replica was alive, in milliseconds.
  */
 const STRIKES_MAX = 5;
 const ENDED_WITHIN = 1000;
@@ -54,7 +54,7 @@ const UNREADABLE = { reason: "UNREADABLE", message: "the service can't read it, 
 const NO_ANSWER = { reason: "NO_ANSWER", message: "the service gives no answer to it; it may have arrived" };
 
 export class Connection extends EventTarget {
-  /** Fires `change` (somebody else serves, or differently), `frame` (what comes by itself), and `session-over`. */
+  /** Fires `change` (another replica serves, or differently), `frame` (what comes by itself), and `session-over`. */
   constructor(addresses) {
     super();
     this.addresses = addresses;
@@ -74,7 +74,7 @@ export class Connection extends EventTarget {
     addEventListener("online", () => this.search());
   }
 
-  /** How the service stands, or null while nobody is known to serve. */
+  /** How the service is, or null while no replica is known to serve. */
   get state() {
     return this.current?.state ?? null;
   }
@@ -130,7 +130,7 @@ export class Connection extends EventTarget {
     return asked;
   }
 
-  /** Asks these replicas at once, and soon all of them, unless somebody serves. */
+  /** Asks these replicas at once, and soon all of them, unless one serves. */
   search(first = this.addresses) {
     if (this.current) return;
     for (const address of first) this.#dial(address);
@@ -147,7 +147,7 @@ export class Connection extends EventTarget {
     if (!this.links.has(address)) this.links.set(address, new Link(this, address, wait));
   }
 
-  /** Waits for somebody who serves. */
+  /** Waits for a replica that serves. */
   #serving(until) {
     if (this.current) return Promise.resolve(this.current);
     return new Promise((resolve, reject) => {
@@ -257,7 +257,7 @@ class Link {
         this.connection.sessionOver(refused.message);
       } else if (refused) {
         this.connection.heard({ listening_refused: refused });
-        // Refused for its cursor, most likely; whoever was told has another one now.
+        // Refused for its cursor, most likely; the page that received the refusal has another one now.
         setTimeout(() => { if (this.connection.current === this && !this.listening) this.#listen(); }, 200);
       } else if (this.connection.current === this && !outcome.lost) {
         setTimeout(() => { if (this.connection.current === this && !this.listening) this.#listen(); }, 200);

@@ -5,7 +5,7 @@ import { ageOf, newRequestId } from "./storage.js";
 
 /** What is kept on too few replicas is asked for again after this, in milliseconds. */
 const ASK_AGAIN_AFTER = 500;
-/** A letter that was never handed to a replica goes as a fresh request if it has waited for so long. */
+/** A letter that was never handed to a replica goes as a fresh request if it has waited this long. */
 const FRESH_ENOUGH = 60 * 60_000;
 /** What is sent anew may have arrived in these cases, so that its id stays as long as it can. */
 const MAY_HAVE_ARRIVED = ["UNREADABLE", "NO_ANSWER"];

@@ -8,7 +8,7 @@ import { connecting, nobodyServes, reconnecting } from "./service-state.js";
 import { SignIn } from "./sign-in.js";
 import { addresses, outlivesThePage, sessions } from "./storage.js";
 
-/** After so long without anybody, it is no longer a matter of moments. */
+/** After this time without a replica that serves, it is no longer a matter of moments. */
 const NOBODY_AFTER = 8000;
 
 const connection = new Connection([location.host, ...addresses.load().filter((one) => one !== location.host)]);

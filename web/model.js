@@ -68,7 +68,7 @@ export class Model extends EventTarget {
     return sum;
   }
 
-  /** The newest on top. Somebody who was only looked at has no place in the list. */
+  /** The newest on top. A conversation that was only looked at has no place in the list. */
   sorted(open) {
     const shown = [...this.conversations.values()].filter((one) => one.last || one.letters.length || one.draft || one === open);
     return shown.sort((a, b) => b.lastAt - a.lastAt || (b.last?.id ?? 0) - (a.last?.id ?? 0));
@@ -91,7 +91,7 @@ export class Model extends EventTarget {
     this.dispatchEvent(new Event("people"));
   }
 
-  /** A message that came by itself. Says its conversation if it is news to whoever reads. */
+  /** A message that came by itself. Returns its conversation if it is news to the person. */
   arrived(message) {
     this.cursor = { history: this.cursor?.history ?? null, after: message.id };
     const mine = message.from_id === this.me.id;
@@ -179,7 +179,7 @@ export class Model extends EventTarget {
 
   /** A letter will not be sent as it is: it stays in sight with the reason. */
   refused(letter) {
-    // What looked like its message was somebody else's: another device of this account said the same.
+    // What looked like its message was another one: another device of this account sent the same text.
     this.#update(letter, { refused: letter.refused, shownAs: null });
   }
 

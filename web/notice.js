@@ -1,4 +1,4 @@
-// One line for what somebody should know now, until something else is worth knowing or a while has passed.
+// One line for what the person should know now, until something else is worth knowing or a while has passed.
 
 import { byId } from "./elements.js";
 

@@ -83,7 +83,7 @@ export class Talk {
     } catch (error) {
       one.loading = false;
       if (error.reason) notice(error.message);
-      // Nobody served in time: somebody will, and whoever still looks at it wants it then.
+      // No replica served in time: one will, and a person who still looks at it wants it then.
       else if (one === this.open) this.load(one, before);
     }
   }

@@ -367,7 +367,7 @@ async fn where_registration_is_closed_the_operator_makes_the_accounts() {
     let other = tempfile::tempdir().unwrap();
     std::fs::copy(cluster.data().join("cluster.key"), other.path().join("cluster.key")).unwrap();
     let key = std::fs::read_to_string(other.path().join("cluster.key")).unwrap();
-    let wrong: String = key.chars().map(|digit| if digit == '0' { '1' } else { digit }).collect();
+    let wrong = format!("{}{}", if key.starts_with('0') { '1' } else { '0' }, &key[1..]);
     std::fs::write(other.path().join("cluster.key"), wrong).unwrap();
     let done = create(other.path().to_str().unwrap());
     assert!(done.code == 1 && done.stderr.contains("operator"), "{}", done.stderr);

@@ -280,6 +280,67 @@ fn every_file_and_function_that_a_document_names_is_there() {
     assert!(looked_at > 20, "{looked_at} names");
 }
 
+/// The table that says what defends which rule of the protocol names dialogues, stories and planted faults.
+#[test]
+fn what_defends_a_rule_is_there() {
+    let tests = root().join("crates/protocol/tests");
+    let planted = root().join("crates/simulator/planted");
+    let readme = read(&tests.join("README.md"));
+    let (_, table) = readme.split_once("# What defends which rule").unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| line.split('|').collect())
+        .collect();
+    for row in &rows {
+        let places = [
+            (2, tests.join("dialogues"), "txt"),
+            (3, tests.join("stories"), "txt"),
+            (4, planted.clone(), "patch"),
+        ];
+        for (column, folder, extension) in places {
+            for name in quoted(row[column]).into_iter().filter(|name| !name.contains('.')) {
+                let file = folder.join(name).with_extension(extension);
+                assert!(file.exists(), "{}: {} is not there", row[1].trim(), file.display());
+            }
+        }
+    }
+    let rules: String = rows.iter().map(|row| row[1]).collect();
+    for number in 1..=9 {
+        assert!(rules.contains(&format!("{number}")), "invariant {number} has no row");
+    }
+}
+
+/// Vague words make a reader guess who is meant: a client, a peer, a person, a task. Some are left where people see
+/// them, and in the names that tests and documents compare.
+#[test]
+fn few_sentences_leave_open_who_or_how_many() {
+    let vague = ["whoever", "somebody", "nobody", "so many", "so long", "has gone away"];
+    let mut files = Vec::new();
+    files_in(&root().join("crates"), &mut files);
+    files_in(&root().join("web"), &mut files);
+    let kinds = ["rs", "js", "css", "html"];
+    let is_source = |path: &Path| {
+        let kind = path.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| kinds.contains(&kind));
+        let in_tests =
+            path.strip_prefix(root()).unwrap().iter().any(|part| part == "tests" || part == "target");
+        kind && !in_tests
+    };
+    let mut found = Vec::new();
+    for file in files.into_iter().filter(|path| is_source(path)) {
+        for line in read(&file).lines() {
+            let line = line.to_lowercase();
+            let words: Vec<&str> = line.split(|sign: char| !sign.is_alphanumeric()).collect();
+            let text = format!(" {} ", words.join(" "));
+            if vague.iter().any(|word| text.contains(&format!(" {word} "))) {
+                found.push(format!("{}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(found.len() < 40, "{} lines:\n{}", found.len(), found.join("\n"));
+}
+
 #[test]
 fn files_stay_small() {
     for folder in std::fs::read_dir(root().join("crates")).unwrap() {

@@ -154,7 +154,7 @@ pub enum Meaning {
         /// Where the primary listens, if the asked replica knew.
         primary: Option<String>,
     },
-    /// Nobody can say whether the call had an effect: repeat it with the same request id.
+    /// It is unknown whether the call had an effect: repeat it with the same request id.
     Unknown,
     /// It had no effect, because the replica is busy: repeat it there, with the same request id, after this.
     Busy {

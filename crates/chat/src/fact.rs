@@ -20,7 +20,7 @@ pub enum Fact {
         /// Requests dated before this count as forgotten from here on, whatever counted before; `None` changes nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forgotten: Option<Millis>,
-        /// All sessions end: those of another history, or of a folder that was copied, are nobody's here. Entries of
+        /// All sessions end: those of another history, or of a folder that was copied, are not valid here. Entries of
         /// before this was a rule say nothing, and end none.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ends_sessions: bool,

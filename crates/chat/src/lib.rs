@@ -1,7 +1,7 @@
 //! What a chat is, without a wire, a disk or a clock: names, passwords, messages, requests and the facts they lead to.
 //!
 //! Every rule about input is a function on the type it protects ([`UserName::parse`], [`Password::parse`],
-//! [`MessageText::parse`], [`NamePattern::parse`], [`Address::parse`]); whoever holds such a value holds a valid one.
+//! [`MessageText::parse`], [`NamePattern::parse`], [`Address::parse`]); such a value is always valid.
 //! What is refused is data: a [`Refusal`], one sentence that says what is wrong and what would be right.
 
 mod address;

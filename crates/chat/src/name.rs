@@ -61,7 +61,7 @@ impl UserName {
         &self.key
     }
 
-    /// What names that nobody can tell apart have in common: at least one of these.
+    /// What names that can't be told apart have in common: at least one of these.
     pub fn looks(&self) -> Vec<String> {
         looks(&self.shown, &self.key)
     }

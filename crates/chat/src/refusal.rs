@@ -129,7 +129,7 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
-    /// Nobody could tell the name from that of another account.
+    /// The name can't be told from that of another account.
     #[error("the name {name:?} looks like that of another account; choose one that can't be mistaken for it")]
     NameLooksTaken {
         /// The name.
@@ -144,7 +144,7 @@ pub enum Refusal {
     /// The token is unknown, expired or revoked.
     #[error("the session is not valid any more; log in again")]
     SessionInvalid,
-    /// Nobody of that name.
+    /// No account of that name.
     #[error("there is no account named {name:?}")]
     NoSuchAccount {
         /// The name.

@@ -104,9 +104,9 @@ pub enum Action {
 /// To whom a message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// Whoever has this name when the message takes effect.
+    /// The account that has this name when the message takes effect.
     Named(UserName),
-    /// This account and no other: once it is deleted, the message is refused, whoever has its name then.
+    /// This account and no other: once it is deleted, the message is refused, even if another account has its name then.
     Account(AccountId),
 }
 
@@ -128,7 +128,7 @@ impl Action {
     }
 
     /// A digest of what is asked for, so that an id used for something else is noticed. What differs between two tries
-    /// of one request (salts, expiry) is left out, and so is every password: whoever reads a fast digest of one can try
+    /// of one request (salts, expiry) is left out, and so is every password: a reader of a fast digest of one can try
     /// millions of passwords a second, with or without a key (see [`Action::passwords`]).
     pub fn digest(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
@@ -183,7 +183,7 @@ pub enum Answer {
         account: AccountId,
         /// When it ends by itself.
         expires_at: Millis,
-        /// Its token, for whoever has the password; none in answers of before tokens were random.
+        /// Its token, for a caller that has the password; none in answers of before tokens were random.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sealed: Option<SealedToken>,
     },

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-/// A state of the service, as somebody who uses it meets it.
+/// A state of the service, as a person who uses it meets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceState {
-    /// Nobody was asked yet.
+    /// No replica was asked yet.
     Connecting,
     /// Everything works.
     Serving {

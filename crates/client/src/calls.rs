@@ -27,7 +27,7 @@ impl Client {
         Self { connection: Connection::new(servers, options) }
     }
 
-    /// Waits until somebody serves.
+    /// Waits until a replica serves.
     pub async fn ready(&self) -> Result<(), ClientError> {
         let until = tokio::time::Instant::now() + self.connection.timeout();
         self.connection.primary(until, "no replica serves").await.map(drop)
@@ -56,7 +56,7 @@ impl Client {
             .await
         };
         let first = ask(self.connection.servers()).await;
-        // Whoever answered knows where all of them are, and in which order.
+        // A replica that answered knows where all of them are, and in which order.
         let known = first.iter().find_map(|one| one.heartbeat.as_ref()).map(|heartbeat| &heartbeat.addresses);
         let Some(known) = known else { return first };
         let known: Vec<Address> = known.iter().filter_map(|address| Address::parse(address).ok()).collect();
@@ -160,7 +160,7 @@ impl Client {
     /// id for a day, after a restart of its own too: it takes effect once, and the answer is the same.
     ///
     /// Unlike the other calls it does not ask again by itself when the message is kept on fewer replicas than were asked
-    /// for ([`ClientError::KeptOnFewer`]): the caller has the id to do so, and may want to tell somebody first.
+    /// for ([`ClientError::KeptOnFewer`]): the caller has the id to do so, and may want to report it first.
     pub async fn send_with_id(
         &self,
         token: &str,
@@ -304,7 +304,7 @@ impl Client {
                     kept = Some(error);
                     tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
-                // That it has taken effect is known; that asking again came to nothing changes nothing of it.
+                // That it has taken effect is known; that asking again failed does not change it.
                 Err(error) => return Err(kept.unwrap_or(error)),
                 Ok(answer) => return Ok(answer),
             }

@@ -27,7 +27,7 @@ pub enum DigestError {
 }
 
 impl Client {
-    /// What a slice of a table of one replica comes to. `prove` completes the request for the challenge that the replica
+    /// The digest of a slice of a table of one replica. `prove` completes the request for the challenge that the replica
     /// gives, which takes the cluster's key. A replica that is busy is asked again until the client's time is up.
     pub async fn digest(
         &self,

@@ -173,7 +173,7 @@ impl Connection {
                 }
             }
             if Instant::now() >= until {
-                return Err(self.nobody(&last));
+                return Err(self.none_served(&last));
             }
             pause.wait().await;
         }
@@ -193,7 +193,7 @@ impl Connection {
                 }
             }
             if Instant::now() >= until {
-                return Err(self.nobody("no replica answered"));
+                return Err(self.none_served("no replica answered"));
             }
             pause.wait().await;
         }
@@ -209,7 +209,7 @@ impl Connection {
         *known.cluster.get_or_insert_with(|| heartbeat.cluster_id.clone()) == heartbeat.cluster_id
     }
 
-    pub(crate) fn nobody(&self, last: &str) -> ClientError {
+    pub(crate) fn none_served(&self, last: &str) -> ClientError {
         let servers = self.known().servers.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         ClientError::NobodyServed { within: self.options.timeout, last: last.to_owned(), servers }
     }
@@ -237,7 +237,7 @@ impl Connection {
         }
         let search = self.search.lock();
         let Ok(_searching) = tokio::time::timeout_at(until, search).await else {
-            return Err(self.nobody(last));
+            return Err(self.none_served(last));
         };
         if let Some(primary) = self.current() {
             return Ok(primary);
@@ -256,7 +256,7 @@ impl Connection {
                 return Ok(primary);
             }
             if Instant::now() >= until {
-                return Err(self.nobody(last));
+                return Err(self.none_served(last));
             }
             pause.wait().await;
         }
@@ -271,7 +271,7 @@ impl Connection {
     }
 
     /// A new request id, dated by the service's clock once that is known: asked for at first, and by this machine's clock
-    /// if nobody serves.
+    /// if no replica serves.
     pub(crate) async fn new_request_id(self: &Arc<Self>) -> Vec<u8> {
         if self.known().service_ahead.is_none() {
             // If no primary is found, the call that the id is for says so.

@@ -1,4 +1,4 @@
-//! A client of Trialogue. Its application sees only: it worked, it was refused (and why), or nobody served in time.
+//! A client of Trialogue. Its application sees only: it worked, it was refused (and why), or no replica served in time.
 //!
 //! Any one address is enough to find the rest. A call that changes something is tried again with the same request id
 //! until it is answered, so it has one effect, whatever dies meanwhile. [`Outbox`] keeps a sender's order over

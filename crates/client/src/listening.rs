@@ -14,7 +14,7 @@ use tonic::Status;
 
 /// Messages that wait for the application; then the stream waits too.
 const UNREAD_MAX: usize = 256;
-/// A stream that stays silent for so many of its beats counts as broken.
+/// A stream that stays silent for this many of its beats counts as broken.
 const BEATS_MISSED: u32 = 2;
 /// Until the server has said how often it beats.
 const FIRST_SILENCE: Duration = Duration::from_secs(3);
@@ -42,7 +42,7 @@ pub enum Heard {
     },
     /// A message: each once, in growing order of id.
     Message(v1::Message),
-    /// What somebody has, or has seen.
+    /// What one side of a conversation has received, or has seen.
     Receipt(v1::Receipt),
     /// Receipts were passed over, because this listener was too slow: ask for the conversations.
     ReceiptsMissed,
@@ -90,7 +90,7 @@ struct Listener {
 
 /// Why one stream ended.
 enum Ended {
-    /// Nobody listens any more.
+    /// The application has stopped listening.
     Unwanted,
     /// For good.
     Final(ClientError),
@@ -113,7 +113,7 @@ impl Listener {
             let primary = match found {
                 Ok(primary) => primary,
                 Err(error) => {
-                    // Whoever waits for this listener is told, or has gone away.
+                    // The application receives the error, or has stopped listening.
                     let _ = self.tell.send(Err(error)).await;
                     return;
                 }
@@ -144,7 +144,7 @@ impl Listener {
             }
             if !heard_something {
                 if Instant::now() >= until {
-                    let _ = self.tell.send(Err(self.connection.nobody(&last))).await;
+                    let _ = self.tell.send(Err(self.connection.none_served(&last))).await;
                     return;
                 }
                 pause.wait().await;

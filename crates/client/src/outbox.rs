@@ -65,7 +65,7 @@ struct KeptUntil {
 }
 
 impl Unanswered {
-    /// Whoever gave the message may not care about its answer.
+    /// The caller may have dropped its ticket.
     fn settle(self, result: Result<Sent, ClientError>) {
         let _ = self.answer.send(result);
     }
@@ -185,7 +185,7 @@ impl Postman {
                 pause = Pause::default();
             } else {
                 if Instant::now() >= limit {
-                    let error = self.connection.nobody(&last);
+                    let error = self.connection.none_served(&last);
                     return self.fail(&error);
                 }
                 pause.wait().await;

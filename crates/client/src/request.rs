@@ -9,7 +9,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Status};
 
 /// What is kept on fewer replicas than were asked for is asked for again after this. A replica that is missing takes at
-/// least so long to come back.
+/// least this long to come back.
 pub(crate) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A session that was opened.
@@ -37,9 +37,9 @@ impl std::fmt::Debug for Opened {
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To<'a> {
-    /// Whoever has this name when the message takes effect.
+    /// The account that has this name when the message takes effect.
     Name(&'a str),
-    /// The account of this number, and nobody after it.
+    /// The account of this number, and no later one.
     Account(u64),
 }
 

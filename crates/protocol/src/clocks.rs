@@ -2,7 +2,7 @@
 //! a primary that is hours off harms its clients. So each replica knows how far the clocks of the others are from its own.
 //!
 //! Two clocks that differ do not say which is wrong. A replica that differs by an hour from two others in sync, which agree
-//! with each other, is taken for the wrong one, unless as many agree with itself: it leads nobody, and is not in sync, until
+//! with each other, is taken for the wrong one, unless as many agree with itself: it does not lead, and is not in sync, until
 //! its clock is right. With fewer witnesses it is only told of. Only those count that are connected, so that a replica
 //! that is left alone leads all the same.
 

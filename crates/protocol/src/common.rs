@@ -44,8 +44,10 @@ pub(crate) struct Common<R> {
     pub(crate) me: ReplicaIndex,
     /// Every configured replica, this one included.
     pub(crate) all: ReplicaSet,
+    /// This run of its process.
     pub(crate) incarnation: Incarnation,
     pub(crate) timing: Timing,
+    /// Another one after a snapshot was installed.
     pub(crate) database: DatabaseId,
     /// Where the durable log ends. Neither an open transaction counts, nor what a failed store effect may have left.
     pub(crate) position: Position,
@@ -61,16 +63,25 @@ pub(crate) struct Common<R> {
     pub(crate) register: Option<RegisterId>,
     /// The newest question to the register, and the newest view that was known when it was asked.
     pub(crate) register_asked: Option<(Token, ViewNumber)>,
+    /// The open stream to each peer that is connected.
     pub(crate) streams: BTreeMap<ReplicaIndex, StreamId>,
+    /// The one store effect that is being carried out.
     pub(crate) writer: Writer,
+    /// Who was removed lately, and must wait before it is admitted again.
     pub(crate) probation: Probation,
+    /// Whether what is on the disk is certain.
     pub(crate) store: StoreHealth,
     /// Why this replica must not lead yet, before all have shown what they have.
     pub(crate) doubt: Option<Doubt>,
+    /// How far the wall clocks of the others are from this replica's.
     pub(crate) clocks: Clocks,
+    /// What impairs this replica, and who is better off.
     pub(crate) impaired: Impaired,
+    /// What the event that is being handled has led to so far.
     effects: Vec<Effect<R>>,
+    /// How many tokens were drawn: each is used once.
     tokens: u64,
+    /// How many views this process has proposed: with its incarnation they name a proposal.
     proposals: u64,
 }
 
@@ -124,7 +135,7 @@ impl<R: Record> Common<R> {
         Proposer { index: self.me, incarnation: self.incarnation, attempt: self.proposals }
     }
 
-    /// Sends to a peer by its current stream; without one there is nobody to hear it.
+    /// Sends to a peer by its current stream; without one it is lost.
     pub(crate) fn send(&mut self, peer: ReplicaIndex, message: Message<R>) {
         if let Some(stream) = self.streams.get(&peer).copied() {
             self.emit(Effect::Send { peer, stream, message });

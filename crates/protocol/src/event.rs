@@ -87,8 +87,9 @@ pub enum Event<R> {
         /// The effect's token.
         token: Token,
     },
-    /// Answers any of the five store effects above, or [`Effect::RepairStore`], when it failed. No transaction is open any
-    /// more, and nobody can say what is on the disk of what was written last.
+    /// Answers [`Effect::Execute`], [`Effect::Commit`], [`Effect::RollBack`], [`Effect::Persist`], [`Effect::Remember`] or
+    /// [`Effect::RepairStore`] when it failed. No transaction is open any
+    /// more, and it is unknown what of the last write is on the disk.
     StoreFailed {
         /// The effect's token.
         token: Token,
@@ -151,7 +152,7 @@ pub enum Event<R> {
 /// Something for the driver to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<R> {
-    /// Read the view register, linearizably. Answered by [`Event::RegisterRead`].
+    /// Read the view register, linearizably. Answered by [`Event::RegisterRead`], also where it can't be read.
     ReadRegister {
         /// For the answer.
         token: Token,
@@ -192,26 +193,27 @@ pub enum Effect<R> {
         /// Which of its runs.
         incarnation: Incarnation,
     },
-    /// Execute waiting requests in one transaction and leave it open. Answered by [`Event::BatchExecuted`].
+    /// Execute waiting requests in one transaction and leave it open. Answered by [`Event::BatchExecuted`], or by
+    /// [`Event::StoreFailed`].
     Execute {
         /// For the answer, and for the `Commit`, `RollBack` and `Answer` of this batch.
         token: Token,
         /// How many replicas in sync are to hold the batch, this one included; one may be lost before it is committed.
         copies: usize,
     },
-    /// Commit the open transaction. Answered by [`Event::BatchCommitted`].
+    /// Commit the open transaction. Answered by [`Event::BatchCommitted`], or by [`Event::StoreFailed`].
     Commit {
         /// The batch.
         token: Token,
         /// What the database is to remember from the same moment on, if that has changed.
         memory: Option<Memory>,
     },
-    /// Roll the open transaction back. Answered by [`Event::BatchRolledBack`].
+    /// Roll the open transaction back. Answered by [`Event::BatchRolledBack`], or by [`Event::StoreFailed`].
     RollBack {
         /// The batch.
         token: Token,
     },
-    /// Append these entries and apply them, durably. Answered by [`Event::EntriesPersisted`].
+    /// Append these entries and apply them, durably. Answered by [`Event::EntriesPersisted`], or by [`Event::StoreFailed`].
     Persist {
         /// For the answer.
         token: Token,
@@ -219,7 +221,7 @@ pub enum Effect<R> {
         entries: Vec<Entry<R>>,
     },
     /// Remember this from now on, durably: not part of the log, not compared with others. Answered by
-    /// [`Event::Remembered`].
+    /// [`Event::Remembered`], or by [`Event::StoreFailed`].
     Remember {
         /// For the answer.
         token: Token,
@@ -232,14 +234,16 @@ pub enum Effect<R> {
         /// For the answer.
         token: Token,
     },
-    /// Read the committed log after an op. Answered by [`Event::LogRead`].
+    /// Read the committed log after an op. Answered by [`Event::LogRead`]; where it can't be read, with no chain and no
+    /// entries.
     ReadLog {
         /// For the answer.
         token: Token,
         /// The op before the first entry wanted.
         after: Op,
     },
-    /// Replace this replica's database by a snapshot of that peer's. Answered by [`Event::SnapshotInstalled`].
+    /// Replace this replica's database by a snapshot of that peer's. Answered by [`Event::SnapshotInstalled`], or by
+    /// [`Event::SnapshotFailed`].
     InstallSnapshot {
         /// For the answer.
         token: Token,
@@ -248,36 +252,37 @@ pub enum Effect<R> {
         /// What the new database is to remember, instead of what the other one remembers.
         memory: Option<Memory>,
     },
-    /// The batch is committed: give its clients their answers and wake the listeners.
+    /// The batch is committed: give its clients their answers and wake the listeners. Not answered.
     Answer {
         /// The batch.
         token: Token,
         /// On how many replicas in sync it is durable now: what was asked for may have been more.
         copies: usize,
     },
-    /// This read may be answered from the committed state as it is now.
+    /// This read may be answered from the committed state as it is now. Not answered.
     AnswerRead {
         /// Which.
         read: ReadId,
     },
-    /// This read must be refused: this replica does not lead.
+    /// This read must be refused: this replica does not lead. Not answered.
     RefuseRead {
         /// Which.
         read: ReadId,
     },
-    /// Requests are waiting and this replica does not lead: refuse them.
+    /// Requests are waiting and this replica does not lead: refuse them. Not answered.
     RefuseRequests,
-    /// From now on requests may come.
+    /// From now on requests may come. Not answered.
     Serve {
         /// The view it leads.
         view: ViewNumber,
     },
-    /// From now on none may: refuse those that wait or are in flight (their fate is unknown), and end the listeners.
+    /// From now on none may: refuse those that wait or are in flight (their fate is unknown), and end the listeners. Not
+    /// answered.
     StopServing,
     /// What this database holds is known to be whole, in spite of the power failure before this process: a later start need
     /// not be told of that failure. Not answered: where it is forgotten, a later start only waits once more.
     PowerFailureOver,
-    /// For people to read. No behaviour hangs on it.
+    /// For people to read. No behaviour hangs on it. Not answered.
     Note(Note),
     /// This database is lost to this replica, and those that are in sync go on without it: end the process, so that its next
     /// run begins as a newcomer. Not answered: no event follows.
@@ -285,7 +290,7 @@ pub enum Effect<R> {
         /// Why.
         reason: HaltReason,
     },
-    /// This replica can't go on; the process shows the reason and refuses everything until someone acts.
+    /// This replica can't go on; the process shows the reason and refuses everything until a person acts. Not answered.
     Halt {
         /// Why.
         reason: HaltReason,
@@ -317,7 +322,7 @@ pub enum SwapOutcome {
     Superseded(View),
     /// The register is not the one that the proposal names, or holds no view, and the proposed one is not the first.
     Foreign,
-    /// Nobody knows: it may be installed, or be installed later.
+    /// Unknown: it may be installed, or be installed later.
     Unknown,
 }
 

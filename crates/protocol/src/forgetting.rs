@@ -124,7 +124,7 @@ mod tests {
         Time::from_micros(minutes * 60_000_000)
     }
 
-    /// The wall clock after so many minutes, wrong by so many days.
+    /// The wall clock after `minutes`, wrong by `days`.
     fn wall(minutes: u64, days_wrong: i64) -> WallTime {
         WallTime((BASE + minutes * 60_000).saturating_add_signed(days_wrong * DAY.cast_signed()))
     }

@@ -34,13 +34,82 @@
 //!    [`Effect::PowerFailureOver`]. Name each run of the process by a fresh [`Incarnation`], by which alone its death is proven.
 //! 6. Decide nothing.
 //!
-//! # Invariants (asserted here, checked from outside by the stories)
+//! # A driver in memory
+//!
+//! One replica alone, from an empty register to the first answer: what a driver does with each effect.
+//!
+//! ```
+//! use protocol::*;
+//!
+//! #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+//! struct Word(&'static [u8]);
+//! impl Record for Word {
+//!     fn encoded(&self) -> &[u8] {
+//!         self.0
+//!     }
+//! }
+//!
+//! let (now, mut end) = (Time::from_micros(0), Position::ORIGIN);
+//! let mut replica = Replica::new(
+//!     Identity {
+//!         index: ReplicaIndex(0),
+//!         all: ReplicaSet::first(1),
+//!         incarnation: Incarnation(1),
+//!         database: DatabaseId([7; 16]),
+//!         position: end,
+//!         after_power_failure: false,
+//!         remembered: None,
+//!     },
+//!     Timing::DEFAULT,
+//!     now,
+//! );
+//! let (mut events, mut installed, mut answered) = (vec![Event::Tick], None, false);
+//! while let Some(event) = events.pop() {
+//!     for effect in replica.handle(now, event) {
+//!         events.extend(match effect {
+//!             Effect::ReadRegister { token } => {
+//!                 Some(Event::RegisterRead { token, outcome: RegisterRead::Empty })
+//!             }
+//!             Effect::Swap { token, view, .. } => {
+//!                 installed = Some(view);
+//!                 Some(Event::SwapAnswered { token, outcome: SwapOutcome::Installed })
+//!             }
+//!             Effect::Remember { token, .. } => Some(Event::Remembered { token }),
+//!             Effect::Serve { .. } => Some(Event::RequestsWaiting),
+//!             Effect::Execute { token, .. } => {
+//!                 let entry = end.follow(Word(b"hello"));
+//!                 end = entry.position();
+//!                 Some(Event::BatchExecuted { token, entries: vec![entry] })
+//!             }
+//!             Effect::Commit { token, .. } => Some(Event::BatchCommitted { token }),
+//!             Effect::Answer { copies, .. } => {
+//!                 answered = copies == 1;
+//!                 None
+//!             }
+//!             // No peer, no failure, and nothing to be read here.
+//!             _ => None,
+//!         });
+//!     }
+//! }
+//! assert!(answered);
+//! assert_eq!(replica.status(now).position, end);
+//! assert_eq!(replica.status(now).view, installed);
+//! ```
+//!
+//! # Invariants
+//!
+//! Those of the whole service, under the same numbers everywhere (ARCHITECTURE.md): assertions here say which of them a
+//! broken state would violate, and the simulator looks at all of them from outside after every event.
 //!
 //! 1. A view number has one primary, and view numbers only grow.
-//! 2. An acknowledged entry is in the log of every in-sync replica, from then on, for ever.
-//! 3. Equal ops mean equal chains, unless one of the two is out of sync.
-//! 4. No read that a primary answers misses a write acknowledged before the read began.
-//! 5. An entry that was sent is never taken back in the same primacy.
+//! 2. An acknowledged entry is in the log of every replica that is in sync.
+//! 3. Two replicas in sync that have the same op have the same chain at it.
+//! 4. No read that a primary answers misses a write that was acknowledged before the read began.
+//! 5. A request id takes effect at most once; its retries get the same answer.
+//! 6. A listener that resumes from its cursor sees every message once, in growing order.
+//! 7. When faults stop, service returns within a bounded time.
+//! 8. What is sent by one stream takes effect in the order in which it was sent, over all fail-overs.
+//! 9. A client that asks for a number of copies is told "done" only when that many replicas in sync hold it.
 #![no_std]
 
 extern crate alloc;

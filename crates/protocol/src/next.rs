@@ -11,29 +11,46 @@ use alloc::collections::BTreeMap;
 /// Positions that in-sync replicas have shown, and the streams on which they hold.
 pub(crate) type Shown = BTreeMap<ReplicaIndex, (StreamId, Position)>;
 
+/// For how long a secondary waits for the primary of the view that it knows before it runs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Patience {
+    /// The last sign of life of that primary, or when the wait for it began. Its lease is over at `heard_at + grace`.
+    pub(crate) heard_at: Time,
+    /// A primary that is missing is given time to appear: `run_not_before <= now` when this replica runs.
+    pub(crate) run_not_before: Time,
+    /// The stream on which this replica last showed its position, and so the only one whose appends it takes; `None` once
+    /// anything has made that position void.
+    pub(crate) following: Option<(ReplicaIndex, StreamId)>,
+}
+
+impl Patience {
+    /// The wait begins now, and ends as soon as the primary is lost.
+    pub(crate) const fn fresh(now: Time) -> Self {
+        Self::until(now, now)
+    }
+
+    /// The wait begins now, and lasts at least until `run_not_before`.
+    pub(crate) const fn until(now: Time, run_not_before: Time) -> Self {
+        Self { heard_at: now, run_not_before, following: None }
+    }
+}
+
 /// What a role wants the replica to become.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Next<R> {
     Stay,
-    Follow {
-        heard_at: Time,
-        run_not_before: Time,
-        /// The stream on which this replica has shown its position, if nothing was said since that makes it void.
-        following: Option<(ReplicaIndex, StreamId)>,
-    },
+    Follow(Patience),
     /// Become a secondary and look at this message as one.
     FollowThen {
-        heard_at: Time,
-        run_not_before: Time,
-        following: Option<(ReplicaIndex, StreamId)>,
+        patience: Patience,
         peer: ReplicaIndex,
         stream: StreamId,
         message: Message<R>,
     },
     Run {
-        heard_at: Time,
+        patience: Patience,
+        /// The primary of the known view has said that it no longer leads.
         released: bool,
-        following: Option<(ReplicaIndex, StreamId)>,
     },
     Lead {
         view: View,

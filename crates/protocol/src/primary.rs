@@ -17,7 +17,7 @@ use crate::common::Common;
 use crate::event::{Effect, Message};
 use crate::identity::{ReadId, ReplicaIndex, ReplicaSet, StreamId, Token};
 use crate::log::{Entry, Record};
-use crate::next::{Next, Shown};
+use crate::next::{Next, Patience, Shown};
 use crate::note::{Note, RemovalReason, StepDownReason};
 use crate::time::Time;
 use crate::view::View;
@@ -32,22 +32,30 @@ const READS_WAITING_MAX: usize = 16_384;
 pub(crate) struct Primary {
     /// The view that I lead; not the same thing as the newest view that I know of.
     view: View,
+    /// One for each open stream: `followers.keys() == connected`.
     followers: BTreeMap<ReplicaIndex, Follower>,
+    /// All that are required are level, and requests are taken. It stays so until this primary steps down.
     serving: bool,
+    /// The driver has requests for the next batch.
     requests_waiting: bool,
     /// When the batch in flight was sent to the secondaries.
     sent_at: Option<Time>,
     /// What waits for the lease, or until the view is remembered: nothing is answered in a view before that, so that
     /// `recover` never gives its number to another.
     waiting: Vec<Waiting>,
+    /// A change of the view that was proposed and whose outcome is not known yet.
     swap: Option<Swap>,
+    /// Those that are to leave the view, as soon as no swap is under way: `removing ⊆ view.in_sync - {me}`.
     removing: ReplicaSet,
+    /// Why the last of them is.
     removal_reason: RemovalReason,
     /// The longest tail among the in-sync replicas is being fetched.
     tail: Option<Tail>,
+    /// When the next beat is due.
     beat_at: Time,
     /// No batch begins before that, so that a newcomer that is nearly level becomes level.
     hold_until: Option<Time>,
+    /// No other hold begins before that: `hold_until <= hold_again_at`.
     hold_again_at: Time,
     /// When this was looked at last, and since when it has been looked at without a long break: a process that was
     /// paused must not take its own absence for the others' silence.
@@ -57,8 +65,11 @@ pub(crate) struct Primary {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Swap {
+    /// `proposal.number == view.number + 1`.
     proposal: View,
+    /// The swap that is under way; `None` while its outcome is unknown and it waits to be tried again.
     asked: Option<Token>,
+    /// When it is tried again.
     again_at: Time,
     /// Who enters by it.
     newcomer: Option<ReplicaIndex>,
@@ -66,6 +77,7 @@ struct Swap {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Tail {
+    /// Of whom it is asked.
     from: ReplicaIndex,
     asked_at: Time,
 }
@@ -134,10 +146,15 @@ impl Primary {
     }
 
     /// On how many replicas in sync everything committed is durable, as it is now: one may have left since the batch was
-    /// executed, or while its answer waited. A newcomer counts once its view is known to be installed: before that nobody
-    /// would take over from it.
+    /// executed, or while its answer waited. A newcomer counts once its view is known to be installed: before that no
+    /// replica would take over from it.
     const fn copies(&self) -> usize {
         self.view.in_sync.len()
+    }
+
+    /// No change of the view is under way or due, and the store does nothing.
+    fn at_rest<R: Record>(&self, common: &Common<R>) -> bool {
+        self.swap.is_none() && self.removing.is_empty() && common.writer.is_idle()
     }
 
     /// Whether a view has been proposed in which another leads: from then on nothing may be answered.
@@ -153,7 +170,7 @@ impl Primary {
             && self.lease_ends(common).is_none_or(|end| now < end)
     }
 
-    /// When the lease ends; `None` when nobody else could lead, so that it does not.
+    /// When the lease ends; `None` when no other could lead, so that it does not.
     fn lease_ends<R: Record>(&self, common: &Common<R>) -> Option<Time> {
         self.required(common.me)
             .iter()
@@ -186,14 +203,7 @@ impl Primary {
         if newer && !self.own_proposal_in(&message) {
             // Step down first, think afterwards: the secondary that this replica becomes will look at the message.
             self.step_down(common, now, StepDownReason::Superseded);
-            return Next::FollowThen {
-                heard_at: now,
-                run_not_before: now,
-                following: None,
-                peer,
-                stream,
-                message,
-            };
+            return Next::FollowThen { patience: Patience::fresh(now), peer, stream, message };
         }
         let Some(follower) = self.followers.get_mut(&peer) else { return Next::Stay };
         match message {
@@ -367,7 +377,7 @@ impl Primary {
         for peer in self.view.in_sync.without(common.me).iter() {
             common.send(peer, Message::Resigned { number });
         }
-        Next::Follow { heard_at: now, run_not_before: now, following: None }
+        Next::Follow(Patience::fresh(now))
     }
 
     /// Does whatever can be done now.

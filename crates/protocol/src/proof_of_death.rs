@@ -1,7 +1,7 @@
 //! What proves that a process is dead: the lock of the very file that this process held.
 //!
 //! A process holds the lock of a file for as long as it lives, and writes into that file which file it is and who it is. As
-//! long as it lives, no other file has the same identity (the kernel gives an inode number to another file only once nobody
+//! long as it lives, no other file has the same identity (the kernel gives an inode number to another file only once no process
 //! has it open), so a lock that was obtained proves its death if the file is the one that its own record describes. The
 //! lock of a copy, or of a file that was made anew in the place of a removed one, proves nothing of it.
 

@@ -3,7 +3,7 @@
 //! A pure function of what is found with every replica stopped, so that the command and the simulator run the very same one.
 //! The newest view that anyone knows, the register or a database, says who holds every acknowledged entry. Only a register that
 //! is whole and is the one that the databases remember proves that there is no newer view; without it, who comes out best may
-//! still lack something, and the answer is that nobody knows.
+//! still lack something, and the answer is that it is unknown.
 
 use crate::identity::{DatabaseId, RegisterId, ReplicaIndex, ReplicaSet, ViewNumber};
 use crate::log::Position;
@@ -37,7 +37,7 @@ pub struct Remains {
     pub damaged: bool,
 }
 
-/// Why nobody knows which view was the newest.
+/// Why it is unknown which view was the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// The register holds no view.
@@ -63,7 +63,7 @@ pub enum Cost {
         /// That view.
         by: View,
     },
-    /// Nobody knows whether something that was acknowledged is lost.
+    /// It is unknown whether something that was acknowledged is lost.
     NobodyKnows(Doubt),
 }
 
@@ -171,7 +171,7 @@ impl fmt::Display for Cost {
             Self::NobodyKnows(doubt) => {
                 write!(
                     f,
-                    "may lack something: nobody knows whether acknowledged messages are lost, because {doubt}"
+                    "may lack something: it is unknown whether acknowledged messages are lost, because {doubt}"
                 )
             }
         }

@@ -7,7 +7,7 @@ use crate::identity::{DatabaseId, ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::impairment::Impaired;
 use crate::lease::Timing;
 use crate::log::{Entry, Position, Record};
-use crate::next::Next;
+use crate::next::{Next, Patience};
 use crate::note::{HaltReason, Note, StepDownReason};
 use crate::primary::Primary;
 use crate::secondary::Secondary;
@@ -252,7 +252,7 @@ impl<R: Record> Replica<R> {
         if let (Role::Halted(HaltReason::RegisterOlder), Some(led)) = (&self.role, message.led())
             && led.number < self.common.view_number()
         {
-            // Whoever leads by what the register has become is told of the view that it has lost.
+            // A primary that leads by what the register has become receives the view that the register has lost.
             self.common.refuse(peer);
             return Next::Stay;
         }
@@ -368,7 +368,7 @@ impl<R: Record> Replica<R> {
         // It may have been kept all the same: then it is kept once more.
         self.common.remembering = None;
         self.common.store.failed(now, self.common.position.op);
-        // Whoever must know of a suspect store knew before it was repaired in vain.
+        // The replicas that must know of a suspect store knew before it was repaired in vain.
         if repairing { Next::Stay } else { self.without_store(now, StepDownReason::StoreFailed) }
     }
 
@@ -385,7 +385,7 @@ impl<R: Record> Replica<R> {
         Next::Stay
     }
 
-    /// The store is suspect: whoever leads stops, whoever follows says that it leaves.
+    /// The store is suspect: a primary stops serving, a secondary says that it leaves.
     fn without_store(&mut self, now: Time, reason: StepDownReason) -> Next<R> {
         match &mut self.role {
             Role::Primary(primary) => primary.resign(&mut self.common, now, reason),
@@ -415,23 +415,21 @@ impl<R: Record> Replica<R> {
         for peer in self.common.connected().iter() {
             self.common.disconnect(peer);
         }
-        Next::Follow { heard_at: now, run_not_before: now, following: None }
+        Next::Follow(Patience::fresh(now))
     }
 
     fn turn(&mut self, now: Time, next: Next<R>) {
         let common = &mut self.common;
         self.role = match next {
             Next::Stay => return,
-            Next::Follow { heard_at, run_not_before, following } => {
-                Role::Secondary(Secondary::new(common, heard_at, run_not_before, following, now))
-            }
-            Next::FollowThen { heard_at, run_not_before, following, peer, stream, message } => {
-                let mut secondary = Secondary::new(common, heard_at, run_not_before, following, now);
+            Next::Follow(patience) => Role::Secondary(Secondary::new(common, patience, now)),
+            Next::FollowThen { patience, peer, stream, message } => {
+                let mut secondary = Secondary::new(common, patience, now);
                 secondary.on_message(common, now, peer, stream, message);
                 Role::Secondary(secondary)
             }
-            Next::Run { heard_at, released, following } => {
-                Role::Takeover(Takeover::start(common, now, heard_at, released, following))
+            Next::Run { patience, released } => {
+                Role::Takeover(Takeover::start(common, now, patience, released))
             }
             Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
             Next::Halt(reason) | Next::End(reason) => {

@@ -12,7 +12,7 @@ use crate::doubt::Doubt;
 use crate::event::{Effect, Message, RegisterRead};
 use crate::identity::{RegisterId, ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::log::{Chain, Entry, Position, Record};
-use crate::next::Next;
+use crate::next::{Next, Patience};
 use crate::note::Note;
 use crate::time::Time;
 use crate::view::View;
@@ -22,12 +22,7 @@ use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Secondary<R> {
-    /// The stream on which this replica last showed its position, and so the only one whose appends it takes.
-    following: Option<(ReplicaIndex, StreamId)>,
-    /// When the primary last gave word (or when this replica began to wait for it): the start of the grace.
-    heard_at: Time,
-    /// Before that, a missing primary is given time to appear.
-    run_not_before: Time,
+    patience: Patience,
     /// The primary of the known view has said that it no longer leads.
     released: bool,
     /// Where the log ends once everything pending is persisted.
@@ -40,7 +35,9 @@ pub(crate) struct Secondary<R> {
     snapshot_wanted: bool,
     /// Reads of the log on behalf of a new primary that fetches the longest tail.
     fetches: BTreeMap<Token, (ReplicaIndex, StreamId, ViewNumber)>,
+    /// The register is being read, to learn of views from which this replica was left out.
     polling: Option<Token>,
+    /// When it is read next.
     poll_at: Time,
 }
 
@@ -55,18 +52,9 @@ enum Match<R> {
 }
 
 impl<R: Record> Secondary<R> {
-    /// `heard_at` is when the primary of the known view last gave word, as far as anyone could have told it so.
-    pub(crate) fn new(
-        common: &Common<R>,
-        heard_at: Time,
-        run_not_before: Time,
-        following: Option<(ReplicaIndex, StreamId)>,
-        now: Time,
-    ) -> Self {
+    pub(crate) fn new(common: &Common<R>, patience: Patience, now: Time) -> Self {
         Self {
-            following,
-            heard_at,
-            run_not_before,
+            patience,
             released: false,
             accepted: common.position,
             pending: Vec::new(),
@@ -108,7 +96,7 @@ impl<R: Record> Secondary<R> {
                 }
             }
             Message::TakeSnapshot { view } => {
-                // A replica that is in sync gives up its database for nobody: it may be the last one that is right.
+                // A replica that is in sync never gives up its database: it may be the last one that is right.
                 if self.heed(common, now, peer, stream, &view) && !common.in_sync() {
                     self.snapshot_wanted = true;
                 }
@@ -117,7 +105,7 @@ impl<R: Record> Secondary<R> {
                 if common.view.as_ref().is_some_and(|view| view.number == number && view.primary() == peer) {
                     self.released = true;
                     // Whatever time its call had asked for, it asks for none any more.
-                    self.run_not_before = now;
+                    self.patience.run_not_before = now;
                 }
             }
             Message::HandedOver { view }
@@ -169,15 +157,15 @@ impl<R: Record> Secondary<R> {
         common.believe_the_register(register);
         common.promised = number;
         self.unfollow();
-        self.following = Some((peer, stream));
+        self.patience.following = Some((peer, stream));
         if asks_for_snapshot {
             common.send(peer, Message::NeedsSnapshot { number });
         } else {
             self.show = Some(number);
         }
-        self.heard_at = now;
-        // Whoever calls is about to lead: it is left the time for that, for as long as its stream lives.
-        self.run_not_before = now + common.timing.grace;
+        self.patience.heard_at = now;
+        // The caller is about to lead, and is left the time for that while its stream lives.
+        self.patience.run_not_before = now + common.timing.grace;
     }
 
     /// Whether a message of the leader of `view` counts: not from an older view than promised, and only on the stream
@@ -195,12 +183,12 @@ impl<R: Record> Secondary<R> {
             return false;
         }
         self.learn(common, now, view);
-        let heeded = self.following == Some((peer, stream))
+        let heeded = self.patience.following == Some((peer, stream))
             && self.show.is_none()
             && view.primary() == peer
             && view.number >= common.view_number();
         if heeded {
-            self.heard_at = now;
+            self.patience.heard_at = now;
             self.released = false;
         }
         heeded
@@ -208,13 +196,13 @@ impl<R: Record> Secondary<R> {
 
     fn learn(&mut self, common: &mut Common<R>, now: Time, view: &View) {
         if common.adopt(view) {
-            // The new primary may hold a lease that this replica has not heard of only if it has answered it; still,
-            // a whole grace from here costs nothing and needs no argument.
-            self.heard_at = now;
+            // The new primary can only hold a lease that this replica has granted, so a shorter wait would do; a whole grace
+            // is simpler to prove.
+            self.patience.heard_at = now;
             self.released = false;
             if view.primary() == common.me {
-                // Handed over: whoever led until now waits for nobody.
-                self.run_not_before = now;
+                // Handed over: the primary before this one has resigned.
+                self.patience.run_not_before = now;
             }
         }
     }
@@ -272,14 +260,14 @@ impl<R: Record> Secondary<R> {
     }
 
     fn confirm(&self, common: &mut Common<R>) {
-        if let (Some((peer, _)), None) = (self.following, self.show) {
+        if let (Some((peer, _)), None) = (self.patience.following, self.show) {
             let message = Message::Persisted { number: common.view_number(), position: common.position };
             common.send(peer, message);
         }
     }
 
     fn unfollow(&mut self) {
-        self.following = None;
+        self.patience.following = None;
         self.show = None;
         self.snapshot_wanted = false;
         // What was accepted and not yet given to the store was never confirmed by this replica.
@@ -287,9 +275,9 @@ impl<R: Record> Secondary<R> {
     }
 
     pub(crate) fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
-        if self.following == Some((peer, stream)) {
+        if self.patience.following == Some((peer, stream)) {
             self.unfollow();
-            self.run_not_before = now;
+            self.patience.run_not_before = now;
         }
         self.fetches.retain(|_, (_, reader, _)| *reader != stream);
     }
@@ -301,7 +289,7 @@ impl<R: Record> Secondary<R> {
 
     /// The store failed: the primary hears of it at once, so that it does not wait for a confirmation.
     pub(crate) fn on_store_failed(&mut self, common: &mut Common<R>) {
-        if let Some((peer, _)) = self.following {
+        if let Some((peer, _)) = self.patience.following {
             common.send(peer, Message::Leaving { number: common.view_number() });
         }
         self.unfollow();
@@ -336,16 +324,18 @@ impl<R: Record> Secondary<R> {
         }
     }
 
-    /// Does what is due, and says whether it is time to stand for primary.
+    /// Does what is due, and says whether it is time to run for primary.
     pub(crate) fn advance(&mut self, common: &mut Common<R>, now: Time) -> Next<R> {
         self.pump(common, now);
         if common.writer.is_idle() && common.remembers() {
-            if let (Some(number), Some((peer, _))) = (self.show.take(), self.following) {
+            if let (Some(number), Some((peer, _))) = (self.show.take(), self.patience.following) {
                 self.accepted = common.position;
                 let message = Message::Shown { number, database: common.database, position: common.position };
                 common.send(peer, message);
             }
-            if let (true, Some((from, _))) = (core::mem::take(&mut self.snapshot_wanted), self.following) {
+            if let (true, Some((from, _))) =
+                (core::mem::take(&mut self.snapshot_wanted), self.patience.following)
+            {
                 let token = common.token();
                 common.writer = Writer::Installing { token };
                 common.remembering = common.snapshot_memory();
@@ -353,7 +343,7 @@ impl<R: Record> Secondary<R> {
             }
         }
         if common.doubt.is_none() && self.should_run(common, now) {
-            return Next::Run { heard_at: self.heard_at, released: self.released, following: self.following };
+            return Next::Run { patience: self.patience, released: self.released };
         }
         let unknown = common.register.is_none();
         if (unknown || !common.in_sync()) && now >= self.poll_at && self.polling.is_none() {
@@ -371,21 +361,21 @@ impl<R: Record> Secondary<R> {
         }
         let primary = view.primary();
         if primary == common.me {
-            // Handed over to me, or led by an earlier run of this process, which is given a moment to meet the others: they
-            // may hold more than a disk that lied gave back to it, and need not be left out only because it is quick.
+            // Handed over to me, or I led before a restart. Wait for the others for a moment: my disk may have lost entries
+            // that they still have, and running at once would leave them out of the view.
             let others = view.in_sync.without(common.me);
-            return others.difference(common.connected()).is_empty() || now >= self.run_not_before;
+            return others.difference(common.connected()).is_empty() || now >= self.patience.run_not_before;
         }
         let lost = self.released
             || !common.streams.contains_key(&primary)
-            || now >= self.heard_at + common.timing.grace;
-        lost && now >= self.run_not_before
+            || now >= self.patience.heard_at + common.timing.grace;
+        lost && now >= self.patience.run_not_before
     }
 
     pub(crate) fn deadlines(&self, common: &Common<R>) -> [Option<Time>; 5] {
         [
-            Some(self.heard_at + common.timing.grace),
-            Some(self.run_not_before),
+            Some(self.patience.heard_at + common.timing.grace),
+            Some(self.patience.run_not_before),
             Some(self.poll_at),
             common.store.stuck_until(),
             common.doubt.as_ref().map(Doubt::ask_again_at),

@@ -3,13 +3,13 @@
 //! It reads the view register before it listens to anyone: a replica that restarted has forgotten what it promised, and
 //! only the register can tell it which view is the newest. If there is none, this may be a first start: every
 //! database is empty, and the lowest index, having seen that with its own eyes, proposes view 1 with all of them. An
-//! empty register beside a database with entries is a lost register, and nobody serves until a person has decided.
+//! empty register beside a database with entries is a lost register, and no replica serves until a person has decided.
 
 use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
 use crate::identity::{DatabaseId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::log::{Op, Record};
-use crate::next::{Next, Shown};
+use crate::next::{Next, Patience, Shown};
 use crate::note::{HaltReason, Note};
 use crate::time::Time;
 use crate::view::{Member, View};
@@ -64,15 +64,8 @@ impl Starting {
                 self.empty.insert(peer, database);
             }
             Message::Call { .. } | Message::Beat { .. } if self.no_view && common.me != founder(common) => {
-                // View 1 was founded since the register was read; whoever leads it says so.
-                return Next::FollowThen {
-                    heard_at: now,
-                    run_not_before: now,
-                    following: None,
-                    peer,
-                    stream,
-                    message,
-                };
+                // View 1 was founded since the register was read; its primary says so.
+                return Next::FollowThen { patience: Patience::fresh(now), peer, stream, message };
             }
             _ => {}
         }
@@ -101,7 +94,7 @@ impl Starting {
                 if !common.in_sync() {
                     common.note(Note::WaitingToBeLevelled);
                 }
-                Next::Follow { heard_at: now, run_not_before: now + common.timing.patience, following: None }
+                Next::Follow(Patience::until(now, now + common.timing.patience))
             }
             RegisterRead::Empty if common.position.op > Op(0) || self.view_was_shown => {
                 Next::Halt(HaltReason::RegisterLost)
@@ -191,7 +184,7 @@ fn founded<R: Record>(common: &Common<R>) -> RegisterId {
     RegisterId::founded_by(common.database, common.incarnation)
 }
 
-/// The lowest configured index founds the cluster; nobody else proposes view 1.
+/// The lowest configured index founds the cluster; no other proposes view 1.
 fn founder<R: Record>(common: &Common<R>) -> ReplicaIndex {
     common.all.lowest().expect("a cluster has at least one replica: this one")
 }

@@ -2,7 +2,7 @@
 //!
 //! After a store effect has failed, nothing that reads well is evidence: what was written and not synced is read back from
 //! memory, and the next sync succeeds without having written it (Rebello and others: Can Applications Recover from fsync
-//! Failures?, USENIX ATC 2020). So the store is **suspect** from the failure on, and its replica leads nobody, is in no new
+//! Failures?, USENIX ATC 2020). So the store is **suspect** from the failure on, and its replica does not lead, is in no new
 //! view, and shows no position, until a repair has written anew and synced whatever was not certain, or a snapshot has taken
 //! the database's place. No time that passes makes a suspect store sound.
 //!
@@ -16,7 +16,7 @@ use core::time::Duration;
 /// How long until a repair is tried, and how long a store that hung keeps its replica from leading; longer each time.
 const WAIT_AT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_AT_MOST: Duration = Duration::from_secs(10);
-/// So many failures at one op, and the replica asks for a snapshot.
+/// After this many failures at one op the replica asks for a snapshot.
 const FAILURES_MAX: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub(crate) struct StoreHealth {
     repair_at: Option<Time>,
     /// No path leads to the files of the database any more.
     files_lost: bool,
-    /// The store hung: until then its replica leads nobody.
+    /// The store hung: until then its replica does not lead.
     stuck_until: Option<Time>,
     wait: Duration,
     /// Failures since the log last ended elsewhere, and where it ended.

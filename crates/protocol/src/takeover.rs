@@ -5,7 +5,7 @@
 //! 1. **Asking.** Does someone with a lower index live? Is my view the newest? Can the old lease still be valid? The
 //!    last is answered by time, by proof of death, or by the old primary's own word.
 //! 2. **Calling.** The in-sync replicas above me stop listening to the old view and show where their logs end.
-//!    Whoever does not answer is left out: it may be dead, and whatever it alone has was never acknowledged.
+//!    A replica that does not answer is left out: it may be dead, and what it alone has was never acknowledged.
 //! 3. **Swapping.** The register installs `{me + those that answered}`, or someone else was quicker.
 //!
 //! What follows (taking the longest tail, levelling the others) is the new primary's work: see [`crate::primary`].
@@ -14,7 +14,7 @@ use crate::common::Common;
 use crate::event::{Effect, Message, RegisterRead, SwapOutcome};
 use crate::identity::{ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber};
 use crate::log::Record;
-use crate::next::{Next, Shown};
+use crate::next::{Next, Patience, Shown};
 use crate::note::{HaltReason, Note};
 use crate::time::Time;
 use crate::view::{Proposer, View};
@@ -39,21 +39,46 @@ pub(crate) struct Takeover {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
+    /// May I take over? `base` must be the newest view, no lower index in sync may live, the old lease must be over.
     Asking(Asking),
-    Calling { waiting: ReplicaSet, shown: Shown, until: Time },
-    Swapping { proposal: View, shown: Shown, asked: Option<Token>, again_at: Time },
+    /// The others in sync above me are called, and show where their logs end.
+    Calling {
+        /// Called, connected, and silent so far: `waiting ∩ shown = ∅`.
+        waiting: ReplicaSet,
+        /// Those that answered: they and this replica become the view.
+        shown: Shown,
+        /// Those that are silent until then are left out.
+        until: Time,
+    },
+    /// The register is asked to install the view.
+    Swapping {
+        /// `proposal.number == base.number + 1`, `proposal.in_sync ⊆ base.in_sync`.
+        proposal: View,
+        shown: Shown,
+        /// The swap that is under way; `None` while its outcome is unknown and it waits to be tried again.
+        asked: Option<Token>,
+        /// When it is tried again.
+        again_at: Time,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asking {
+    /// Those in sync below me that were probed and have not answered: `probed ⊆ base.in_sync.below(me)`.
     probed: ReplicaSet,
+    /// Until then their answers are waited for.
     probe_until: Time,
+    /// The register is being read.
     register: Option<Token>,
     /// The register has confirmed that `base` is the newest view.
     confirmed: bool,
+    /// When it is read again, if the last try failed.
     register_again_at: Time,
+    /// The death of the old primary's process is being proven.
     proof: Option<Token>,
+    /// When that is tried again.
     proof_again_at: Time,
+    /// The pause after the next failure; it doubles, up to `retry_every`.
     proof_wait: Duration,
 }
 
@@ -61,14 +86,13 @@ impl Takeover {
     pub(crate) fn start<R: Record>(
         common: &mut Common<R>,
         now: Time,
-        heard_at: Time,
+        patience: Patience,
         released: bool,
-        following: Option<(ReplicaIndex, StreamId)>,
     ) -> Self {
         let base = common.view.clone().expect("only a replica that is in sync by some view runs for primary");
         assert!(
             common.writer.is_idle(),
-            "replica {} stands while its store works, and may not know where its log ends: {:?}",
+            "replica {} runs while its store works, and may not know where its log ends: {:?}",
             common.me,
             common.writer
         );
@@ -79,13 +103,13 @@ impl Takeover {
             common.send(peer, Message::Probe);
         }
         Self {
-            lease_over_at: heard_at + common.timing.grace,
-            // Whoever hands over gives up its lease before it proposes that view, and the view's primary leads no view but
+            lease_over_at: patience.heard_at + common.timing.grace,
+            // A primary that hands over gives up its lease before it proposes that view, and the view's primary leads no view but
             // one that it has proposed itself.
             released: released
                 || (base.proposed_by.index, base.proposed_by.incarnation) == (common.me, common.incarnation)
                 || base.proposed_by.index != base.primary(),
-            following,
+            following: patience.following,
             stage: Stage::Asking(Asking {
                 probed,
                 probe_until: now + common.timing.probe_wait,
@@ -195,29 +219,19 @@ impl Takeover {
         stream: StreamId,
         message: Message<R>,
     ) -> Next<R> {
-        Next::FollowThen {
-            heard_at: self.heard_at(common),
-            run_not_before: now,
-            following: self.following,
-            peer,
-            stream,
-            message,
-        }
+        Next::FollowThen { patience: self.patience(common, now), peer, stream, message }
     }
 
     /// Leaves the lead to someone lower, for a whole grace; what is known of the old lease stays known.
     fn give_way<R: Record>(&self, common: &Common<R>, now: Time) -> Next<R> {
-        Next::Follow {
-            heard_at: self.heard_at(common),
-            run_not_before: now + common.timing.grace,
-            following: self.following,
-        }
+        Next::Follow(self.patience(common, now + common.timing.grace))
     }
 
-    /// When the old primary last gave word.
-    fn heard_at<R: Record>(&self, common: &Common<R>) -> Time {
-        Time::from_micros(0)
-            + ((self.lease_over_at - Time::from_micros(0)).saturating_sub(common.timing.grace))
+    /// That of a secondary that knows of the old primary what this candidate knows.
+    fn patience<R: Record>(&self, common: &Common<R>, run_not_before: Time) -> Patience {
+        let begin = Time::from_micros(0);
+        let heard_at = begin + (self.lease_over_at - begin).saturating_sub(common.timing.grace);
+        Patience { heard_at, run_not_before, following: self.following }
     }
 
     pub(crate) fn on_stream_opened<R: Record>(
@@ -361,7 +375,8 @@ impl Takeover {
         let mut proposal = self.base.clone();
         proposal.number = self.base.number.next();
         proposal.in_sync = shown.keys().copied().collect::<ReplicaSet>().with(common.me);
-        // All of them hold every acknowledged entry, so the shortest does: a longer `op` would lock out the others.
+        // `op` is the shortest of their positions: each of them already has every acknowledged entry, and a higher `op`
+        // would make the shorter ones count as out of sync.
         proposal.op = shown
             .values()
             .map(|(_, position)| position.op)
@@ -397,7 +412,7 @@ impl Takeover {
 
 fn learn<R: Record>(common: &mut Common<R>, now: Time, view: &View) -> Next<R> {
     common.adopt(view);
-    Next::Follow { heard_at: now, run_not_before: now, following: None }
+    Next::Follow(Patience::fresh(now))
 }
 
 impl Asking {

@@ -44,7 +44,7 @@ impl View {
     /// The lowest index in sync.
     ///
     /// # Panics
-    /// If nobody is in sync: such a view is never proposed.
+    /// If no replica is in sync: such a view is never proposed.
     pub fn primary(&self) -> ReplicaIndex {
         self.in_sync.lowest().expect("a view has at least one replica in sync: its proposer")
     }

@@ -2,7 +2,7 @@
 //!
 //! Store effects never overlap: the next one is emitted when the last is answered. So the driver may carry them out on
 //! any thread, and a roll-back can never overtake the batch it belongs to. The writer outlives the role that used it:
-//! a primary that steps down leaves a transaction behind, and it is cleaned up here, whoever this replica is by then.
+//! a primary that steps down leaves a transaction behind, and it is cleaned up here, whatever role this replica has by then.
 
 use crate::identity::Token;
 use crate::log::Position;

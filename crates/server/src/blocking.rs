@@ -55,8 +55,8 @@ impl Places {
     }
 }
 
-/// Does the work and gives its result. When the process ends before it has begun, nobody waits for it any more: then this
-/// never returns. A panic goes on in whoever waits.
+/// Does the work and gives its result. When the process ends before it has begun, no caller waits for it any more: then this
+/// never returns. A panic goes on in the caller.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

@@ -1,6 +1,6 @@
 //! Challenges for single calls that need a proof: each is good for one call, soon after it was given.
 //!
-//! Nothing is kept of a challenge that nobody has proven anything with: it carries its own time and a MAC under a key of
+//! Nothing is kept of a challenge until a proof for it was accepted: it carries its own time and a MAC under a key of
 //! this process, so strangers who ask for millions of them cost no memory and push none out.
 
 use crate::proof::{NONCE_BYTES, Nonce};

@@ -99,7 +99,7 @@ pub enum ConfigError {
         /// The first address elsewhere.
         address: Address,
     },
-    /// A log without entries could bring nobody level, and would not know where it ends.
+    /// A log without entries could bring no replica level, and would not know where it ends.
     #[error("{path}: log_entries_max is 0; give at least 1")]
     NoLog {
         /// Which file.

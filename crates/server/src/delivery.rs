@@ -1,8 +1,8 @@
-//! Live delivery: whoever listens gets a message the moment it is committed.
+//! Live delivery: a listener gets a message the moment it is committed.
 //!
 //! Every open stream of a session is known here, so that it can be ended when the session, the account or the primacy
 //! ends. A listener has a short queue. One that is too slow for it loses the queue, not the messages: it reads from the
-//! store until it has caught up, and holds up nobody.
+//! store until it has caught up, and holds up nothing.
 
 mod outstanding;
 mod queue;

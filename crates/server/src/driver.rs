@@ -33,7 +33,7 @@ const LOG_PIECE_BYTES: usize = 1 << 20;
 /// How long a log read or a register may keep the driver waiting for nothing when the deadline is unknown.
 const IDLE_AT_MOST: Duration = Duration::from_secs(1);
 
-const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from those of two others, which agree; it leads nobody until its clock is set right";
+const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from those of two others, which agree; it does not lead until its clock is set right";
 
 const NO_CONNECTIONS: &str = "this replica can't accept connections: it has as many as it may have open files for; raise that limit, or find out who opens them";
 
@@ -436,12 +436,12 @@ impl Driver {
             let (chain, entries) = match piece {
                 Ok(piece) => (piece.chain, piece.entries),
                 Err(error) => {
-                    // Without an answer nobody can be brought level; a snapshot, read page by page, may still work.
+                    // Without an answer no replica can be brought level; a snapshot, read page by page, may still work.
                     warn!(%error, "the log could not be read");
                     (None, Vec::<Entry<Record>>::new())
                 }
             };
-            // The driver has ended: nobody is left to be answered.
+            // An error means that the driver has ended: it needs no answer.
             let _ = answers.blocking_send(Incoming::Core(Event::LogRead { token, chain, entries }));
         });
     }
@@ -484,6 +484,6 @@ impl Driver {
 }
 
 async fn answer(answers: &mpsc::Sender<Incoming>, event: Event<Record>) {
-    // The driver has ended: nobody is left to be answered.
+    // An error means that the driver has ended: it needs no answer.
     let _ = answers.send(Incoming::Core(event)).await;
 }

@@ -1,8 +1,8 @@
 //! The gateway between the services and the driver: requests that wait for a batch, reads that wait for a lease.
 //!
-//! Everything here is bounded and belongs to one *term* of serving. When the primacy ends, whatever waits is dropped,
-//! and who waited is told that nobody knows; nothing of one term slips into the next, so a stream of messages can't
-//! have a hole where its owner saw none.
+//! Everything here is bounded and belongs to one *primacy*, a span of serving. When it ends, all that waits is dropped, and
+//! its callers receive "outcome unknown". None is carried into the next primacy: otherwise message 2 of a stream could be
+//! executed after message 1 was dropped.
 
 use crate::incoming::Incoming;
 use crate::published::Published;
@@ -20,7 +20,7 @@ const WAITING_MAX: usize = 16_384;
 const CROWDED: usize = WAITING_MAX / 4 * 3;
 /// Requests of one share that wait: a batch of them. Then its streams are read no further, and its single calls are busy.
 const SHARE_MAX: usize = 1024;
-/// A batch takes at most so many requests, and no more once it has so many bytes.
+/// Limits of one batch: requests, and bytes (the request that passes the limit of bytes is still taken).
 const BATCH_REQUESTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -72,7 +72,7 @@ pub(crate) enum Share {
     Stranger,
 }
 
-/// Why a request or a read came to nothing here.
+/// Why a request or a read was declined here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Declined {
     /// This replica does not lead, or no longer: the request may or may not have had its effect.
@@ -83,13 +83,13 @@ pub(crate) enum Declined {
 
 /// One span of serving, from `Serve` to `StopServing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Term(u64);
+pub(crate) struct Primacy(u64);
 
 #[derive(Debug, Default)]
 struct Waiting {
     /// `Some` while this replica serves.
-    term: Option<u64>,
-    terms: u64,
+    primacy: Option<u64>,
+    primacies: u64,
     requests: Requests,
     reads: HashMap<ReadId, oneshot::Sender<Result<(), Declined>>>,
 }
@@ -135,7 +135,7 @@ impl Requests {
 #[derive(Debug)]
 pub(crate) struct Gateway {
     waiting: Mutex<Waiting>,
-    /// A batch was taken, so that there may be room in a share again; or the term is over.
+    /// A batch was taken, so that there may be room in a share again; or the primacy is over.
     room: Notify,
     next_read: AtomicU64,
     driver: mpsc::Sender<Incoming>,
@@ -178,12 +178,12 @@ impl Gateway {
         self.addresses.get(usize::from(primary.0)).filter(|_| elsewhere).map(Address::to_string)
     }
 
-    /// The current term, to which everything of one stream must belong.
-    pub(crate) fn term(&self) -> Result<Term, Declined> {
-        self.lock().term.map(Term).ok_or(Declined::NotServing)
+    /// The current primacy, to which everything of one stream must belong.
+    pub(crate) fn primacy(&self) -> Result<Primacy, Declined> {
+        self.lock().primacy.map(Primacy).ok_or(Declined::NotServing)
     }
 
-    /// Hands a request to the next batch, and returns where its outcome will arrive. Requests of one term take effect
+    /// Hands a request to the next batch, and returns where its outcome will arrive. Requests of one primacy take effect
     /// in the order in which they were submitted.
     ///
     /// Within a share they do; one that has its fill waiting already is busy.
@@ -191,12 +191,12 @@ impl Gateway {
         &self,
         share: Share,
         request: Request,
-        term: Term,
+        primacy: Primacy,
     ) -> Result<oneshot::Receiver<Settled>, Declined> {
         if self.lock().requests.waiting_in(share) >= SHARE_MAX {
             return Err(Declined::Busy);
         }
-        self.queue(share, request, term).await
+        self.queue(share, request, primacy).await
     }
 
     /// The same for a stream, which is slowed while its share has its fill waiting.
@@ -204,14 +204,14 @@ impl Gateway {
         &self,
         share: Share,
         request: Request,
-        term: Term,
+        primacy: Primacy,
     ) -> Result<oneshot::Receiver<Settled>, Declined> {
         loop {
             let room = self.room.notified();
             let mut room = std::pin::pin!(room);
             room.as_mut().enable();
             if self.lock().requests.waiting_in(share) < SHARE_MAX {
-                return self.queue(share, request, term).await;
+                return self.queue(share, request, primacy).await;
             }
             room.await;
         }
@@ -221,14 +221,14 @@ impl Gateway {
         &self,
         share: Share,
         request: Request,
-        term: Term,
+        primacy: Primacy,
     ) -> Result<oneshot::Receiver<Settled>, Declined> {
         // The wake-up is reserved before the queue is touched: a caller that is dropped here leaves nothing behind, and
         // behind a queued request no later caller would wake the driver.
         let wake = self.driver.reserve().await.map_err(|_| Declined::NotServing)?;
         let (reply, outcome) = oneshot::channel();
         let mut waiting = self.lock();
-        if waiting.term != Some(term.0) {
+        if waiting.primacy != Some(primacy.0) {
             return Err(Declined::NotServing);
         }
         let count = waiting.requests.count;
@@ -244,35 +244,35 @@ impl Gateway {
 
     /// Hands in a request and waits for its outcome.
     pub(crate) async fn settle(&self, request: Request) -> Result<Settled, Declined> {
-        let term = self.term()?;
+        let primacy = self.primacy()?;
         let share = request.session.map_or(Share::Stranger, Share::Session);
-        self.submit(share, request, term).await?.await.map_err(|_| Declined::NotServing)
+        self.submit(share, request, primacy).await?.await.map_err(|_| Declined::NotServing)
     }
 
     /// Looks at the committed state once no acknowledged write can be missing from it.
     ///
     /// The look is carried out on another thread, and may be late. A replica that has stopped leading in between applies
-    /// what the new primary sends it, before that is committed. So what was seen counts only if the term in which the read
+    /// what the new primary sends it, before that is committed. So what was seen counts only if the primacy in which the read
     /// was allowed still lasts after the look (invariant 4, and 6 for a listener's pages).
     pub(crate) async fn read<T>(&self, look: impl Future<Output = T>) -> Result<T, Declined> {
-        let term = self.may_read().await?;
+        let primacy = self.may_read().await?;
         let seen = look.await;
-        if self.term()? == term { Ok(seen) } else { Err(Declined::NotServing) }
+        if self.primacy()? == primacy { Ok(seen) } else { Err(Declined::NotServing) }
     }
 
-    /// Waits until a read is allowed. Enough for whoever only wants to know whether reads are answered.
-    pub(crate) async fn may_read(&self) -> Result<Term, Declined> {
+    /// Waits until a read is allowed. Enough for a caller that only asks whether reads are answered.
+    pub(crate) async fn may_read(&self) -> Result<Primacy, Declined> {
         let ask = self.driver.reserve().await.map_err(|_| Declined::NotServing)?;
         let read = ReadId(self.next_read.fetch_add(1, Ordering::Relaxed));
         let (reply, allowed) = oneshot::channel();
-        let term = {
+        let primacy = {
             let mut waiting = self.lock();
-            let term = waiting.term.ok_or(Declined::NotServing)?;
+            let primacy = waiting.primacy.ok_or(Declined::NotServing)?;
             waiting.reads.insert(read, reply);
             ask.send(Incoming::Core(Event::ReadWaiting { read }));
-            Term(term)
+            Primacy(primacy)
         };
-        allowed.await.unwrap_or(Err(Declined::NotServing)).map(|()| term)
+        allowed.await.unwrap_or(Err(Declined::NotServing)).map(|()| primacy)
     }
 
     /// For the driver: a read may be answered, or must be refused.
@@ -280,7 +280,7 @@ impl Gateway {
         let mut waiting = self.lock();
         let Some(reply) = waiting.reads.remove(&read) else { return };
         // A primary that serves refuses a read only because too many wait for the lease.
-        let refused = if waiting.term.is_some() { Declined::Busy } else { Declined::NotServing };
+        let refused = if waiting.primacy.is_some() { Declined::Busy } else { Declined::NotServing };
         // The caller may have given up.
         let _ = reply.send(if allowed { Ok(()) } else { Err(refused) });
     }
@@ -303,17 +303,17 @@ impl Gateway {
         (batch, left)
     }
 
-    /// For the driver: a term begins.
+    /// For the driver: a primacy begins.
     pub(crate) fn open(&self) {
         let mut waiting = self.lock();
-        waiting.terms += 1;
-        waiting.term = Some(waiting.terms);
+        waiting.primacies += 1;
+        waiting.primacy = Some(waiting.primacies);
     }
 
-    /// For the driver: the term is over, if there was one.
+    /// For the driver: the primacy is over, if there was one.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
-        waiting.term = None;
+        waiting.primacy = None;
         waiting.requests = Requests::default();
         waiting.reads.clear();
         drop(waiting);
@@ -340,7 +340,7 @@ mod tests {
     use std::sync::Arc;
     use std::task::Poll;
 
-    /// A gateway that serves, and the driver's end of its queue, which has room for so many events.
+    /// A gateway that serves, and the driver's end of its queue, which has room for `room` events.
     fn serving(room: usize) -> (Arc<Gateway>, mpsc::Receiver<Incoming>) {
         let (driver, incoming) = mpsc::channel(room);
         let me = ReplicaIndex(0);
@@ -378,50 +378,53 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_is_dropped_while_the_driver_is_busy_leaves_the_next_ones_their_wake_up() {
         let (gateway, mut driver) = serving(1);
-        let term = gateway.term().unwrap();
+        let primacy = gateway.primacy().unwrap();
         gateway.driver.try_send(Incoming::Core(Event::Tick)).unwrap();
-        give_up(gateway.submit(Share::Stranger, request(), term)).await;
+        give_up(gateway.submit(Share::Stranger, request(), primacy)).await;
         give_up(gateway.may_read()).await;
         assert!(gateway.lock().requests.count == 0, "nothing is queued without a wake-up");
         assert!(gateway.lock().reads.is_empty(), "no read waits of which the driver does not know");
         assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::Tick))));
-        let _first = gateway.submit(Share::Stranger, request(), term).await.unwrap();
+        let _first = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
         assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::RequestsWaiting))));
-        let _second = gateway.submit(Share::Stranger, request(), term).await.unwrap();
+        let _second = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
         assert_eq!(gateway.take_batch().0.len(), 2);
     }
 
     #[tokio::test]
     async fn a_full_queue_is_busy_and_not_a_reason_to_go_elsewhere() {
         let (gateway, _driver) = serving(4);
-        let term = gateway.term().unwrap();
+        let primacy = gateway.primacy().unwrap();
         let flood = |n: usize| Share::Session(TokenHash([u8::try_from(n % 100).unwrap(); 32]));
         for n in 0..CROWDED {
-            let _outcome = gateway.submit(flood(n), request(), term).await.unwrap();
+            let _outcome = gateway.submit(flood(n), request(), primacy).await.unwrap();
         }
-        assert_eq!(gateway.submit(flood(0), request(), term).await.unwrap_err(), Declined::Busy);
+        assert_eq!(gateway.submit(flood(0), request(), primacy).await.unwrap_err(), Declined::Busy);
         for n in CROWDED..WAITING_MAX {
             let _outcome =
-                gateway.submit(Share::Account(AccountId(n as u64)), request(), term).await.unwrap();
+                gateway.submit(Share::Account(AccountId(n as u64)), request(), primacy).await.unwrap();
         }
-        assert_eq!(gateway.submit(Share::Stranger, request(), term).await.unwrap_err(), Declined::Busy);
+        assert_eq!(gateway.submit(Share::Stranger, request(), primacy).await.unwrap_err(), Declined::Busy);
         gateway.close();
-        assert_eq!(gateway.submit(Share::Stranger, request(), term).await.unwrap_err(), Declined::NotServing);
+        assert_eq!(
+            gateway.submit(Share::Stranger, request(), primacy).await.unwrap_err(),
+            Declined::NotServing
+        );
     }
 
     /// One account's flood of two seconds kept everyone else waiting for as long.
     #[tokio::test]
     async fn shares_take_turns_and_one_that_has_its_fill_is_busy_or_slowed() {
         let (gateway, _driver) = serving(4);
-        let term = gateway.term().unwrap();
+        let primacy = gateway.primacy().unwrap();
         let flood = Share::Account(AccountId(1));
         for _ in 0..SHARE_MAX {
-            let _outcome = gateway.submit(flood, request(), term).await.unwrap();
+            let _outcome = gateway.submit(flood, request(), primacy).await.unwrap();
         }
-        assert_eq!(gateway.submit(flood, request(), term).await.unwrap_err(), Declined::Busy);
+        assert_eq!(gateway.submit(flood, request(), primacy).await.unwrap_err(), Declined::Busy);
         let honest = request();
-        let _outcome = gateway.submit(Share::Account(AccountId(2)), honest.clone(), term).await.unwrap();
-        let slowed = gateway.submit_in_turn(flood, request(), term);
+        let _outcome = gateway.submit(Share::Account(AccountId(2)), honest.clone(), primacy).await.unwrap();
+        let slowed = gateway.submit_in_turn(flood, request(), primacy);
         let mut slowed = Box::pin(slowed);
         let looked = std::future::poll_fn(|context| Poll::Ready(slowed.as_mut().poll(context).is_pending()));
         assert!(looked.await, "the stream is read no further");

@@ -153,7 +153,7 @@ impl Credentials {
         match read(inbound).await? {
             Some(Wire::Proof(Proof { proof })) if proofs.verify(side, &[], &proof) => Ok(()),
             _ => Err(Status::permission_denied(format!(
-                "whoever says that it is replica {peer} has not proven to replica {} that it has the cluster's key",
+                "a caller that says that it is replica {peer} has not proven to replica {} that it has the cluster's key",
                 self.me
             ))),
         }
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// What comes to a replica that expects a proof; `None` ends the stream.
+    /// What a replica that expects a proof receives; `None` ends the stream.
     fn forgeries(seen: &[Wire]) -> Vec<Option<Wire>> {
         let mut forged = vec![
             None,

@@ -7,7 +7,7 @@ use protocol::{DatabaseId, Event, Impairment, Position, ReplicaIndex, StreamId, 
 use store::{Executed, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// What comes to the driver.
+/// What the driver receives.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Core(Event<Record>),

@@ -29,7 +29,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, warn};
 
-/// Messages that wait for one peer. A peer that leaves so many unread is as good as gone.
+/// Messages that wait for one peer. A peer that leaves this many unread is as good as gone.
 const OUTBOUND_MAX: usize = 1024;
 /// How often each replica tells the others what its wall clock shows: secondaries have nothing else to say to each other.
 const CLOCK_TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ const REFUSALS_PAUSE: Duration = Duration::from_mins(1);
 /// What a program with protocol 1 answers.
 const KEY_WANTED_BY_PROTOCOL_1: &str = "the service between replicas needs the cluster's key";
 
-/// Makes links out of streams, whoever opened them.
+/// Makes links out of streams, whichever side opened them.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     credentials: Arc<Credentials>,
@@ -69,7 +69,7 @@ impl Peers {
         mpsc::channel(OUTBOUND_MAX)
     }
 
-    /// Reads who calls; whoever can't be a replica of this cluster is refused.
+    /// Reads who calls; a caller that can't be a replica of this cluster is refused.
     pub(crate) async fn greet(&self, inbound: &mut Streaming<ReplicaMessage>) -> Result<Greeted, Status> {
         self.credentials.greet(inbound).await.inspect_err(|status| self.refusals.log(status))
     }
@@ -159,7 +159,7 @@ impl Peers {
                 }
             }
         }
-        // The driver has ended: nobody is left to be told.
+        // An error means that the driver has ended: it needs no event.
         let _ = self.driver.send(Incoming::Core(Event::StreamClosed { peer, stream })).await;
     }
 
@@ -206,7 +206,7 @@ impl Peers {
     }
 }
 
-/// A program with protocol 1 refuses whoever does not send it the cluster's key, which is never sent any more.
+/// A program with protocol 1 refuses a caller that does not send it the cluster's key, which is never sent any more.
 fn of_an_older_program(status: Status) -> Status {
     if status.code() == Code::PermissionDenied && status.message() == KEY_WANTED_BY_PROTOCOL_1 {
         return Status::failed_precondition(format!(

@@ -143,7 +143,7 @@ impl ClusterKey {
         Proofs(mac)
     }
 
-    /// What digests of rows are keyed with: without it nobody can compare them with a guess.
+    /// What digests of rows are keyed with: without this key they can't be compared with a guess.
     pub(crate) fn row_digests(&self) -> Hmac<Sha256> {
         let mut key = [0; 32];
         self.derive(b"trialogue v1 rows", &mut key);
@@ -161,7 +161,7 @@ fn hmac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-/// A nonce that nobody can foresee.
+/// A nonce that can't be foreseen.
 pub fn draw_nonce() -> Nonce {
     rand::random()
 }

@@ -1,4 +1,4 @@
-//! What a replica shows of itself: the driver publishes it, and whoever tells others looks.
+//! What a replica shows of itself: the driver publishes it, and the tasks that report it read it.
 
 use protocol::{HaltReason, Status};
 
@@ -32,7 +32,7 @@ impl Published {
         self.halted.map(|reason| reason.to_string()).or_else(|| self.fault.clone()).or(waits)
     }
 
-    /// Whether somebody who waits must hear of this. The position changes with every batch: whoever wants it looks.
+    /// Whether waiting tasks must be notified of this. The position changes with every batch: a task that needs it reads it.
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         let Self { status, fault, disk_full, halted } = self;
         let Status {

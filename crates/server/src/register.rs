@@ -4,7 +4,7 @@
 //! A register promises: `read` is linearizable; of all proposals for one view number at most one is ever installed; a
 //! proposal for a number that is not the next after the installed one is answered with the view that is there. A register has
 //! an identity, which comes with its first view (number 1 and nothing else) and which no copy of it has too; a later view that
-//! names another identity is refused. An error means that nobody knows; the proposer asks again with the very same proposal.
+//! names another identity is refused. After an error the outcome is unknown; the proposer repeats the very same proposal.
 
 mod file;
 
@@ -135,7 +135,7 @@ pub(crate) mod conformance {
         }
         assert_eq!(swap(first.clone()).await, SwapOutcome::Installed);
         assert_eq!(register.read().await.unwrap(), Some((MINE, first.clone())));
-        // The same proposal again, because its answer was lost: it is installed, whoever asks.
+        // The same proposal again, because its answer was lost: it is installed, whichever replica asks.
         assert_eq!(swap(first.clone()).await, SwapOutcome::Installed);
         // The same number with another nonce is another proposal.
         assert_eq!(swap(proposal(1, 0, 2)).await, SwapOutcome::Superseded(first.clone()));

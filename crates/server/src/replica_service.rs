@@ -1,4 +1,4 @@
-//! The service between replicas. Whoever does not prove that they have the cluster's key reaches nothing of it.
+//! The service between replicas. A caller that does not prove that it has the cluster's key reaches nothing of it.
 
 use crate::challenges::Challenges;
 use crate::key::ClusterKey;
@@ -40,7 +40,7 @@ impl Replica for ReplicaService {
         let peers = self.peers.clone();
         tokio::spawn(async move {
             if let Err(status) = peers.admit(caller, outbound, inbound).await {
-                // The caller may have gone away.
+                // The caller may have disconnected.
                 let _ = refuse.send(status);
             }
         });

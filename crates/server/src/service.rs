@@ -117,7 +117,7 @@ impl Service {
         self.gateway.read(self.look(places, ask)).await.map_err(|why| self.declined(why))?
     }
 
-    /// Reads from the committed state as it is here, whoever leads.
+    /// Reads from the committed state as it is here, whichever replica leads.
     async fn read_here<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader<'_>) -> Result<T, Stop> + Send + 'static,

@@ -37,7 +37,7 @@ pub(crate) enum TransferError {
     Truncated,
     #[error("its checksum is wrong")]
     Damaged,
-    #[error("whoever sent it has not proven that they have the cluster's key")]
+    #[error("its sender has not proven that it has the cluster's key")]
     Unproven,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,7 +58,7 @@ pub(crate) struct SnapshotSource {
 }
 
 impl SnapshotSource {
-    /// Copies the database and sends the copy, while writes go on, to whoever has proven to be a replica.
+    /// Copies the database and sends the copy, while writes go on, to a caller that has proven to be a replica.
     pub(crate) async fn send(&self, proofs: Proofs) -> Result<Chunks, Status> {
         let (readers, retention, folder) =
             (self.readers.clone(), self.retention.clone(), self.folder.clone());
@@ -80,7 +80,7 @@ impl SnapshotSource {
         tokio::task::spawn_blocking(move || {
             if let Err(error) = send_file(&copy.path().join("chat.db"), &proofs, &chunks) {
                 warn!(%error, "a snapshot could not be read to its end");
-                // The receiver has gone away: it will ask again.
+                // An error means that the receiver has disconnected: it will ask again.
                 let _ = chunks.blocking_send(Err(api::status::fault()));
             }
         });

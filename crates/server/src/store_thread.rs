@@ -152,7 +152,7 @@ impl StoreThread {
         self.look_for_room().into_iter().chain(self.look_for_files()).collect()
     }
 
-    /// Says once that the files are lost. It is looked for here, where nobody replaces them meanwhile.
+    /// Says once that the files are lost. They are checked on this thread, where they can't be replaced meanwhile.
     fn look_for_files(&mut self) -> Option<StoreAnswer> {
         if self.said_lost {
             return None;

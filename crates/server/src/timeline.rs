@@ -1,4 +1,4 @@
-//! How each view came about, and for how long nobody served before its primary did: what the cluster page shows.
+//! How each view came about, and for how long no replica served before its primary did: what the cluster page shows.
 
 use crate::clock;
 use crate::published::Published;
@@ -23,7 +23,7 @@ pub(crate) struct ViewChange {
     pub(crate) in_sync: Vec<u8>,
     /// When this replica learned of it, in milliseconds since 1970.
     pub(crate) at: u64,
-    /// How long nobody served before, in milliseconds, if this replica can tell: from the last sign of life of the primary
+    /// How long no replica served before, in milliseconds, if this replica can tell: from the last sign of life of the primary
     /// before to the moment when this one, its successor, served.
     pub(crate) unserved_ms: Option<u64>,
 }

@@ -171,7 +171,7 @@ async fn cluster_socket(
     opened(upgrade, held, move |socket| cluster::serve(socket, web.cluster, web.service))
 }
 
-/// Whoever is on this machine may look; others where the settings say so.
+/// Callers on this machine may look; others where the settings say so.
 fn may_look(everyone: bool, peer: SocketAddr) -> bool {
     everyone || peer.ip().to_canonical().is_loopback()
 }

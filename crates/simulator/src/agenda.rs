@@ -59,7 +59,7 @@ pub(crate) enum Happening {
     Look { at: usize, incarnation: u64, read: Read },
     /// What a look has found is reported, if it still counts.
     Report { at: usize, incarnation: u64, seen: Box<Seen> },
-    /// A listener looks for somebody to listen to.
+    /// A listener looks for a replica to listen to.
     Listen { listener: usize },
     /// A message arrives at a listener.
     Hear { listener: usize, session: u64, op: Op, request: RequestId },

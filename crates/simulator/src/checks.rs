@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A request may be forgotten this much too early: monotonic clocks run up to a fifth fast.
 const AGE_SLACK: Duration = Duration::from_millis(200);
 
-/// Invariant 1: a view number has one primary. Asked of whoever has just handled an event.
+/// Invariant 1: a view number has one primary. Asked of the replica that has just handled an event.
 pub(crate) fn one_primary_a_view(world: &mut World, i: usize) {
     let Some(node) = &world.nodes[i] else { return };
     if let Some(view) = node.replica.leads() {
@@ -110,7 +110,7 @@ pub(crate) fn same_answer(world: &mut World, request: u32, op: Op) {
     assert_eq!(first, op, "invariant 5: request {request} was answered with op {first} and with op {op}");
 }
 
-/// Invariant 9, at the moment when somebody is told "done": as many replicas as were asked for are in sync and hold it.
+/// Invariant 9, at the moment when a client is sent "done": as many replicas as were asked for are in sync and hold it.
 /// One whose folder was replaced meanwhile has held it; the primary can't know yet.
 pub(crate) fn as_many_copies(world: &World, i: usize, end: Position, wanted: usize) {
     let Some(led) = world.nodes[i].as_ref().and_then(|node| node.replica.leads()) else { return };
@@ -148,8 +148,8 @@ fn in_the_order_sent(world: &World) {
     }
 }
 
-/// Whoever keeps right time is not refused because of it, by a primary that keeps right time now: a new request is taken
-/// and a retry gets its answer, however wrong any clock was before (invariants 5 and 7).
+/// A client that keeps right time is not refused because of it, by a primary that keeps right time now: a new request is
+/// taken and a retry gets its answer, however wrong any clock was before (invariants 5 and 7).
 pub(crate) fn refused_for_its_date(world: &World, i: usize, request: Request) {
     let (right, age_max) = (world.right_time(), world.profile.remembering.age_max);
     let fresh = request.dated <= right && request.dated.plus(age_max) > right.plus(AGE_SLACK);

@@ -11,7 +11,7 @@ use protocol::{Event, ReadId};
 /// What a client asks of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
-    /// Carry this out, and have it on so many replicas.
+    /// Carry this out, and have it on `min_copies` replicas.
     Write { request: Request, min_copies: usize },
     /// What does this register hold?
     Read(u8),
@@ -44,7 +44,7 @@ struct Pending {
     since: u64,
 }
 
-/// Somebody who writes and reads.
+/// A client that writes and reads.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pending: Option<Pending>,
@@ -98,7 +98,7 @@ impl World {
         Call::Write { request: self.new_request(action), min_copies: self.draw_min_copies() }
     }
 
-    /// How many copies somebody asks for: most ask for none in particular.
+    /// How many copies a client asks for: most ask for none in particular.
     pub(crate) fn draw_min_copies(&mut self) -> usize {
         let asks = self.profile.asks_for_copies;
         if asks > 0 && self.random.percent(asks) { self.random.index(self.nodes.len()) + 1 } else { 0 }
@@ -185,7 +185,7 @@ impl World {
         if let (Call::Write { .. }, true) = (call, answered)
             && self.random.percent(self.profile.late_retries)
         {
-            // A copy that was under way all the time; nobody waits for its answer.
+            // A copy that was under way all the time; no client waits for its answer.
             let age_max = self.profile.remembering.age_max.as_micros() as u64;
             let delay = self.micros(1_000, 3_000_000.max(2 * age_max.min(5_000_000)));
             let node = self.random.index(self.nodes.len());

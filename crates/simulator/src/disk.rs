@@ -139,7 +139,7 @@ pub struct Disk {
     pub memory: Option<Memory>,
     /// Its rows for this register differ from the others': an entry that sets it can't be applied.
     pub differs: Option<u8>,
-    /// Written without a sync that succeeded: nobody sees it before the database is opened again.
+    /// Written without a sync that succeeded: no program sees it before the database is opened again.
     pub unseen: Option<Vec<Entry<Fact>>>,
     /// Executed and neither committed nor rolled back; gone with a crash.
     pub open: Option<Vec<Entry<Fact>>>,
@@ -176,7 +176,7 @@ impl Disk {
         self.log.get(place).map(|entry| entry.chain)
     }
 
-    /// Entries after `op`, at most so many.
+    /// Entries after `op`, at most `limit`.
     pub fn after(&self, op: Op, limit: usize) -> Vec<Entry<Fact>> {
         let from = usize::try_from(op.0.saturating_sub(self.pruned.op.0)).unwrap_or(usize::MAX);
         self.log.iter().skip(from).take(limit).cloned().collect()
@@ -249,7 +249,7 @@ impl Disk {
         self.append(log.into_iter().take(kept).collect());
     }
 
-    /// Forgets the oldest entries but so many.
+    /// Forgets all entries but the newest `keep`.
     pub fn prune(&mut self, keep: usize) {
         let drop = self.log.len().saturating_sub(keep);
         if let Some(last) = self.log.drain(..drop).next_back() {

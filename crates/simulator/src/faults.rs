@@ -31,7 +31,7 @@ pub enum Kind {
     Cut,
     /// Nothing passes from one to another; the other way it does.
     Deafen,
-    /// A replica hears nobody and is heard by nobody.
+    /// A replica receives nothing from any peer, and no peer receives anything from it.
     Isolate,
     /// A stream breaks.
     Break,
@@ -55,9 +55,9 @@ pub enum Kind {
     Remove,
     /// A folder is wiped while its process is down.
     Wipe,
-    /// Somebody copies a database of a process that is down.
+    /// An operator (or a backup program) copies a database of a process that is down.
     Backup,
-    /// Somebody puts such a copy back.
+    /// An operator puts such a copy back.
     Restore,
     /// The machine loses its power: all processes end at once, and some disks have lost what they had confirmed.
     PowerFailure,
@@ -65,11 +65,11 @@ pub enum Kind {
     RemakeFolder,
     /// The view register is emptied.
     RegisterEmptied,
-    /// Somebody copies the view register.
+    /// An operator (or a backup program) copies the view register.
     RegisterCopied,
-    /// Somebody puts the copy in its place.
+    /// An operator puts the copy in its place.
     RegisterPutBack,
-    /// Somebody removes the newest views.
+    /// A person removes the newest views.
     RegisterShortened,
     /// The newest view can't be read any more.
     RegisterDamaged,
@@ -289,7 +289,7 @@ impl World {
         let unhurt = (0..replicas).map(|i| (first + i) % replicas).find(|i| holds_all(self, *i));
         self.lose_power();
         for i in 0..replicas {
-            // With a register that people have meddled with, nobody could tell what a disk that has lost something costs.
+            // With a register that people have meddled with, it is unknown what a disk that has lost something costs.
             if !self.register_may_be_hurt() && unhurt.is_some_and(|unhurt| unhurt != i) {
                 match self.random.below(6) {
                     0 => self.wipe(i),
@@ -376,7 +376,7 @@ impl World {
         self.replaced[i] = true;
     }
 
-    /// The process that had removed files open has ended, and they went with it; unless somebody has put them back in time,
+    /// The process that had removed files open has ended, and they went with it; unless an operator put them back in time,
     /// because they are the last that hold everything.
     pub(crate) fn leave_lost_files(&mut self, i: usize) {
         if std::mem::take(&mut self.health[i].removed) && self.another_holds(i) {
@@ -408,7 +408,7 @@ impl World {
     /// Whether by every view that is or may yet be installed, another replica holds everything; and where the register may be
     /// hurt later, remembers the newest of them: else no database would know of it once both are lost.
     fn another_holds(&self, i: usize) -> bool {
-        // What the register says is not what is so: nobody could tell whether it is harmless.
+        // What the register says is not what is so: it is unknown whether the fault is harmless.
         if self.register.hurt {
             return false;
         }

@@ -6,7 +6,7 @@ use crate::node::{Ear, ReadFor};
 use crate::world::World;
 use protocol::Op;
 
-/// Somebody who listens.
+/// A client that listens.
 #[derive(Debug, Default)]
 pub(crate) struct Listener {
     /// Everything heard, in the order in which it was heard. The last op is the cursor.
@@ -119,7 +119,7 @@ impl World {
         ear.heard.push((op, request));
     }
 
-    /// The stream has been silent for a while: is there still somebody at its other end?
+    /// The stream has been silent for a while: is there still a replica at its other end?
     pub(crate) fn doubt(&mut self, listener: usize, session: u64) {
         if self.listeners[listener].session != session {
             return;

@@ -56,7 +56,7 @@ impl World {
                 let page = page.filter(|message| usize::from(message.to) == listener && message.op > after);
                 Found::Page(page.map(|message| (message.op, message.request)).collect())
             }
-            ReadFor::Nobody => Found::Nothing,
+            ReadFor::NoOne => Found::Nothing,
         };
         let seen = Seen { read, position: disk.position(), found };
         if self.is_late() {

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a line; a reader that has gone away (`| head`) is no reason to fail.
+/// Prints a line; a reader that has closed the pipe (`| head`) is no reason to fail.
 fn tell(line: &str) {
     drop(writeln!(std::io::stdout(), "{}", line.trim_end()));
 }

@@ -204,7 +204,7 @@ impl World {
             return again(self, 50_000);
         }
         let (Some(one), Some(other)) = (&self.nodes[a], &self.nodes[b]) else {
-            // Whoever starts tries again.
+            // The replica that is down tries again when it starts.
             self.network.connecting.remove(&(a, b));
             return;
         };

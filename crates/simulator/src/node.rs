@@ -17,7 +17,7 @@ pub(crate) enum Asker {
     /// A sender, by one of its streams.
     Stream(u64),
     /// A story.
-    Nobody,
+    NoOne,
 }
 
 /// A request and who waits for its outcome.
@@ -60,8 +60,8 @@ pub(crate) enum ReadFor {
     Client { client: usize, attempt: u64, key: u8 },
     /// A listener catches up from the store, after its cursor.
     Listener { listener: usize, session: u64, after: Op },
-    /// Nobody: a story looks whether it is answered.
-    Nobody,
+    /// No client and no listener: a story looks whether it is answered.
+    NoOne,
 }
 
 /// A read that waits.

@@ -19,7 +19,7 @@ impl World {
         }
     }
 
-    /// Somebody copies the register.
+    /// An operator (or a backup program) copies the register.
     pub fn copy_register(&mut self) {
         if !self.register.hurt && !self.register.views.is_empty() {
             self.register.copy = Some(self.register.views.clone());
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// An operator looks at the register. If it is not what its swaps have made of it, every replica is stopped, and what
-    /// to go on with is decided. Nobody has destroyed the last database that has everything, so nothing may be lost.
+    /// to go on with is decided. No fault has destroyed the last database that has everything, so nothing may be lost.
     pub fn look_after_the_register(&mut self) {
         if !self.register.hurt {
             return;

@@ -87,7 +87,7 @@ pub struct Profile {
     pub dated_by_the_service: u64,
 }
 
-/// For so long that no run notices.
+/// Long enough that no run notices.
 const REMEMBERED_FOR_EVER: Remembering = Remembering {
     age_max: Duration::from_hours(24),
     agree_for: Duration::from_hours(1),

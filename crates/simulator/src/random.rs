@@ -37,12 +37,12 @@ impl Random {
         usize::try_from(self.below(length as u64)).expect("a place in memory")
     }
 
-    /// True in so many of 100 cases.
+    /// True in `of_hundred` of 100 cases.
     pub fn percent(&mut self, of_hundred: u64) -> bool {
         self.below(100) < of_hundred
     }
 
-    /// True in so many of 10,000 cases.
+    /// True in `cases` of 10,000 cases.
     pub fn in_ten_thousand(&mut self, cases: u64) -> bool {
         cases > 0 && self.below(10_000) < cases
     }

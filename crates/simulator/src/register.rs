@@ -13,7 +13,7 @@ pub struct Register {
     pub views: Vec<View>,
     /// The newest view can't be read, and so none can be installed.
     pub(crate) damaged: bool,
-    /// An older copy that somebody keeps.
+    /// An older copy that an operator (or a backup program) keeps.
     pub(crate) copy: Option<Vec<View>>,
     /// It is not what its swaps have made of it, until an operator has decided what to go on with.
     pub hurt: bool,
@@ -88,7 +88,7 @@ impl World {
             let event = Box::new(Event::SwapAnswered { token, outcome: SwapOutcome::Unknown });
             self.later(delay, Happening::Tell { to: by, incarnation, event });
         }
-        // An unsure swap may take effect long after its proposer was told that nobody knows, or never.
+        // An unsure swap may take effect long after its proposer has received `SwapOutcome::Unknown`, or never.
         if !unsure || self.random.percent(60) {
             let delay = if unsure { self.micros(1_000, 900_000) } else { self.register_delay() };
             self.later(delay, Happening::Swap { by, incarnation, token, register, view, answered: !unsure });

@@ -51,7 +51,7 @@ pub(crate) enum Step {
     AskAgain(Letter),
 }
 
-/// Somebody who sends.
+/// A client that sends.
 #[derive(Debug, Default)]
 pub(crate) struct Sender {
     unanswered: VecDeque<Letter>,

@@ -9,7 +9,7 @@ use crate::node::{Asker, Batch, Decided, Waiter};
 use crate::world::World;
 use protocol::{Effect, Event, Forgetting, Memory, ReplicaIndex, Token, Verdict};
 
-/// A batch takes at most so many requests.
+/// A batch takes at most this many requests.
 const BATCH_MAX: usize = 4;
 
 /// How a replica's disk is doing.
@@ -225,7 +225,7 @@ impl World {
         Dates { wall, may_forget: forgetting.look(now, wall, &rule), rule }
     }
 
-    /// What becomes of a request in a batch that so many replicas will hold: the rules of the store in the server.
+    /// What becomes of a request in a batch that `copies` replicas will hold: the rules of the store in the server.
     fn decide(&mut self, i: usize, waiter: &Waiter, copies: usize, dates: &Dates) -> Decided {
         let wanted = self.wanted(waiter);
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };

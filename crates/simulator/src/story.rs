@@ -9,7 +9,7 @@ use crate::trace::Detail;
 use crate::world::World;
 
 impl World {
-    /// So many replicas, all started, in a world where everything takes a fixed time.
+    /// A world of `replicas` replicas, all started, where everything takes a fixed time.
     pub fn story(replicas: usize) -> Self {
         let mut world = Self::new(Profile::calm(replicas), 0);
         world.trace.detail = Detail::Notes;
@@ -20,7 +20,7 @@ impl World {
         world
     }
 
-    /// So many replicas, all started, to which nothing happens; everything takes a time drawn from the seed.
+    /// A world of `replicas` replicas, all started, to which nothing happens; everything takes a time drawn from the seed.
     pub fn unfaulty(replicas: usize, seed: u64) -> Self {
         let mut world = Self::new(Profile { jitter: true, ..Profile::calm(replicas) }, seed);
         world.trace.detail = Detail::Notes;
@@ -31,7 +31,7 @@ impl World {
         world
     }
 
-    /// Writes a word at whoever serves. False if nobody does.
+    /// Writes a word at a replica that serves. False if none does.
     pub fn write(&mut self, word: &str) -> bool {
         let serving =
             |node: &Option<crate::node::Node>| node.as_ref().is_some_and(|node| node.serving && !node.paused);
@@ -40,7 +40,7 @@ impl World {
         true
     }
 
-    /// Writes a word at replica `i`, whoever that is by now.
+    /// Writes a word at replica `i`, whatever its role is by now.
     pub fn write_at(&mut self, i: usize, word: &str) {
         let known = self.trace.names.iter().position(|name| name == word);
         let request = if let Some(id) = known {
@@ -49,11 +49,11 @@ impl World {
             self.trace.names.push(word.to_owned());
             self.new_request(Action::Send { to: 0 })
         };
-        let nobody = usize::MAX;
+        let no_client = usize::MAX;
         if self.nodes[i].as_ref().is_some_and(|node| node.paused) {
-            self.arrive(i, nobody, 0, Call::Write { request, min_copies: 0 });
+            self.arrive(i, no_client, 0, Call::Write { request, min_copies: 0 });
         } else {
-            self.submit(i, Waiter { asker: Asker::Nobody, request, min_copies: 0 });
+            self.submit(i, Waiter { asker: Asker::NoOne, request, min_copies: 0 });
         }
     }
 
@@ -63,7 +63,7 @@ impl World {
         self.lied[i] = true;
     }
 
-    /// Sets a replica's wall clock wrong by so many milliseconds, or right.
+    /// Sets a replica's wall clock wrong by `by` milliseconds, or right.
     pub fn set_clock_wrong(&mut self, i: usize, by: i64) {
         self.wrong_by[i] = by;
         let within = self.micros(1_000, 1_000_000);
@@ -75,8 +75,8 @@ impl World {
         self.register.isolated[i] = isolated;
     }
 
-    /// Reads at replica `i`, whoever that is by now.
+    /// Reads at replica `i`, whatever its role is by now.
     pub fn read(&mut self, i: usize) {
-        self.ask(i, ReadFor::Nobody);
+        self.ask(i, ReadFor::NoOne);
     }
 }

@@ -56,11 +56,11 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) senders: Vec<Sender>,
-    /// Older copies of databases, kept by somebody who will put them back.
+    /// Older copies of databases, kept by an operator who will put them back.
     pub(crate) backups: Vec<Option<Disk>>,
     /// Disks that have lost what they had confirmed, and are not level again yet.
     pub(crate) lied: Vec<bool>,
-    /// Databases that were wiped or replaced by an older copy at some time, behind the back of whoever counts copies.
+    /// Databases that were wiped or replaced by an older copy at some time, unknown to the primary, which counts copies.
     pub(crate) replaced: Vec<bool>,
     /// The lock file that each replica's folder has now. A process holds the one that it found at its start.
     pub(crate) locks: Vec<LockFile>,
@@ -267,7 +267,7 @@ impl World {
         }
     }
 
-    /// Lets so many microseconds pass.
+    /// Lets `span` microseconds pass.
     pub fn run_for(&mut self, span: u64) {
         let end = self.now + span;
         while let Some((at, happening)) = self.agenda.next(end) {
@@ -460,7 +460,7 @@ impl World {
                 let node = self.node(i);
                 node.serving = false;
                 node.forgetting = None;
-                // Nobody is told anything of what was in flight: its fate is unknown.
+                // No client receives an outcome of what was in flight: its fate is unknown.
                 node.batches.clear();
                 node.broken.clear();
                 let ears = std::mem::take(&mut node.ears);
@@ -547,12 +547,12 @@ impl World {
         self.publish(i, &batch.messages);
     }
 
-    /// Gives whoever waits for a request its outcome.
+    /// Gives the asker that waits for a request its outcome.
     fn tell(&mut self, i: usize, waiter: &Waiter, outcome: Outcome) {
         match waiter.asker {
             Asker::Client { client, attempt } => self.answer_client(client, attempt, outcome),
             Asker::Stream(stream) => self.answer_stream(i, stream, waiter.request.id, outcome),
-            Asker::Nobody => {}
+            Asker::NoOne => {}
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Operation {
     pub what: What,
     /// When it began.
     pub begun: u64,
-    /// When it ended; `None` if nobody knows whether and when it took effect. Such a read says nothing.
+    /// When it ended; `None` if it is unknown whether and when it took effect. Such a read proves nothing.
     pub ended: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ pub fn check(history: &[Operation]) -> Result<(), Violation> {
             cluster.reads.push((operation.begun, ended));
         }
     }
-    // A write that may never have taken effect, and that nobody saw, binds nobody.
+    // A write that may never have taken effect, and whose value no read returned, constrains no other operation.
     let seen =
         clusters.iter().filter(|(_, cluster)| cluster.written.1 < u64::MAX || !cluster.reads.is_empty());
     let zones: Vec<Zone> = seen

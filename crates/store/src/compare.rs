@@ -35,8 +35,8 @@ pub enum Compared {
     Different(Difference),
 }
 
-/// Compares the rows of a table behind a key, up to so many, in two databases that are each read from one point in time. If
-/// those are not at the same position, that is the difference which is told.
+/// Compares the rows of a table behind a key, up to `rows_max`, in two databases that are each read from one point in time.
+/// If those are not at the same position, that is the difference which is returned.
 pub fn compare_slice(
     one: &Reader<'_>,
     other: &Reader<'_>,

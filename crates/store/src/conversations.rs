@@ -17,20 +17,20 @@ pub const UNREAD_MAX: u32 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     /// With whom.
-    pub peer: AccountId,
-    /// The peer's name.
-    pub peer_name: String,
-    /// The peer's account was deleted.
-    pub peer_deleted: bool,
+    pub with: AccountId,
+    /// That account's name.
+    pub with_name: String,
+    /// That account was deleted.
+    pub with_deleted: bool,
     /// The newest message.
     pub last: Message,
-    /// How many of the peer's messages were not seen yet, up to [`UNREAD_MAX`].
+    /// How many of its messages were not seen yet, up to [`UNREAD_MAX`].
     pub unread: u32,
-    /// Everything of the peer's up to here was seen.
+    /// Everything of it up to here was seen.
     pub read_up_to: MessageId,
-    /// The peer has everything up to here.
+    /// It has received everything up to here.
     pub delivered_up_to: MessageId,
-    /// The peer has seen everything up to here, as far as it lets this account know.
+    /// It has seen everything up to here, as far as it lets this account know.
     pub seen_up_to: MessageId,
 }
 
@@ -96,9 +96,9 @@ impl Reader<'_> {
             find.query_map(params![account.0.cast_signed(), before, limit, UNREAD_MAX], |row| {
                 Ok(Conversation {
                     last: message(row)?,
-                    peer: AccountId(unsigned(row, 9)?),
-                    peer_name: row.get(10)?,
-                    peer_deleted: row.get(11)?,
+                    with: AccountId(unsigned(row, 9)?),
+                    with_name: row.get(10)?,
+                    with_deleted: row.get(11)?,
                     delivered_up_to: MessageId(unsigned(row, 12)?),
                     read_up_to: MessageId(unsigned(row, 13)?),
                     seen_up_to: MessageId(unsigned(row, 14)?),
@@ -111,7 +111,7 @@ impl Reader<'_> {
     }
 
     /// What an account has sent and its recipients have not acknowledged: of each living recipient the newest messages, at
-    /// most so many, oldest first. Index: `messages_conversation`.
+    /// most `each_max`, oldest first. Index: `messages_conversation`.
     pub fn unacknowledged(
         &self,
         account: AccountId,
@@ -132,10 +132,10 @@ impl Reader<'_> {
             let mut rows = find.query([account.0.cast_signed(), each_max])?;
             let mut all: Vec<(AccountId, Vec<MessageId>)> = Vec::new();
             while let Some(row) = rows.next()? {
-                let (peer, id) = (AccountId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?));
+                let (with, id) = (AccountId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?));
                 match all.last_mut() {
-                    Some((last, ids)) if *last == peer => ids.push(id),
-                    _ => all.push((peer, vec![id])),
+                    Some((last, ids)) if *last == with => ids.push(id),
+                    _ => all.push((with, vec![id])),
                 }
             }
             Ok(all)

@@ -27,7 +27,7 @@ const MIGRATIONS: [&str; 6] = [
 const APPLICATION_ID: i64 = 0x5472_6961;
 /// How long another program that has the database locked is waited for.
 pub(crate) const BUSY_FOR: Duration = Duration::from_secs(5);
-/// The write-ahead log is worked into the database whenever it has so many pages (16 MiB): rarely enough that a page
+/// The write-ahead log is worked into the database whenever it has this many pages (16 MiB): rarely enough that a page
 /// which many messages change is written once for all of them.
 const CHECKPOINT_PAGES: i32 = 4096;
 

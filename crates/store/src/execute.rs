@@ -12,6 +12,7 @@ use crate::looks;
 use crate::lookups::{Caller, Living, Lookups};
 use crate::requests;
 use crate::retention::{LogRetention, TIDY_EVERY};
+use crate::stop::Stop;
 use chat::{
     AccountId, Action, Answer, Fact, HistoryId, Limits, MessageId, Millis, REMEMBERING, Recipient, Record,
     Refusal, Request, RequestId, RequestMark, SESSIONS_AN_ACCOUNT_MAX, Sequence, SessionId,
@@ -67,7 +68,8 @@ enum Decision {
     Nothing(Answer),
 }
 
-type Decided = Result<Decision, Refusal>;
+type Stopped = Stop<rusqlite::Error>;
+type Decided = Result<Decision, Stopped>;
 
 pub(crate) fn execute(
     connection: &Connection,
@@ -108,8 +110,9 @@ pub(crate) fn execute(
             outcomes.push(None);
             continue;
         }
-        let decided = decide(lookups, request, end.op.next(), at, context).map_err(&sql)?;
-        let decided = enough_room(decided, context.room);
+        let decided = decide(lookups, request, end.op.next(), at, context)
+            .and_then(|decision| enough_room(decision, context.room));
+        let decided = Stop::refusal_as_answer(decided).map_err(&sql)?;
         let outcome = match decided {
             Ok(Decision::Happens(fact, answer, session)) => {
                 let mark = RequestMark {
@@ -152,79 +155,62 @@ fn look(permission: &mut Option<(u64, Forgetting)>, forgotten: Millis, context: 
 }
 
 /// Whether a request that is not remembered may take effect, by its date.
-fn check_date(
-    lookups: &mut Lookups<'_>,
-    id: RequestId,
-    now: Millis,
-) -> Result<Result<(), Refusal>, rusqlite::Error> {
-    let Some(dated) = id.dated() else { return Ok(Err(Refusal::RequestIdInvalid)) };
+fn check_date(lookups: &mut Lookups<'_>, id: RequestId, now: Millis) -> Result<(), Stopped> {
+    let dated = id.dated().ok_or(Refusal::RequestIdInvalid)?;
     let forgotten = lookups.forgotten()?.unwrap_or_default();
     let (date, wall) = (WallTime(dated.0), WallTime(now.0));
     let by = date.apart(wall);
-    Ok(match REMEMBERING.judge(date, wall, WallTime(forgotten.0)) {
+    match REMEMBERING.judge(date, wall, WallTime(forgotten.0)) {
         Verdict::New => Ok(()),
-        Verdict::TooOld => Err(Refusal::RequestTooOld { by }),
-        Verdict::TooEarly => Err(Refusal::RequestTooEarly { by }),
-    })
+        Verdict::TooOld => Err(Refusal::RequestTooOld { by }.into()),
+        Verdict::TooEarly => Err(Refusal::RequestTooEarly { by }.into()),
+    }
 }
 
 /// `next` is the op that the request's entry gets, if it gets one.
-fn decide(
-    lookups: &mut Lookups<'_>,
-    request: &Request,
-    next: Op,
-    at: Millis,
-    context: &Context,
-) -> Result<Decided, rusqlite::Error> {
+fn decide(lookups: &mut Lookups<'_>, request: &Request, next: Op, at: Millis, context: &Context) -> Decided {
     let connection = lookups.connection;
     if matches!(request.action, Action::BeginHistory) {
-        return Ok(Ok(if history(connection)?.is_some() {
+        return Ok(if history(connection)?.is_some() {
             Decision::Nothing(Answer::HistoryBegun)
         } else {
             let (history, forgotten) = (HistoryId(uuid::Uuid::new_v4()), Some(Millis(0)));
             let fact = Fact::HistoryBegan { history, forgotten, ends_sessions: true };
             Decision::Happens(fact, Answer::HistoryBegun, None)
-        }));
+        });
     }
     // Before anything else: the retry of a logout comes from a session that is gone, and still gets its answer.
-    if let Some(decided) = retry(lookups, request, context.now)? {
-        return Ok(decided);
+    if let Some(answer) = retry(lookups, request, context.now)? {
+        return Ok(Decision::Nothing(answer));
     }
-    if let Err(refusal) = check_date(lookups, request.id, context.now)? {
-        return Ok(Err(refusal));
-    }
-    if let Err(refusal) = enough_copies(request, context) {
-        return Ok(Err(refusal));
-    }
+    check_date(lookups, request.id, context.now)?;
+    enough_copies(request, context)?;
     match &request.action {
         Action::BeginHistory => unreachable!("decided above"),
         Action::CreateAccount { name, password } => {
             if lookups.living(name)?.is_some() {
-                return Ok(Err(Refusal::NameTaken { name: name.shown().into() }));
+                return Err(Refusal::NameTaken { name: name.shown().into() }.into());
             }
             if context.limits.refuse_lookalike_names && looks::taken(connection, name)? {
-                return Ok(Err(Refusal::NameLooksTaken { name: name.shown().into() }));
+                return Err(Refusal::NameLooksTaken { name: name.shown().into() }.into());
             }
             let (name, key) = (name.shown().to_owned(), name.key().to_owned());
             let fact = Fact::AccountCreated { name, key, password: password.clone() };
-            Ok(Ok(Decision::Happens(fact, Answer::AccountCreated { account: AccountId(next.0) }, None)))
+            Ok(Decision::Happens(fact, Answer::AccountCreated { account: AccountId(next.0) }, None))
         }
         Action::OpenSession { account, verified, token, sealed, expires_at } => {
             if password_of(connection, *account)?.as_deref() != Some(&verified.0) {
-                return Ok(Err(Refusal::WrongCredentials));
+                return Err(Refusal::WrongCredentials.into());
             }
             let (account, expires_at) = (*account, *expires_at);
             let closes = closed_by_one_more(connection, account)?;
             let fact = Fact::SessionOpened { account, token: *token, expires_at, closes };
             let (session, sealed) = (SessionId(next.0), Some(sealed.clone()));
             let answer = Answer::SessionOpened { session, account, expires_at, sealed };
-            Ok(Ok(Decision::Happens(fact, answer, None)))
+            Ok(Decision::Happens(fact, answer, None))
         }
         action => {
-            let caller = match lookups.caller(request.session, context.now)? {
-                Ok(caller) => caller,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
+            let caller = lookups.caller(request.session, context.now)?;
             decide_signed_in(lookups, &caller, action, next, at)
         }
     }
@@ -236,7 +222,7 @@ fn decide_signed_in(
     action: &Action,
     next: Op,
     at: Millis,
-) -> Result<Decided, rusqlite::Error> {
+) -> Decided {
     let (connection, account) = (lookups.connection, caller.account);
     let happens = |fact, answer| Decision::Happens(fact, answer, Some(caller.session));
     let decision = match action {
@@ -249,7 +235,7 @@ fn decide_signed_in(
         Action::DeleteAccount { verified } | Action::ChangePassword { verified, .. }
             if password_of(connection, account)?.as_deref() != Some(&verified.0) =>
         {
-            return Ok(Err(Refusal::WrongCredentials));
+            return Err(Refusal::WrongCredentials.into());
         }
         Action::DeleteAccount { .. } => happens(Fact::AccountDeleted { account }, Answer::AccountDeleted),
         Action::ChangePassword { password, .. } => {
@@ -257,15 +243,11 @@ fn decide_signed_in(
             happens(fact, Answer::PasswordChanged)
         }
         Action::SendMessage { to, text, .. } => {
-            let found = match to {
+            let (recipient, to_name) = match to {
                 Recipient::Named(name) => lookups
                     .living(name)?
-                    .ok_or_else(|| Refusal::NoSuchAccount { name: name.shown().to_owned() }),
-                Recipient::Account(id) => living_account(connection, *id)?.ok_or(Refusal::AccountGone),
-            };
-            let (recipient, to_name) = match found {
-                Ok(found) => found,
-                Err(refusal) => return Ok(Err(refusal)),
+                    .ok_or_else(|| Refusal::NoSuchAccount { name: name.shown().to_owned() })?,
+                Recipient::Account(id) => living_account(connection, *id)?.ok_or(Refusal::AccountGone)?,
             };
             let fact = Fact::MessageSent {
                 from: account,
@@ -276,7 +258,7 @@ fn decide_signed_in(
             };
             happens(fact, Answer::MessageSent { id: MessageId(next.0), sent_at: at })
         }
-        Action::Acknowledge { up_to } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
+        Action::Acknowledge { up_to } if up_to.0 >= next.0 => return Err(Refusal::HistoryReplaced.into()),
         Action::Acknowledge { up_to } if *up_to <= caller.acknowledged => {
             Decision::Nothing(Answer::Acknowledged { up_to: caller.acknowledged })
         }
@@ -284,7 +266,7 @@ fn decide_signed_in(
             let fact = Fact::MessagesAcknowledged { account, up_to: *up_to };
             happens(fact, Answer::Acknowledged { up_to: *up_to })
         }
-        Action::MarkRead { up_to, .. } if up_to.0 >= next.0 => return Ok(Err(Refusal::HistoryReplaced)),
+        Action::MarkRead { up_to, .. } if up_to.0 >= next.0 => return Err(Refusal::HistoryReplaced.into()),
         Action::MarkRead { with, up_to } => return decide_read(connection, caller, *with, *up_to),
         Action::SetReadMarks { shown } => {
             let answer = Answer::ReadMarksSet { shown: *shown };
@@ -295,62 +277,51 @@ fn decide_signed_in(
             }
         }
     };
-    Ok(Ok(decision))
+    Ok(decision)
 }
 
-/// Somebody has seen a conversation up to a message. Where the other side has written nothing, there is nothing to be seen:
-/// nothing happens, and nobody is told.
-fn decide_read(
-    connection: &Connection,
-    caller: &Caller,
-    with: AccountId,
-    up_to: MessageId,
-) -> Result<Decided, rusqlite::Error> {
+/// The account has seen a conversation up to a message. Where the other side has written nothing, there is nothing to be
+/// seen, and nothing happens.
+fn decide_read(connection: &Connection, caller: &Caller, with: AccountId, up_to: MessageId) -> Decided {
     let account = caller.account;
-    let Some(peer_shows) = shows_reads(connection, with)? else {
-        return Ok(Err(Refusal::NoSuchAccount { name: format!("#{}", with.0) }));
+    let Some(they_show) = shows_reads(connection, with)? else {
+        return Err(Refusal::NoSuchAccount { name: format!("#{}", with.0) }.into());
     };
     let (seen, shown_before) = read_up_to(connection, account, with)?;
     let Some(theirs) = last_message(connection, with, account, up_to)?.filter(|_| up_to > seen) else {
-        return Ok(Ok(Decision::Nothing(Answer::ConversationRead { up_to: seen })));
+        return Ok(Decision::Nothing(Answer::ConversationRead { up_to: seen }));
     };
-    let shown = theirs > shown_before && peer_shows && shows_reads(connection, account)? == Some(true);
+    let shown = theirs > shown_before && they_show && shows_reads(connection, account)? == Some(true);
     let shown_up_to = shown.then_some(theirs);
     let fact = Fact::ConversationRead { account, with, up_to, shown, shown_up_to };
-    Ok(Ok(Decision::Happens(fact, Answer::ConversationRead { up_to }, Some(caller.session))))
+    Ok(Decision::Happens(fact, Answer::ConversationRead { up_to }, Some(caller.session)))
 }
 
-/// The answer of a request that took effect, for whoever made it and repeats it; nobody else learns more than that the id
-/// is taken.
-fn retry(
-    lookups: &mut Lookups<'_>,
-    request: &Request,
-    now: Millis,
-) -> Result<Option<Decided>, rusqlite::Error> {
+/// The answer of a request that took effect, for the caller that made it and repeats it; others learn only that the id is
+/// taken.
+fn retry(lookups: &mut Lookups<'_>, request: &Request, now: Millis) -> Result<Option<Answer>, Stopped> {
     let Some(kept) = requests::find(lookups.connection, request.id)? else { return Ok(None) };
     if !kept.belongs_to(None, request.session) {
-        match lookups.caller(request.session, now)? {
-            Err(refusal) => return Ok(Some(Err(refusal))),
-            Ok(caller) if kept.belongs_to(Some(caller.account), None) => {}
-            Ok(_) => return Ok(Some(Err(Refusal::RequestIdReused))),
+        let caller = lookups.caller(request.session, now)?;
+        if !kept.belongs_to(Some(caller.account), None) {
+            return Err(Refusal::RequestIdReused.into());
         }
     }
     let same_passwords = kept.passwords.is_empty() || kept.passwords == request.action.passwords();
     if kept.digest != request.action.digest() || !same_passwords {
-        return Ok(Some(Err(Refusal::RequestIdReused)));
+        return Err(Refusal::RequestIdReused.into());
     }
-    Ok(Some(Ok(Decision::Nothing(kept.answer))))
+    Ok(Some(kept.answer))
 }
 
 /// Without room nothing new happens; a history begins all the same, as nothing can be read before.
-fn enough_room(decided: Decided, room: Room) -> Decided {
-    match (&decided, room) {
-        (Ok(Decision::Happens(fact, ..)), Room::Undecided | Room::TooLittle)
-            if !matches!(fact, Fact::HistoryBegan { .. }) =>
-        {
-            Err(if room == Room::Undecided { Refusal::Busy } else { Refusal::DiskFull })
+fn enough_room(decision: Decision, room: Room) -> Decided {
+    match (&decision, room) {
+        (Decision::Happens(Fact::HistoryBegan { .. }, ..) | Decision::Nothing(_), _) | (_, Room::Enough) => {
+            Ok(decision)
         }
-        _ => decided,
+        (Decision::Happens(..), Room::Undecided) => Err(Refusal::Busy.into()),
+        (Decision::Happens(..), Room::TooLittle) => Err(Refusal::DiskFull.into()),
     }
 }
 
@@ -395,11 +366,11 @@ fn shows_reads(connection: &Connection, account: AccountId) -> Result<Option<boo
 fn read_up_to(
     connection: &Connection,
     account: AccountId,
-    peer: AccountId,
+    with: AccountId,
 ) -> Result<(MessageId, MessageId), rusqlite::Error> {
     let up_to = connection
         .prepare_cached("SELECT up_to, shown_up_to FROM reads WHERE account = ?1 AND peer = ?2")?
-        .query_row(params![account.0.cast_signed(), peer.0.cast_signed()], |row| {
+        .query_row(params![account.0.cast_signed(), with.0.cast_signed()], |row| {
             Ok((MessageId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?)))
         })
         .optional()?;

@@ -1,7 +1,7 @@
 //! The file layer: everything outside of `SQLite` that must outlive a power failure goes through here.
 //!
 //! A file's content is durable once the file was synced, its name once its folder was. Between the two a power failure
-//! leaves whatever it likes: so a file gets its real name only when its content is durable, and nobody is told of it before
+//! leaves whatever it likes: so a file gets its real name only when its content is durable, and no caller learns of it before
 //! its name is too. [`ForgetfulFiles`] is a disk that forgets what was not synced, for the tests of everyone who writes here.
 
 use crate::ownership::NO_FOLLOW;
@@ -17,8 +17,8 @@ use std::time::UNIX_EPOCH;
 /// Which file it is, as the file system tells: a copy of it has another one, wherever it lies and whatever it is called.
 ///
 /// An inode's number is used again, so that what is removed and copied back at once may get the same; its time of birth, in
-/// nanoseconds, is not, and nobody can set it. The device is a property of the mount, which another one may get after a restart
-/// of the machine: it counts only where the file system keeps no times of birth.
+/// nanoseconds, is not, and no program can set it. The device is a property of the mount, which another one may get after a
+/// restart of the machine: it counts only where the file system keeps no times of birth.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stamp {
     /// The device's number.
@@ -68,7 +68,7 @@ pub trait Files: Debug + Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Gives a file a second name; fails if it is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Gives a file another name, taking it from whoever has it.
+    /// Gives a file another name, taking it from the file that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name; it is no error if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -92,7 +92,7 @@ pub trait Files: Debug + Send + Sync {
             }
         }
         match self.sync_folder(parent.unwrap_or(Path::new("."))) {
-            // Somebody else has made it, in a folder that is not this user's to look into.
+            // Another user has made it, in a folder that is not this user's to look into.
             Err(error) if found && error.kind() == ErrorKind::PermissionDenied => Ok(()),
             other => other,
         }
@@ -196,7 +196,7 @@ struct Disk {
     contents: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
-    /// Which of the names are folders; those of which nobody has said that they were made have been there for ever.
+    /// Which of the names are folders; those that `create_folder` did not make have been there for ever.
     folders: BTreeSet<PathBuf>,
     /// Changes of names since their folder was synced, in their order.
     pending: Vec<(PathBuf, Option<usize>)>,
@@ -211,14 +211,14 @@ struct Content {
 }
 
 impl ForgetfulFiles {
-    /// A disk whose power fails after so many changes.
+    /// A disk whose power fails after `changes` changes.
     pub fn failing_after(changes: usize) -> Self {
         let files = Self::default();
         files.lock().changes_left = Some(changes);
         files
     }
 
-    /// The power fails after so many more changes.
+    /// The power fails after `changes` more changes.
     pub fn fail_after(&self, changes: usize) {
         self.lock().changes_left = Some(changes);
     }

@@ -8,7 +8,7 @@ use protocol::{Entry, Op, WallTime};
 use rusqlite::{Connection, OptionalExtension};
 use std::time::Duration;
 
-/// The date before which ids are refused; `None` where nobody has said so yet.
+/// The date before which ids are refused; `None` where no such date was set yet.
 pub(crate) fn forgotten(connection: &Connection) -> Result<Option<Millis>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT before FROM forgotten")?
@@ -50,7 +50,7 @@ pub(crate) fn forgettable(
     Ok(dated.map(|dated| Fact::RequestsForgotten { before: dated.plus(Duration::from_millis(1)) }))
 }
 
-/// What a log that was begun by an earlier version has forgotten. That version deleted, at every so many entries, the
+/// What a log that was begun by an earlier version has forgotten. That version deleted, every `TIDY_EVERY` entries, the
 /// requests dated a day before the time of the entry, which may have been written by a clock that was far ahead: so what
 /// was deleted is taken from the log itself, as far as it reaches back.
 pub(crate) fn forgotten_by_entry_times(connection: &Connection) -> Result<Millis, rusqlite::Error> {

@@ -60,7 +60,7 @@ pub(crate) fn remove(connection: &Connection, account: i64) -> Result<(), rusqli
     Ok(())
 }
 
-/// Whether a living account looks like this name, and one of the two has a character outside ASCII: whoever reads `modem`
+/// Whether a living account looks like this name, and one of the two has a character outside ASCII: a person who reads `modem`
 /// and `modern` can tell them apart. Index: the primary key.
 pub(crate) fn taken(connection: &Connection, name: &UserName) -> Result<bool, rusqlite::Error> {
     let looks = name.looks();

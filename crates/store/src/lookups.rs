@@ -3,6 +3,7 @@
 
 use crate::columns::{millis, unsigned};
 use crate::forgotten;
+use crate::stop::Stop;
 use chat::{AccountId, Fact, MessageId, Millis, Refusal, SessionId, TokenHash, UserName};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
@@ -55,16 +56,16 @@ impl<'transaction> Lookups<'transaction> {
         &mut self,
         token: Option<TokenHash>,
         now: Millis,
-    ) -> Result<Result<Rc<Caller>, Refusal>, rusqlite::Error> {
-        let Some(token) = token else { return Ok(Err(Refusal::NotSignedIn)) };
+    ) -> Result<Rc<Caller>, Stop<rusqlite::Error>> {
+        let token = token.ok_or(Refusal::NotSignedIn)?;
         if let Some(caller) = self.callers.get(&token) {
-            return Ok(Ok(caller.clone()));
+            return Ok(caller.clone());
         }
         let found = find_caller(self.connection, token, now)?.map(Rc::new);
         if let Some(caller) = &found {
             self.callers.insert(token, caller.clone());
         }
-        Ok(found.ok_or(Refusal::SessionInvalid))
+        Ok(found.ok_or(Refusal::SessionInvalid)?)
     }
 
     /// The account of a session and its token, whether or not it has expired.

@@ -1,7 +1,7 @@
-//! Whose files these are: a folder that holds secrets and messages is used by the user it belongs to, and by nobody else.
+//! Whose files these are: a folder that holds secrets and messages is used by the user it belongs to, and by no other user.
 //!
-//! Two things go wrong otherwise. One start as root leaves files that its owner can't open any more. And whoever may write to
-//! a folder can put a link into it, so that what is written there goes elsewhere. So before a folder is used, it is looked
+//! Two things go wrong otherwise. One start as root leaves files that its owner can't open any more. And a user who may write
+//! to a folder can put a link into it, so that what is written there goes elsewhere. So before a folder is used, it is looked
 //! through: what is in it belongs to the user who runs this process, and is no symbolic link. The folder's own path may be
 //! one, as long as the folder that it leads to belongs to the user. What this process opens afterwards it opens with
 //! [`NO_FOLLOW`].
@@ -17,7 +17,7 @@ use thiserror::Error;
 /// For `OpenOptionsExt::custom_flags`: a file that is a symbolic link is not opened.
 pub const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
-/// What a file system keeps at the root of a disk, whoever uses it.
+/// What a file system keeps at the root of a disk, whichever user the disk is for.
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// Why a folder is not used.
@@ -91,7 +91,7 @@ impl fmt::Display for Owner {
 }
 
 /// Looks whether a folder belongs to the user who runs this process, with those entries that are `ours` and everything below
-/// them; entries that `may_be_roots` may be root's too. A folder that does not exist is nobody's.
+/// them; entries that `may_be_roots` may be root's too. A folder that does not exist belongs to no user.
 pub fn check_ownership(
     folder: &Path,
     ours: impl Fn(&str) -> bool,
@@ -101,7 +101,7 @@ pub fn check_ownership(
 }
 
 /// Looks whether a file by itself belongs to the user who runs this process, and is no symbolic link. A file that does not
-/// exist is nobody's.
+/// exist belongs to no user.
 pub fn check_file_ownership(path: &Path) -> Result<(), OwnershipError> {
     Check { user: Owner::of_this_process(), folder: path }.entry(path, false)
 }

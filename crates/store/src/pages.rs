@@ -116,7 +116,7 @@ impl<'a> Sent<'a> {
         Ok(())
     }
 
-    /// The message, unless it is undeliverable: then nobody else has it, and its text is gone.
+    /// The message, unless it is undeliverable: then no other account has it, and its text is gone.
     fn look_up(&mut self, id: i64, recipient: i64) -> Result<Option<Message>, rusqlite::Error> {
         self.expect(recipient, id)?;
         let mut find = self.connection.prepare_cached(&format!(

@@ -18,7 +18,7 @@
 //! log is on the disk and overrides whatever was written of the database; after it the log says nothing that the database
 //! does not say.
 //!
-//! Nobody else may have the database open for this: `SQLite` refuses the exclusive connection otherwise.
+//! No other connection to the database may be open for this: `SQLite` refuses the exclusive connection otherwise.
 
 use crate::error::StoreError;
 use crate::files::{Files, RealFiles};

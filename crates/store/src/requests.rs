@@ -65,7 +65,7 @@ pub(crate) fn keep(
     let (account, session) = match (record.fact(), mark) {
         (_, RequestMark { session: Some(session), .. }) => match lookups.owner(*session)? {
             Some((account, token)) => (Some(account), Some(token)),
-            // A request of no known session must not become nobody's.
+            // A request of no known session must not become one that needs no session.
             None => return Ok(()),
         },
         (Fact::HistoryBegan { .. } | Fact::AccountCreated { .. }, _)

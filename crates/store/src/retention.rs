@@ -13,7 +13,7 @@ pub(crate) const TIDY_EVERY: u64 = 1024;
 /// How long the taker of a snapshot may need until it is level.
 const HELD_FOR: Duration = Duration::from_mins(10);
 
-/// The rule for pruning the log, shared by the writer, who prunes, and whoever sends snapshots.
+/// The rule for pruning the log, shared by the writer, which prunes, and the task that sends snapshots.
 #[derive(Clone, Debug)]
 pub struct LogRetention {
     entries_max: u64,

@@ -18,7 +18,7 @@ impl Reader<'_> {
         let sql = StoreError::sqlite(target);
         let mut copy = Connection::open(target).map_err(&sql)?;
         let backup = Backup::new(self.connection(), &mut copy).map_err(&sql)?;
-        // All in one step: a reader in WAL mode holds up nobody.
+        // All in one step: a reader in WAL mode holds up no other connection.
         loop {
             match backup.step(-1).map_err(&sql)? {
                 StepResult::Done => return Ok(()),

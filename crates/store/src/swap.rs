@@ -10,7 +10,7 @@ pub const INCOMING_SUFFIX: &str = ".incoming";
 /// The database that a snapshot replaces, until it has.
 const REPLACED_SUFFIX: &str = ".replaced";
 
-/// Puts a checked snapshot in the place of the database at `path`. Nobody may have that database open.
+/// Puts a checked snapshot in the place of the database at `path`. No connection to that database may be open.
 ///
 /// The old database leaves first, then its companions, then the snapshot comes: at no moment does a database stand beside
 /// a write-ahead log that is not its own, or without the one that is. Wherever the power fails in between,

@@ -226,7 +226,7 @@ impl Writer {
     }
 
     /// Begins a new history whose time starts at `now`, however far ahead the times of its entries and of what is forgotten
-    /// had run: the way out after a clock was wrong for so long that it was believed. Requests from before `now` that are
+    /// had run: the way out after a clock was wrong long enough to be believed. Requests from before `now` that are
     /// not remembered are refused, so that none of them can take effect twice.
     pub fn set_time_back(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
         let known = forgotten(&self.connection).map_err(StoreError::sqlite(&self.path))?;

@@ -75,7 +75,7 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
                     };
                     format!(
                         "{}: {:?}, {} unread, read {}, delivered {}, seen {}",
-                        one.peer_name,
+                        one.with_name,
                         one.last.text,
                         one.unread,
                         place(one.read_up_to),
@@ -128,7 +128,7 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
     Readers::new(&pair.path("a"))
         .read(|reader| {
             let page = reader.conversations(alice, ids[4], 1)?;
-            assert_eq!(page.iter().map(|one| &*one.peer_name).collect::<Vec<_>>(), ["carol"]);
+            assert_eq!(page.iter().map(|one| &*one.with_name).collect::<Vec<_>>(), ["carol"]);
             let waiting = [(alice, vec![ids[4]]), (carol, vec![ids[3]])];
             assert_eq!(reader.unacknowledged(alice, 9)?, waiting, "bob has everything");
             Ok(())

@@ -259,7 +259,7 @@ fn a_sender_learns_how_far_its_own_messages_got_and_no_more() {
     let marks = |pair: &Pair, account| {
         pair.read(move |reader| {
             let all = reader.conversations(account, MessageId(u64::MAX), 10)?;
-            Ok(all.into_iter().map(|one| (one.peer, one.delivered_up_to, one.seen_up_to)).collect::<Vec<_>>())
+            Ok(all.into_iter().map(|one| (one.with, one.delivered_up_to, one.seen_up_to)).collect::<Vec<_>>())
         })
     };
     assert_eq!(marks(&pair, ALICE), [(BOB, MessageId(0), MessageId(0))]);

@@ -21,7 +21,7 @@ Examples:
   trialogue listen --as bob                      hear what comes
   trialogue demo                                 watch two replicas die while people chat
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time,
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no replica served in time,
 4 done, but kept on fewer replicas than were asked for."
 )]
 pub(crate) struct Arguments {
@@ -123,7 +123,7 @@ pub(crate) struct Up {
     /// Leave a replica that dies dead
     #[arg(long)]
     pub(crate) no_restart: bool,
-    /// Let whoever uses this machine kill, pause and restart replicas on the cluster page, beside a conversation that
+    /// Let any user of this machine kill, pause and restart replicas on the cluster page, beside a conversation that
     /// counts what is lost; two accounts are made for it
     #[arg(long)]
     pub(crate) playground: bool,
@@ -132,7 +132,7 @@ pub(crate) struct Up {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trialogue chat                 go on as whoever logged in last, or sign in
+  trialogue chat                 go on as the account that logged in last, or sign in
   trialogue chat alice           as alice
 
 /help shows the commands and keys. Without colours where NO_COLOR is set.")]
@@ -377,7 +377,7 @@ pub(crate) struct Recover {
     /// Accept that messages which were acknowledged may be lost
     #[arg(long)]
     pub(crate) accept_data_loss: bool,
-    /// Let time begin anew at this machine's clock, after a clock was wrong for so long that every request is refused
+    /// Let time begin anew at this machine's clock, after a clock was wrong long enough that every request is refused
     #[arg(long, requires = "accept_data_loss")]
     pub(crate) set_time_back: bool,
 }

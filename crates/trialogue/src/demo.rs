@@ -114,7 +114,7 @@ impl Demo {
     async fn kill_primary(&mut self) -> Result<(), Failure> {
         let summary = summary(&self.client.replicas().await);
         let primary = summary["primary"].as_u64().and_then(|index| usize::try_from(index).ok());
-        let primary = primary.ok_or_else(|| Failure::Failed("nobody leads".into()))?;
+        let primary = primary.ok_or_else(|| Failure::Failed("no replica leads".into()))?;
         let killed = Instant::now();
         self.supervisor.kill(primary).await?;
         self.say(&format!("replica {primary}, the primary, is killed (kill -9)"))?;

@@ -11,13 +11,13 @@ pub(crate) enum Failure {
     Failed(String),
     /// The arguments do not go together: exit code 2.
     Usage(String),
-    /// Nobody served in time: exit code 3.
+    /// No replica served in time: exit code 3.
     NobodyServed(String),
     /// Done, and kept on fewer replicas than were asked for: exit code 4.
     KeptOnFewer(String),
     /// The problem was reported already: exit code 1.
     Reported,
-    /// Whoever read our output has gone away; that is no failure.
+    /// The reader of our output has closed it; that is no failure.
     PipeClosed,
 }
 
@@ -64,10 +64,10 @@ impl Failure {
     }
 }
 
-/// One line on stderr, and nothing that could drive a terminal, whoever said it.
+/// One line on stderr, and nothing that could drive a terminal, whatever its source.
 pub(crate) fn complain(line: &str) {
     let line = chat::harmless_line(line);
-    // With stderr gone there is nobody to tell.
+    // With stderr gone it can't be reported.
     let _ = writeln!(io::stderr(), "trialogue: {line}");
 }
 

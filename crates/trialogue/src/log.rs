@@ -8,8 +8,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes each event on one line: whatever could begin another, or drive the terminal of whoever reads it, is escaped here,
-/// so that nobody who logs a text of others has to think of it.
+/// Writes each event on one line: whatever could begin another, or drive the terminal of its reader, is escaped here,
+/// so that no code that logs a text of others has to think of it.
 struct OneLine<F>(F);
 
 impl<F, S, N> FormatEvent<S, N> for OneLine<F>

@@ -1,7 +1,7 @@
 //! The command `trialogue`: starts replicas, and lets people and scripts use the chat.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody served in time, 4 done but kept on fewer replicas than
-//! were asked for. Errors are one line on stderr.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no replica served in time, 4 done but kept on fewer replicas
+//! than were asked for. Errors are one line on stderr.
 
 mod account;
 mod arguments;

@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Prints a line, or several, and flushes them: once this returns, whoever reads has them. They go out in one piece, so that
-/// whoever leaves after the first line does not break the second. A part of it that another process said is to go through
+/// Prints a line, or several, and flushes them: once this returns, the reader has them. They go out in one piece, so that
+/// a reader that leaves after the first line does not break the second. A part that another process sent is to go through
 /// [`plain`] first, lest it begin a line of its own.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();

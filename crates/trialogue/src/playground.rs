@@ -2,7 +2,7 @@
 //! that counts what is lost.
 //!
 //! Orders are taken on the loopback interface only, and only from the pages of this very cluster (`server::playground`
-//! holds to that): a site that somebody visits with the same browser can't give any.
+//! holds to that): a site that is visited with the same browser can't give any.
 
 use crate::failure::Failure;
 use axum::extract::ws::{Message, WebSocket};

@@ -35,7 +35,7 @@ const REPLICAS: u8 = 3;
 const PEOPLE: usize = 6;
 const WRITERS: usize = 4;
 const READERS: usize = 3;
-/// How long anybody waits for somebody to serve.
+/// How long a client waits for a replica to serve.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// After the faults, how long until all is well: a replica that kept failing waits half a minute by itself.
 const HEALED_WITHIN: Duration = Duration::from_mins(2);
@@ -223,7 +223,7 @@ async fn all_heard(ears: Vec<Ear>, ledger: &Ledger) -> Vec<(usize, ledger::Heard
     let mut listeners = Vec::new();
     for ear in ears {
         let last = ledger.last_to(ear.person);
-        // Whoever has not heard it by the deadline has lost it, and the count will say so.
+        // A listener that has not received it by the deadline has lost it, and the count will say so.
         while ear.last() < last && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

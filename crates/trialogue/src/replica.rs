@@ -34,7 +34,7 @@ pub(crate) async fn replica(common: &Common, replica: Replica) -> Result<(), Fai
     let mut interrupt = Caught::new(SignalKind::interrupt())?;
     // A terminal that closes is no reason to end: a replica ends with its supervisor, or when it is told to.
     let _hang_up = Caught::new(SignalKind::hangup())?;
-    // A file that reaches a size limit must fail like a full disk, not end the process: whoever catches the signal gets
+    // A file that reaches a size limit must fail like a full disk, not end the process: a process that catches the signal gets
     // an error from the write instead.
     let _size_limit = signal(SignalKind::from_raw(SIGXFSZ))?;
     let orphaned = replica.until_stdin_closes.then(stdin_closes);

@@ -107,7 +107,7 @@ fn clocks_apart(replicas: &[ReplicaView]) -> Option<Duration> {
     Some(Duration::from_millis(last.saturating_sub(first))).filter(|apart| *apart > CLOCKS_APART_MAX)
 }
 
-/// For how long nobody served before a view, if its primary can tell.
+/// For how long no replica served before a view, if its primary can tell.
 fn unserved_before(replicas: &[ReplicaView], view: u64) -> Option<u64> {
     let said = replicas.iter().filter_map(|replica| replica.heartbeat.as_ref());
     said.filter(|said| said.view == view).find_map(|said| said.unserved_ms)

@@ -174,7 +174,7 @@ impl Screen {
         Ok(execute!(stdout(), EnableBracketedPaste, EnableMouseCapture)?)
     }
 
-    /// The session to chat in: one that is kept and still good, or one that is opened now. `None` if nobody wants to.
+    /// The session to chat in: one that is kept and still good, or one that is opened now. `None` if the person quits.
     async fn sign_in(
         &mut self,
         client: &Client,
@@ -231,7 +231,7 @@ impl Screen {
         }
     }
 
-    /// Chats until somebody has had enough. Gives the last words.
+    /// Chats until the person quits. Gives the last words.
     async fn run(
         &mut self,
         app: &mut App,

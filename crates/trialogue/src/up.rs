@@ -33,7 +33,7 @@ pub(crate) async fn up(_: &Common, up: Up) -> Result<(), Failure> {
     let playground = up.playground.then(|| Address::loopback(up.port + u16::from(up.replicas)));
     let mut supervisor = Supervisor::prepare_playground(&up.data, up.port, up.replicas, playground.clone())?;
     if !supervisor.settings().register_folder().exists() {
-        // Whoever expected another service here, because its folder was removed or moved, learns of it now.
+        // An operator who expected another service here, whose folder was removed or moved, learns of it now.
         let folder = supervisor.settings().data.display().to_string();
         complain(&format!("there was no service in {folder}: a new one begins there, without any messages"));
     }
@@ -99,7 +99,7 @@ async fn watch(
                     restarts[replica] = new();
                 }
                 let outcome = obey(supervisor, replica, what).await.map_err(Failure::sentence);
-                // The page that gave the order may have gone away.
+                // The page that gave the order may have disconnected.
                 let _ = done.send(outcome);
             }
             (index, status) = supervisor.ended() => {
@@ -140,7 +140,7 @@ async fn watch(
     }
 }
 
-/// What is said once somebody serves. In one piece: whoever reads the first line alone ends nothing by that.
+/// What is printed once a replica serves. In one piece: a reader that takes the first line alone ends nothing by that.
 fn ready_lines(supervisor: &Supervisor, up: &Up, playground: Option<&Playground>) -> String {
     let mut lines = vec![
         format!(

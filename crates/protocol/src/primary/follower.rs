@@ -22,6 +22,7 @@ pub(crate) struct Follower {
     pub(crate) answered: Option<Time>,
     /// The log up to here is durable at the peer.
     pub(crate) persisted: Op,
+    /// As it said when it showed its position.
     pub(crate) database: Option<DatabaseId>,
     pub(crate) stage: Stage,
 }
@@ -30,34 +31,19 @@ pub(crate) struct Follower {
 pub(crate) enum Stage {
     /// Not called yet: just connected, or on probation.
     Waiting,
-    Called {
-        at: Time,
-    },
+    /// It was called, and has not shown its position yet.
+    Called { at: Time },
     /// Its log ends here, and it listens to this primary alone.
-    Shown {
-        position: Position,
-    },
+    Shown { position: Position },
     /// The entries after its position are being read.
-    Reading {
-        token: Token,
-        position: Position,
-    },
+    Reading { token: Token, position: Position },
     /// Entries up to `end` are on their way.
-    Sending {
-        end: Position,
-        at: Time,
-    },
-    /// It was told to take a snapshot, and is told again now and then: it may not have heard, or may have had a reason not
-    /// to heed that is gone (it was in sync by the view that it knew). It answers beats meanwhile, and comes back by another
-    /// stream.
-    Snapshot {
-        since: Time,
-        told_at: Time,
-    },
+    Sending { end: Position, at: Time },
+    /// It was told to take a snapshot, and is told again periodically: the message may be lost, or refused for a reason that
+    /// has passed (it still counted itself in sync). It answers beats meanwhile, and comes back by another stream.
+    Snapshot { since: Time, told_at: Time },
     /// It has everything that is committed, and gets each batch.
-    Level {
-        since: Time,
-    },
+    Level { since: Time },
 }
 
 /// What the log read for a follower led to.

@@ -73,7 +73,7 @@ impl Primary {
         }
         match common.position.extend(&entries) {
             Some(end) if chain == Some(common.position.chain) && !entries.is_empty() => {
-                // Whoever was level with me until now is behind from here on (story level_before_the_tail).
+                // A follower that was level with me until now is behind from here on (story level_before_the_tail).
                 for follower in self.followers.values_mut().filter(|follower| follower.is_level()) {
                     follower.stage = Stage::Shown { position: common.position };
                 }
@@ -177,13 +177,7 @@ impl Primary {
             .required(common.me)
             .iter()
             .all(|peer| self.followers.get(&peer).is_some_and(Follower::is_level));
-        if !self.serving
-            && all_level
-            && self.swap.is_none()
-            && self.removing.is_empty()
-            && common.writer.is_idle()
-            && common.remembers()
-        {
+        if !self.serving && all_level && self.at_rest(common) && common.remembers() {
             for peer in self.required(common.me).iter() {
                 let persisted = self.followers.get(&peer).map(|follower| follower.persisted);
                 assert_eq!(

@@ -10,7 +10,7 @@ use crate::common::Common;
 use crate::event::{Effect, Message, SwapOutcome};
 use crate::identity::{ReplicaIndex, Token};
 use crate::log::Record;
-use crate::next::Next;
+use crate::next::{Next, Patience};
 use crate::note::{HaltReason, Note, StepDownReason};
 use crate::time::Time;
 use crate::view::View;
@@ -34,7 +34,7 @@ impl Primary {
             (SwapOutcome::Superseded(view), _) => {
                 self.step_down(common, now, StepDownReason::Superseded);
                 common.adopt(&view);
-                Next::Follow { heard_at: now, run_not_before: now, following: None }
+                Next::Follow(Patience::fresh(now))
             }
             (SwapOutcome::Unknown, swap) => {
                 // The same proposal again: whichever attempt takes effect, it is the same view. Until then the
@@ -77,7 +77,7 @@ impl Primary {
             common.send(peer, Message::HandedOver { view: self.view.clone() });
         }
         self.step_down(common, now, StepDownReason::HandedOver);
-        Next::Follow { heard_at: now, run_not_before: now + common.timing.patience, following: None }
+        Next::Follow(Patience::until(now, now + common.timing.patience))
     }
 
     pub(super) fn propose<R: Record>(
@@ -122,7 +122,7 @@ impl Primary {
         if self.hold_until.is_some_and(|until| now >= until) {
             self.hold_until = None;
         }
-        if !self.serving || self.swap.is_some() || !self.removing.is_empty() || !common.writer.is_idle() {
+        if !self.serving || !self.at_rest(common) {
             return;
         }
         let level = self.followers.iter().find(|(peer, follower)| {

@@ -14,7 +14,7 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024;
 pub(crate) enum Delivered {
     /// A message as the log has it.
     Message { id: MessageId, record: Arc<Record> },
-    /// Somebody has, or has seen, what was sent in a conversation.
+    /// One side of a conversation has received, or has seen, what was sent in it.
     Receipt(Receipt),
 }
 

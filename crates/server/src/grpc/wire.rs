@@ -102,9 +102,9 @@ fn message(message: Message) -> v1::Message {
 
 fn conversation(one: Conversation) -> v1::Conversation {
     v1::Conversation {
-        with_id: one.peer.0,
-        with: one.peer_name,
-        deleted: one.peer_deleted,
+        with_id: one.with.0,
+        with: one.with_name,
+        deleted: one.with_deleted,
         last: Some(message(one.last)),
         unread: one.unread,
         read_up_to: one.read_up_to.0,

@@ -61,7 +61,7 @@ impl FileRegister {
     }
 
     /// Gives a view that can't be read another name, so that it no longer counts: for an operator who has accepted that
-    /// nobody knows what it said. Its number is not used again.
+    /// what it said is unknown. Its number is not used again.
     pub fn set_aside(&self, damaged: &Path) -> Result<(), RegisterError> {
         let name = damaged.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let aside = self.folder.join(format!("{ASIDE}{name}"));
@@ -138,7 +138,7 @@ impl FileRegister {
         }
         self.install(register, view)?;
         // Only now is it decided: a proposer that slept between its look and its link may have linked a number that
-        // had been pruned, which nobody will ever read. What the register says now is the truth.
+        // had been pruned, which no replica will ever read. What the register says now is the truth.
         match self.read_now()? {
             Some((id, installed)) if installed == *view && id == register => {
                 self.prune(view.number)?;

@@ -113,7 +113,7 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Whether its address has failed so often that others come first.
+    /// Whether its address has failed too often: then others come first.
     pub(crate) const fn is_suspicious(&self) -> bool {
         self.suspicious
     }

@@ -14,11 +14,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// The most rows of one slice.
 const ROWS_MAX: usize = 4096;
-/// How long the rows of one slice may be read: for so long a checkpoint waits.
+/// How long the rows of one slice may be read: a checkpoint waits as long.
 const READ_AT_MOST: Duration = Duration::from_millis(500);
 /// The shortest pause between two slices.
 const PAUSE_AT_LEAST: Duration = Duration::from_millis(5);
-/// When to come back to a replica that is reading a slice for somebody else.
+/// When to come back to a replica that is reading a slice for another caller.
 const AFTER_ANOTHER: Duration = Duration::from_millis(20);
 
 /// Which slices are read when: one at a time, and with pauses, so that a replica is never busy with comparing for more than

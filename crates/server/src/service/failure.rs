@@ -1,4 +1,4 @@
-//! Why a call came to nothing, for whichever door it came through.
+//! Why a call failed, for whichever door it came through.
 
 use crate::blocking::Full;
 use crate::delivery::TooManyStreams;

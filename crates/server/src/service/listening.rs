@@ -116,7 +116,7 @@ impl Listener {
         let registered = self.service.delivery.register(account, self.session.id, self.wants)?;
         // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
         // after it ends the stream.
-        self.service.gateway.term().map_err(|why| self.service.declined(why))?;
+        self.service.gateway.primacy().map_err(|why| self.service.declined(why))?;
         tokio::spawn(async move {
             if let Err(Over::Failed(failure)) = self.run(registered, &events).await {
                 events.end(failure).await;

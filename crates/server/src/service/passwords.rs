@@ -20,9 +20,9 @@ const WAITING_MAX: usize = 128;
 /// Of those whose attempts have failed before, one at a time, so that the other place is for the others; and few wait.
 const SUSPICIOUS_WAITING_MAX: usize = 8;
 
-/// Verified for names that nobody has, at the same cost, so that the answer takes as long as for those that somebody has.
+/// Verified for names without an account, at the same cost, so that the answer takes as long as for names with one.
 /// No password is known that has it, and it would not be let in with it.
-const NOBODY: &str =
+const NO_ACCOUNT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Computes and verifies password hashes.
@@ -54,7 +54,7 @@ impl Passwords {
         let place = self.places.enter().await?;
         Ok(blocking(move || {
             let _held_until_done = (place, among_suspicious);
-            let matches = verify_now(password.expose(), hash.as_ref().map_or(NOBODY, |hash| &hash.0));
+            let matches = verify_now(password.expose(), hash.as_ref().map_or(NO_ACCOUNT, |hash| &hash.0));
             hash.is_some() && matches
         })
         .await)
@@ -64,7 +64,7 @@ impl Passwords {
     /// database opens no session.
     ///
     /// The key is Argon2id of the password and a salt drawn here. It is as long as the token and never used again, so the
-    /// bytes that are random to whoever lacks the password are simply added (a one-time pad).
+    /// bytes that are random without the password are simply added (a one-time pad).
     pub(crate) async fn seal(&self, password: Password, token: Token) -> Result<SealedToken, Full> {
         self.places
             .run(move || {
@@ -170,11 +170,11 @@ mod tests {
 
     #[test]
     fn nobodys_hash_costs_what_everybody_elses_does() {
-        let nobody = Phc::new(NOBODY).unwrap();
-        let somebody = hash_now("correct horse");
-        let somebody = Phc::new(&somebody.0).unwrap();
-        assert_eq!(nobody.params, somebody.params);
-        assert_eq!((nobody.algorithm, nobody.version), (somebody.algorithm, somebody.version));
-        assert_eq!(nobody.hash.unwrap().len(), somebody.hash.unwrap().len());
+        let unknown = Phc::new(NO_ACCOUNT).unwrap();
+        let known = hash_now("correct horse");
+        let known = Phc::new(&known.0).unwrap();
+        assert_eq!(unknown.params, known.params);
+        assert_eq!((unknown.algorithm, unknown.version), (known.algorithm, known.version));
+        assert_eq!(unknown.hash.unwrap().len(), known.hash.unwrap().len());
     }
 }

@@ -62,7 +62,7 @@ impl Service {
     /// A refusal for a reason that may pass ends the stream with its answer, and nothing behind it takes effect: that message
     /// may be sent again, and what follows it must not be there before it. One for the message alone is only answered.
     ///
-    /// Everything belongs to one term: when the primacy ends, the stream ends with the first message that has no answer, and
+    /// Everything belongs to one primacy: when the primacy ends, the stream ends with the first message that has no answer, and
     /// nothing behind it takes effect.
     pub(crate) async fn send_many<G, E>(
         &self,
@@ -92,7 +92,7 @@ impl Service {
     {
         let service = self.clone();
         let mut registered = self.delivery.register(session.account.id, session.id, Wants::default())?;
-        let term = self.gateway.term().map_err(|why| self.declined(why))?;
+        let primacy = self.gateway.primacy().map_err(|why| self.declined(why))?;
         let (answers, stream) = mpsc::channel(UNREAD_MAX);
         let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered<E>)>(UNANSWERED_MAX);
         let answering = self.clone();
@@ -135,7 +135,7 @@ impl Service {
                 });
                 let one = match request {
                     Err(refusal) => Unanswered::Refused(refusal),
-                    Ok(request) => match service.gateway.submit_in_turn(share, request, term).await {
+                    Ok(request) => match service.gateway.submit_in_turn(share, request, primacy).await {
                         Ok(outcome) => Unanswered::Submitted(outcome),
                         Err(why) => Unanswered::Ended(service.declined(why).into()),
                     },

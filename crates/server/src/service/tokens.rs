@@ -33,7 +33,7 @@ impl fmt::Debug for Token {
 }
 
 impl ClusterKey {
-    /// A password for an account that belongs to the cluster itself: always the same, and only for whoever has the key.
+    /// A password for an account that belongs to the cluster itself: always the same, and only for holders of the key.
     pub fn derived_password(&self, purpose: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.bytes()).expect("HMAC takes a key of any length");
         mac.update(b"trialogue password v1");

@@ -165,9 +165,9 @@ impl From<store::Message> for Message {
 impl From<store::Conversation> for Conversation {
     fn from(conversation: store::Conversation) -> Self {
         Self {
-            with_id: conversation.peer.0,
-            with: conversation.peer_name,
-            deleted: conversation.peer_deleted,
+            with_id: conversation.with.0,
+            with: conversation.with_name,
+            deleted: conversation.with_deleted,
             last: Some(conversation.last.into()),
             unread: conversation.unread,
             read_up_to: conversation.read_up_to.0,

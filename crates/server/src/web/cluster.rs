@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the picture is drawn anew for whoever looks.
+/// How often the picture is drawn anew while a page shows it.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// What a replica says on `/cluster/socket`; the page asks nothing.

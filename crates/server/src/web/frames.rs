@@ -116,7 +116,7 @@ pub(crate) enum Say {
         /// One sentence for people.
         message: String,
     },
-    /// Nobody can say here whether a call had an effect: make it again, with the same `request_id`.
+    /// It is unknown here whether a call had an effect: make it again, with the same `request_id`.
     TryAgain {
         /// Which.
         id: u64,

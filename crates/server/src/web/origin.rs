@@ -1,8 +1,8 @@
-//! Which pages may speak to a replica: its own, those of the other replicas, and nobody else's; and by which names.
+//! Which pages may speak to a replica: its own and those of the other replicas, no others; and by which names.
 //!
 //! A browser lets any site open a socket to any address, but says truthfully whose page does (RFC 6455, section 10.2). A
 //! site can also make a name of its own point here (DNS rebinding), and then its pages are of one origin with what it
-//! loads from here. But that name stands in `Host`, and is none of the replica's own: it gets nothing, pages included.
+//! loads from here. But that name is in `Host`, and is none of the replica's own: it gets nothing, pages included.
 //! gRPC needs no such rule: no browser speaks HTTP/2 without TLS, and gRPC's content type needs a preflight that is never
 //! answered; what is no browser can send whatever it likes.
 

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 /// The playground at the address `own` of the replicas at `addresses`. `serve` gets each socket that a page of theirs has
-/// opened; nobody else's request comes that far, whatever site it comes from and by whatever name it found this address.
+/// opened; no other request comes that far, whatever site it comes from and by whatever name it found this address.
 pub fn playground_pages<F>(
     addresses: &[Address],
     own: &Address,
@@ -56,7 +56,7 @@ where
 
 /// Says where the replicas are; they say the rest.
 async fn tell(mut socket: WebSocket, cluster: cluster::Cluster) {
-    // A page that has gone away needs no answer.
+    // A page that has disconnected needs no answer.
     let _ = socket.send(text(&ClusterSay::Cluster(cluster))).await;
     let _ = socket.close().await;
 }

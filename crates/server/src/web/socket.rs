@@ -20,13 +20,13 @@ const CALLS_MAX: usize = 16;
 /// How often a socket is asked for a sign of life, and after how long without any it is given up.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(35);
-/// A page that does not read for so long is given up.
+/// A page that does not read for longer than this is given up.
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The page is gone, or as good as gone.
 pub(super) struct Gone;
 
-/// What a call that runs beside the others comes to.
+/// The outcome of a call that runs beside the others.
 enum Done {
     Say(Box<Say>),
     Listens { id: u64, begun: Result<Events, Failure> },
@@ -51,7 +51,7 @@ pub(super) async fn serve(
 ) {
     let talk =
         Talk { service, origin, token: None, running: FuturesUnordered::new(), listening: None, state };
-    // That a page has gone away is nothing to report.
+    // That a page has disconnected is nothing to report.
     let _: Result<(), Gone> = talk.run(socket).await;
 }
 

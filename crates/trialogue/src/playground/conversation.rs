@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 /// Before something is tried again that was refused, such as a message while too few replicas are in sync.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// What was heard is acknowledged after so many messages.
+/// What was received is acknowledged after this many messages.
 const ACKNOWLEDGE_EVERY: u64 = 50;
 /// What was acknowledged and is not heard within this time counts as lost, until it is heard after all.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Messages that are shown.
 const LATEST_MAX: usize = 8;
-/// Who they are, unless somebody else has the name.
+/// Who they are, unless another account has the name.
 const NAMES: [&str; 2] = ["playground-ada", "playground-grace"];
 
 /// What became of the messages.
@@ -132,10 +132,10 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// Begins it, as soon as somebody serves.
+    /// Begins it, as soon as a replica serves.
     pub(crate) fn begin(client: Client, key: &ClusterKey) -> Self {
         let conversation = Self { book: Arc::default(), people: Arc::default() };
-        // The same whenever the playground opens, and nobody else's to guess.
+        // The same whenever the playground opens, and not to be guessed without the key.
         let password = key.derived_password("playground");
         tokio::spawn(conversation.clone().run(client, password));
         conversation
@@ -177,7 +177,7 @@ impl Conversation {
             };
             match opened {
                 Ok(opened) => return Person { id: opened.account_id, name, token: opened.token },
-                // Somebody else's, then.
+                // The account is another person's, then.
                 Err(error) if error.is_refused_for("WRONG_CREDENTIALS") => name.push('\''),
                 Err(error) => self.trouble(&error).await,
             }

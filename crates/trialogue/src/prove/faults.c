@@ -4,11 +4,11 @@
  *                it says fails with EIO; and as on a real system, what was to be synced counts as clean from then on, so that
  *                no later sync writes it unless it is written again
  *   disk/D-I     what is on the disk of the file with device D and inode I: the content that its syncs have made durable.
- *                Whoever wants to see a power failure kills the processes and puts these contents back.
+ *                To simulate a power failure, kill the processes and put these contents back.
  *   clock, clock.P  while a file of this name is there, the wall clock of all processes, or of process P, is ahead by as many
  *                seconds as it says, or behind
  *
- * Names count as durable at once. Files that end in ".log" or "-shm" are left alone: nobody syncs them. */
+ * Names count as durable at once. Files that end in ".log" or "-shm" are left alone: they are never synced. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -49,7 +49,7 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Ledger(Mutex<Inner>);
 
-/// What it comes to.
+/// What it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) acknowledged: usize,
@@ -126,7 +126,7 @@ impl Ledger {
         last.map_or(0, |(id, _)| *id)
     }
 
-    /// A message was sent, and nobody knows what became of it.
+    /// A message was sent, and what became of it is unknown.
     pub(crate) fn unknown(&self, content: Content) {
         *self.lock().unknown.entry(content).or_default() += 1;
     }

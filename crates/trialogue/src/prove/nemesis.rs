@@ -282,7 +282,7 @@ impl Nemesis {
                 self.supervisor.start(index)?;
             }
         }
-        // Somebody must be there: not all three may be down or hang for long.
+        // A replica must run: not all three may be down or hang for long.
         if (0..3).all(|index| self.supervisor.is_paused(index) || !self.supervisor.runs(index)) {
             self.heal().await?;
         }
@@ -306,7 +306,7 @@ impl Nemesis {
         self.start_all()
     }
 
-    /// Starts whoever does not run.
+    /// Starts each replica that does not run.
     pub(crate) fn start_all(&mut self) -> Result<(), Failure> {
         for index in 0..3 {
             if !self.supervisor.runs(index) {

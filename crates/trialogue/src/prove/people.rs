@@ -189,7 +189,7 @@ fn note(stage: &Stage, content: Content, error: &ClientError) {
     stage.ledger.refused("a message", error);
 }
 
-/// How somebody listens.
+/// How a person listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Habit {
     /// All the time.
@@ -200,7 +200,7 @@ pub(crate) enum Habit {
     Leaving,
 }
 
-/// Somebody who listens, and what was heard.
+/// A person who listens, and what was received.
 #[derive(Debug)]
 pub(crate) struct Ear {
     pub(crate) person: usize,
@@ -273,7 +273,7 @@ async fn listen(
                     ledger.complain(format!("a listener was refused: {message}"));
                     return;
                 }
-                // Nobody served for long: it comes back.
+                // No replica served for long: the listener comes back.
                 Some(Err(_)) | None => break,
             }
         }
@@ -301,7 +301,7 @@ async fn mark(person: &Person, from: u64, up_to: u64, history: &[u8], ledger: &L
     }
 }
 
-/// Somebody whose name is given up and taken again and again: a newcomer inherits nothing.
+/// A person whose name is given up and taken again and again: a newcomer inherits nothing.
 pub(crate) async fn come_and_go(client: Client, host: Person, stage: Stage) {
     while !stage.is_over() {
         if let Err(what) = visit(&client, &host).await {

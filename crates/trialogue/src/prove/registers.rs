@@ -1,7 +1,7 @@
 //! What the nemesis does to the view register: puts an older copy in its place for a while.
 //!
-//! By the copy a replica is in sync that has missed messages since. Nobody may serve by it; and once the register is moved back
-//! where it was, everything goes on as if nothing had happened.
+//! By the copy a replica is in sync that has missed messages since. No replica may serve by it; and once the register is moved
+//! back where it was, everything goes on as if nothing had happened.
 
 use super::nemesis::Nemesis;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ impl Nemesis {
             data.join("register.right"),
         ];
         copy_files(&register, &older)?;
-        // Whether or not the others go on without it, nobody may believe the copy.
+        // Whether or not the others go on without it, no replica may believe the copy.
         self.others_serve_without(stale).await?;
         self.pause_between(100, 1_000).await;
         for index in 0..3 {

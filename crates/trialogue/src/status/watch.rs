@@ -21,7 +21,7 @@ const CHANGES_MAX: usize = 10;
 #[derive(Default)]
 struct Seen {
     view: Option<u64>,
-    /// Since when nobody has served.
+    /// Since when no replica has served.
     silent_since: Option<Instant>,
     changes: VecDeque<String>,
 }
@@ -43,9 +43,9 @@ impl Seen {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let gap = match silent {
             _ if first => String::new(),
-            _ if now["unserved_ms"].is_u64() => format!("; nobody served for {} ms", now["unserved_ms"]),
-            Some(silent) => format!("; nobody was seen serving for {:.1} s", silent.as_secs_f64()),
-            None => "; somebody served at every look".into(),
+            _ if now["unserved_ms"].is_u64() => format!("; no replica served for {} ms", now["unserved_ms"]),
+            Some(silent) => format!("; no replica was seen serving for {:.1} s", silent.as_secs_f64()),
+            None => "; a replica served at every look".into(),
         };
         self.changes.push_back(format!(
             "{}  view {}: replica {} leads, in sync {}{gap}",
@@ -60,7 +60,7 @@ impl Seen {
     }
 }
 
-/// How many messages are acknowledged a second, by whoever serves.
+/// How many messages are acknowledged a second, by the replica that serves.
 #[derive(Default)]
 struct Rate {
     counts: VecDeque<(Instant, u64)>,
@@ -148,8 +148,8 @@ mod tests {
             told,
             [
                 "view 1: replica 0 leads, in sync [0,1,2]",
-                "view 2: replica 1 leads, in sync [0,1,2]; somebody served at every look",
-                "view 3: replica 2 leads, in sync [0,1,2]; nobody was seen serving for 0.0 s",
+                "view 2: replica 1 leads, in sync [0,1,2]; a replica served at every look",
+                "view 3: replica 2 leads, in sync [0,1,2]; no replica was seen serving for 0.0 s",
             ]
         );
     }
@@ -160,7 +160,7 @@ mod tests {
         let view = |number: u64, unserved: Option<u64>| json!({ "view": number, "primary": 1, "in_sync": [1], "serving": true, "unserved_ms": unserved });
         seen.look(&view(1, None));
         seen.look(&view(2, Some(11)));
-        assert!(seen.changes[1].ends_with("; nobody served for 11 ms"), "{:?}", seen.changes);
+        assert!(seen.changes[1].ends_with("; no replica served for 11 ms"), "{:?}", seen.changes);
 
         let begun = Instant::now();
         let mut rate = Rate::default();

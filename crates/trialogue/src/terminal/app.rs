@@ -339,7 +339,7 @@ impl App {
         self.input.insert_str(lines.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), ""));
     }
 
-    /// Moves over the messages by so many lines: up (negative) or down.
+    /// Moves over the messages by this many lines: up (negative) or down.
     pub(crate) fn scroll(&mut self, lines: isize) -> Vec<Effect> {
         let (height, width) = self.room;
         let Some(current) = self.current() else { return Vec::new() };

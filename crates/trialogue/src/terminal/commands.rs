@@ -20,7 +20,7 @@ pub(crate) enum Command {
 
 /// Name, what stands behind it, what it does: the order in which they are completed and explained.
 pub(crate) const COMMANDS: [(&str, &str, &str); 13] = [
-    ("to", "NAME", "open the conversation with somebody"),
+    ("to", "NAME", "open the conversation with a person"),
     ("list", "[REGEX]", "who has an account, by a regular expression over the names"),
     ("history", "", "go back to the beginning of this conversation"),
     ("passwd", "", "change the password; other sessions end"),

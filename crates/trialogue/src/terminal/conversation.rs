@@ -28,7 +28,7 @@ pub(crate) struct Pending {
     pub(crate) on_disk: bool,
     /// The listener has brought it already, as this message; only its answer is missing.
     pub(crate) arrived: Option<u64>,
-    /// It has its place, and is kept on so many replicas of so many: fewer than were asked for, so it is asked for again.
+    /// It has its place. How many replicas keep it, and of how many: fewer than were asked for, so it is asked for again.
     pub(crate) kept: Option<(u32, u32)>,
 }
 

@@ -106,7 +106,7 @@ fn mark(id: u64, message: &Shown, conversation: &Conversation) -> String {
     }
 }
 
-/// No wider than so many columns, with `…` where something was cut off.
+/// No wider than `width` columns, with `…` where something was cut off.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
     let text = harmless(&text.replace('\n', " "));
     if text.width() <= width {

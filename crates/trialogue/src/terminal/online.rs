@@ -18,7 +18,7 @@ use uuid::Uuid;
 const PAGE: u32 = 60;
 /// Names that a list shows at most.
 const NAMES_MAX: usize = 500;
-/// What has arrived is acknowledged at most so often.
+/// What has arrived is acknowledged at most once in this time.
 const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(300);
 /// What is kept on too few replicas is asked for again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -188,7 +188,7 @@ impl Online {
             self.shared.say(Told::Refused { request_id: by, why });
             return;
         }
-        // Whoever sends has ended only if the session has.
+        // The task that sends has ended only if the session has.
         let _ = self.letters.send(letter);
     }
 }
@@ -200,7 +200,7 @@ fn drawn(request_id: &[u8]) -> Uuid {
 
 impl Shared {
     fn say(&self, told: Told) {
-        // The screen is closed: nobody is left to be told.
+        // An error means that the screen is closed.
         let _ = self.tell.send(told);
     }
 
@@ -289,7 +289,7 @@ async fn listen(shared: Shared, me: u64, arrived: watch::Sender<(u64, Vec<u8>)>)
                 }
                 Ok(Heard::Receipt(receipt)) => shared.say(Told::Receipt(receipt)),
                 Ok(Heard::ReceiptsMissed) => shared.refresh().await,
-                // Told by `watch_service`, at once, whoever notices it first.
+                // `watch_service` says so at once, whichever task notices it first.
                 Ok(Heard::Reconnecting) => {}
                 Err(error) if error.is_refused_for(HISTORY_REPLACED) => {
                     start = Start { own_messages: true, receipts: true, ..Start::default() };
@@ -348,7 +348,7 @@ async fn acknowledge(shared: Shared, mut arrived: watch::Receiver<(u64, Vec<u8>)
 }
 
 /// Sends letters one after the other, each until it has its place. One that is kept on fewer replicas than were asked for
-/// keeps nobody waiting: what follows it stands behind it already.
+/// keeps no other letter waiting: what follows it is behind it already.
 async fn post(shared: Shared, outbox: Arc<Mutex<Outbox>>, mut letters: mpsc::UnboundedReceiver<Letter>) {
     let mut kept = JoinSet::new();
     while let Some(mut letter) = letters.recv().await {

@@ -17,7 +17,7 @@ use unicode_width::UnicodeWidthStr;
 /// Below this the list makes room for the messages.
 const LIST_FROM_WIDTH: u16 = 60;
 const INPUT_LINES_MAX: u16 = 8;
-/// From so many bytes before the limit the count is shown.
+/// The count is shown from this many bytes before the limit.
 const COUNT_FROM: usize = 2048;
 
 /// Draws everything, and notes how much room there is.

@@ -1,4 +1,4 @@
-//! Screens: a script of what somebody does and what the service says, and under `----` what is wanted of the service and
+//! Screens: a script of what the person does and what the service sends, and under `----` what is wanted of the service and
 //! what is on the screen. `REWRITE=1 cargo test --release -p trialogue screens` writes what happens now; a reviewer reads
 //! the difference. The steps are explained in `tests/README.md`.
 

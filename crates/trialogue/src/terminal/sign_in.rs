@@ -23,7 +23,7 @@ pub(crate) struct SignIn {
     pub(crate) colours: bool,
 }
 
-/// What somebody wants.
+/// What the person wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Nothing,

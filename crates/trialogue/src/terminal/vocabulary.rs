@@ -20,7 +20,7 @@ pub(crate) enum Connection {
         state: ServiceState,
     },
     Reconnecting,
-    /// For a while nobody has.
+    /// For a while no replica has served.
     NobodyServes,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Told {
         request_id: Vec<u8>,
         why: String,
     },
-    /// Somebody that was looked for.
+    /// An account that was looked for.
     Found {
         id: u64,
         name: String,
