@@ -1,7 +1,7 @@
 //! `demo`: a fail-over in half a minute, by itself.
 
 use crate::failure::Failure;
-use crate::status::summary;
+use crate::status::ClusterSummary;
 use crate::supervisor::{Supervisor, free_ports};
 use crate::{output, signals};
 use client::{Client, Options, Start};
@@ -99,10 +99,7 @@ impl Demo {
                 self.supervisor.start(index)?;
             }
         }
-        self.wait("all three are in sync again and replica 0 leads", |summary| {
-            summary["in_sync"] == serde_json::json!([0, 1, 2]) && summary["serving"] == true
-        })
-        .await?;
+        self.wait("all three are in sync again and replica 0 leads", ClusterSummary::all_in_sync).await?;
         tokio::time::sleep(CALM).await;
         stop.send_replace(true);
         for person in people {
@@ -112,8 +109,7 @@ impl Demo {
     }
 
     async fn kill_primary(&mut self) -> Result<(), Failure> {
-        let summary = summary(&self.client.replicas().await);
-        let primary = summary["primary"].as_u64().and_then(|index| usize::try_from(index).ok());
+        let primary = ClusterSummary::of(&self.client.replicas().await).primary();
         let primary = primary.ok_or_else(|| Failure::Failed("no replica leads".into()))?;
         let killed = Instant::now();
         self.supervisor.kill(primary).await?;
@@ -136,11 +132,11 @@ impl Demo {
         ))
     }
 
-    async fn wait(&self, what: &str, holds: impl Fn(&serde_json::Value) -> bool) -> Result<(), Failure> {
+    async fn wait(&self, what: &str, holds: impl Fn(&ClusterSummary) -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + LIMIT;
-        while !holds(&summary(&self.client.replicas().await)) {
+        while !holds(&ClusterSummary::of(&self.client.replicas().await)) {
             if Instant::now() > deadline {
-                return Err(Failure::Failed(format!("it did not come about in time that {what}")));
+                return Err(Failure::Failed(format!("timed out waiting until {what}")));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

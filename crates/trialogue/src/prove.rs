@@ -6,6 +6,7 @@
 
 mod clocks;
 mod disks;
+mod fault;
 mod faulty_machine;
 mod ledger;
 mod nemesis;
@@ -16,7 +17,7 @@ mod registers;
 
 use crate::arguments::Prove;
 use crate::failure::Failure;
-use crate::status::summary;
+use crate::status::ClusterSummary;
 use crate::supervisor::{Supervisor, free_ports};
 use crate::verify::verify_data;
 use crate::{output, signals};
@@ -27,6 +28,7 @@ use ledger::{Count, Ledger};
 use nemesis::Nemesis;
 use people::{Ear, Habit, PASSWORD, Person, Stage, come_and_go, name, write};
 use proxy::Proxy;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -200,16 +202,14 @@ impl Proof {
 async fn all_well(observer: &Client, nemesis: &mut Nemesis) -> Result<(), Failure> {
     let deadline = Instant::now() + HEALED_WITHIN;
     loop {
-        let summary = summary(&observer.replicas().await);
-        if summary["in_sync"] == serde_json::json!([0, 1, 2])
-            && summary["serving"] == true
-            && summary["primary"] == 0
-        {
+        let summary = ClusterSummary::of(&observer.replicas().await);
+        if summary.all_in_sync() && summary.primary() == Some(0) {
             return Ok(());
         }
         if Instant::now() > deadline {
             return Err(Failure::Failed(format!(
-                "{HEALED_WITHIN:?} after the faults not all is well: {summary}"
+                "{HEALED_WITHIN:?} after the faults not all is well: {}",
+                summary.json()
             )));
         }
         nemesis.start_all()?;
@@ -244,11 +244,13 @@ async fn report(
     gaps.sort();
     let millis = |gap: Duration| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
     let median = gaps.get(gaps.len() / 2).copied().map(millis);
-    let view = summary(&observer.replicas().await)["view"].as_u64().unwrap_or(0);
+    let view = ClusterSummary::of(&observer.replicas().await).view;
     if json {
+        let struck: BTreeMap<String, u64> =
+            nemesis.struck().iter().map(|(fault, times)| (fault.to_string(), *times)).collect();
         return Ok(output::json(&serde_json::json!({
             "seed": seed,
-            "faults": nemesis.struck(),
+            "faults": struck,
             "acknowledged": count.acknowledged,
             "heard": count.heard,
             "view_changes": view.saturating_sub(1),

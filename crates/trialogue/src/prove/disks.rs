@@ -5,10 +5,9 @@
 
 use super::nemesis::Nemesis;
 use crate::failure::Failure;
-use crate::status::summary;
+use crate::status::ClusterSummary;
 use rand::RngExt;
 use rustix::process::{Resource, Rlimit, prlimit};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -95,16 +94,14 @@ impl Nemesis {
     }
 
     pub(super) async fn all_in_sync(&self) -> bool {
-        let now = summary(&self.observer.replicas().await);
-        now["in_sync"] == json!([0, 1, 2]) && now["serving"] == true
+        ClusterSummary::of(&self.observer.replicas().await).all_in_sync()
     }
 
     /// Ends one replica, and says whether the others then serve without it: whether its database may go.
     pub(super) async fn others_serve_without(&mut self, index: usize) -> Result<bool, Failure> {
         self.kill(index).await?;
-        let without = |now: &Value| {
-            let others = now["in_sync"].as_array().is_some_and(|in_sync| !in_sync.contains(&json!(index)));
-            others && now["serving"] == true
+        let without = |now: &ClusterSummary| {
+            now.serving && !now.replicas.iter().any(|replica| replica.index == index && replica.in_sync)
         };
         Ok(self.wait_until(OTHERS_SERVE_WITHIN, without).await)
     }
@@ -112,15 +109,15 @@ impl Nemesis {
     /// Starts one replica and waits until all are in sync.
     async fn bring_back(&mut self, index: usize) -> Result<(), Failure> {
         self.supervisor.start(index)?;
-        if self.wait_until(super::HEALED_WITHIN, |now| now["in_sync"] == json!([0, 1, 2])).await {
+        if self.wait_until(super::HEALED_WITHIN, |now| now.in_sync.len() == now.replicas.len()).await {
             return Ok(());
         }
         Err(Failure::Failed(format!("replica {index} did not come back after its disk was changed")))
     }
 
-    pub(super) async fn wait_until(&self, span: Duration, is_so: impl Fn(&Value) -> bool) -> bool {
+    pub(super) async fn wait_until(&self, span: Duration, is_so: impl Fn(&ClusterSummary) -> bool) -> bool {
         let deadline = Instant::now() + span;
-        while !is_so(&summary(&self.observer.replicas().await)) {
+        while !is_so(&ClusterSummary::of(&self.observer.replicas().await)) {
             if Instant::now() > deadline {
                 return false;
             }

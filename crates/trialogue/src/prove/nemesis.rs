@@ -4,12 +4,13 @@
 //! [`super::clocks`].
 
 use super::disks::SmallDisk;
+use super::fault::Fault;
 use super::faulty_machine::FaultyMachine;
 use super::ledger::Ledger;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
 use crate::failure::Failure;
-use crate::status::summary;
+use crate::status::ClusterSummary;
 use crate::supervisor::Supervisor;
 use client::Client;
 use rand::rngs::StdRng;
@@ -20,33 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The kinds of faults, each by the name that people read.
-const KINDS: [&str; 21] = [
-    "kill the primary",
-    "kill one",
-    "kill two at once",
-    "pause one",
-    "pause two",
-    "pause one, kill another, resume the first",
-    "restart one at once",
-    "wipe one",
-    "fill one disk",
-    "fail all syncs",
-    "power failure",
-    "put the register back",
-    "one wrong clock",
-    "wrong clocks",
-    "end the supervisor",
-    "slow links",
-    "stalled links",
-    "broken links",
-    "truncated links",
-    "half-open links",
-    "cut off one",
-];
-/// What every proof begins with, however short it is.
-const BEGINNING: [&str; 4] = ["kill the primary", "pause one", "wipe one", "cut off one"];
-
 #[derive(Debug)]
 pub(crate) struct Nemesis {
     pub(super) supervisor: Supervisor,
@@ -55,7 +29,7 @@ pub(crate) struct Nemesis {
     pub(super) ledger: Arc<Ledger>,
     pub(super) narrator: Narrator,
     pub(super) random: StdRng,
-    struck: BTreeMap<&'static str, u64>,
+    struck: BTreeMap<Fault, u64>,
     /// Replicas whose logs told of a panic before they were wiped.
     pub(super) panicked: Vec<usize>,
     /// The small disk that one replica has for a while.
@@ -90,30 +64,26 @@ impl Nemesis {
     }
 
     /// How often each kind of fault struck.
-    pub(crate) fn struck(&self) -> &BTreeMap<&'static str, u64> {
+    pub(crate) const fn struck(&self) -> &BTreeMap<Fault, u64> {
         &self.struck
     }
 
     /// Lets faults strike, one after the other.
     pub(crate) async fn strike_for(&mut self, span: Duration) -> Result<(), Failure> {
         let until = Instant::now() + span;
-        let mut beginning = BEGINNING.into_iter();
+        let mut beginning = Fault::BEGINNING.into_iter();
         while Instant::now() < until {
             self.pause_between(100, 2_500).await;
+            let times = |fault: &Fault| self.struck.get(fault).copied().unwrap_or(0);
             // Every kind comes before any comes for the second time more than another.
-            let fewest =
-                KINDS.iter().map(|kind| self.struck.get(kind).copied().unwrap_or(0)).min().unwrap_or(0);
-            let due: Vec<&'static str> = KINDS
-                .iter()
-                .copied()
-                .filter(|kind| self.struck.get(kind).copied().unwrap_or(0) <= fewest + 1)
-                .collect();
-            let Some(kind) = beginning.next().or_else(|| due.choose(&mut self.random).copied()) else {
+            let fewest = Fault::ALL.iter().map(times).min().unwrap_or(0);
+            let due: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| times(fault) <= fewest + 1).collect();
+            let Some(fault) = beginning.next().or_else(|| due.choose(&mut self.random).copied()) else {
                 continue;
             };
             let before = self.ledger.total();
-            self.strike(kind).await?;
-            *self.struck.entry(kind).or_default() += 1;
+            self.strike(fault).await?;
+            *self.struck.entry(fault).or_default() += 1;
             self.mend().await?;
             self.narrator
                 .say(&format!("  {} messages were acknowledged meanwhile", self.ledger.total() - before))?;
@@ -121,47 +91,41 @@ impl Nemesis {
         Ok(())
     }
 
-    async fn strike(&mut self, kind: &'static str) -> Result<(), Failure> {
+    async fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
         let one = self.random.random_range(0..3);
         let other = (one + self.random.random_range(1..3)) % 3;
-        let say = |this: &Self, what: String| this.narrator.say(&format!("{kind}: {what}"));
-        match kind {
-            "kill the primary" => {
+        match fault {
+            Fault::KillThePrimary => {
                 let primary = self.primary().await.unwrap_or(0);
-                say(self, format!("replica {primary}"))?;
+                self.say(fault, &format!("replica {primary}"))?;
                 self.kill(primary).await?;
                 self.pause_between(200, 2_000).await;
             }
-            "kill one" => {
-                say(self, format!("replica {one}"))?;
+            Fault::EndThePrimary => {
+                let primary = self.primary().await.unwrap_or(0);
+                self.say(fault, &format!("replica {primary} hands over and ends"))?;
+                self.supervisor.signal(primary, Signal::TERM)?;
+                self.pause_between(200, 2_000).await;
+            }
+            Fault::KillOne => {
+                self.say(fault, &format!("replica {one}"))?;
                 self.kill(one).await?;
                 self.pause_between(0, 3_000).await;
             }
-            "kill two at once" => {
-                say(self, format!("replicas {one} and {other}"))?;
-                let primary = self.primary().await;
-                for index in [one, other] {
-                    self.note_kill(index, primary);
-                    self.supervisor.signal(index, Signal::KILL)?;
-                }
-                for index in [one, other] {
-                    self.supervisor.kill(index).await?;
-                }
-                self.pause_between(100, 3_000).await;
-            }
-            "pause one" => {
-                say(self, format!("replica {one}"))?;
+            Fault::KillTwo => self.kill_two(fault, one, other).await?,
+            Fault::PauseOne => {
+                self.say(fault, &format!("replica {one}"))?;
                 self.supervisor.pause(one)?;
                 self.pause_between(50, 4_000).await;
             }
-            "pause two" => {
-                say(self, format!("replicas {one} and {other}"))?;
+            Fault::PauseTwo => {
+                self.say(fault, &format!("replicas {one} and {other}"))?;
                 self.supervisor.pause(one)?;
                 self.supervisor.pause(other)?;
                 self.pause_between(50, 4_000).await;
             }
-            "pause one, kill another, resume the first" => {
-                say(self, format!("replica {one} hangs, replica {other} is killed"))?;
+            Fault::PauseOneKillAnother => {
+                self.say(fault, &format!("replica {one} hangs, replica {other} is killed"))?;
                 self.supervisor.pause(one)?;
                 self.pause_between(0, 2_500).await;
                 self.kill(other).await?;
@@ -169,52 +133,79 @@ impl Nemesis {
                 self.supervisor.resume(one)?;
                 self.pause_between(0, 1_500).await;
             }
-            "restart one at once" => {
-                say(self, format!("replica {one}"))?;
+            Fault::RestartOne => {
+                self.say(fault, &format!("replica {one}"))?;
                 for _ in 0..self.random.random_range(1..4) {
                     self.kill(one).await?;
                     self.supervisor.start(one)?;
                     self.pause_between(0, 300).await;
                 }
             }
-            "wipe one" => self.wipe(one).await?,
-            "fill one disk" => self.fill(one).await?,
-            "fail all syncs" => self.fail_syncs().await?,
-            "power failure" => self.lose_power().await?,
-            "put the register back" => self.put_register_back(one).await?,
-            "one wrong clock" => self.set_clocks_wrong(Some(one)).await?,
-            "wrong clocks" => self.set_clocks_wrong(None).await?,
-            "end the supervisor" => {
-                say(self, "all replicas end, and start again".into())?;
-                // A process that hangs would not notice.
-                for index in 0..3 {
-                    self.supervisor.resume(index)?;
-                }
-                self.supervisor.let_go().await;
-                self.pause_between(0, 500).await;
+            Fault::WipeOne => self.wipe(one).await?,
+            Fault::FillOneDisk => self.fill(one).await?,
+            Fault::FailAllSyncs => self.fail_syncs().await?,
+            Fault::PowerFailure => self.lose_power().await?,
+            Fault::PutTheRegisterBack => self.put_register_back(one).await?,
+            Fault::OneWrongClock => self.set_clocks_wrong(Some(one)).await?,
+            Fault::WrongClocks => self.set_clocks_wrong(None).await?,
+            Fault::EndTheSupervisor => self.end_supervisor(fault).await?,
+            Fault::CutOffOne => self.cut_off(fault, one).await?,
+            Fault::SlowLinks => {
+                let slow = Mode::Slow(Duration::from_millis(self.random.random_range(2..150)));
+                self.strike_links(fault, slow).await?;
             }
-            "cut off one" => {
-                say(self, format!("replica {one}, from the others and from its clients"))?;
-                for peer in (0..3).filter(|peer| *peer != one) {
-                    self.link(one, peer, Mode::Stalled);
-                    self.link(peer, one, Mode::Stalled);
-                }
-                self.paths.clients[one].set(Mode::Stalled);
-                self.pause_between(300, 4_000).await;
-            }
-            links => {
-                let mode = match links {
-                    "slow links" => Mode::Slow(Duration::from_millis(self.random.random_range(2..150))),
-                    "stalled links" => Mode::Stalled,
-                    "truncated links" => Mode::Truncating,
-                    "half-open links" => Mode::OneWay,
-                    _ => Mode::Broken,
-                };
-                let victims = self.break_links(mode);
-                say(self, victims)?;
-                self.pause_between(100, 3_000).await;
-            }
+            Fault::StalledLinks => self.strike_links(fault, Mode::Stalled).await?,
+            Fault::TruncatedLinks => self.strike_links(fault, Mode::Truncating).await?,
+            Fault::HalfOpenLinks => self.strike_links(fault, Mode::OneWay).await?,
+            Fault::BrokenLinks => self.strike_links(fault, Mode::Broken).await?,
         }
+        Ok(())
+    }
+
+    fn say(&self, fault: Fault, what: &str) -> Result<(), Failure> {
+        self.narrator.say(&format!("{fault}: {what}"))
+    }
+
+    async fn kill_two(&mut self, fault: Fault, one: usize, other: usize) -> Result<(), Failure> {
+        self.say(fault, &format!("replicas {one} and {other}"))?;
+        let primary = self.primary().await;
+        for index in [one, other] {
+            self.note_kill(index, primary);
+            self.supervisor.signal(index, Signal::KILL)?;
+        }
+        for index in [one, other] {
+            self.supervisor.kill(index).await?;
+        }
+        self.pause_between(100, 3_000).await;
+        Ok(())
+    }
+
+    async fn end_supervisor(&mut self, fault: Fault) -> Result<(), Failure> {
+        self.say(fault, "all replicas end, and start again")?;
+        // A process that hangs would not notice.
+        for index in 0..3 {
+            self.supervisor.resume(index)?;
+        }
+        self.supervisor.let_go().await;
+        self.pause_between(0, 500).await;
+        Ok(())
+    }
+
+    async fn cut_off(&mut self, fault: Fault, one: usize) -> Result<(), Failure> {
+        self.say(fault, &format!("replica {one}, from the others and from its clients"))?;
+        for peer in (0..3).filter(|peer| *peer != one) {
+            self.link(one, peer, Mode::Stalled);
+            self.link(peer, one, Mode::Stalled);
+        }
+        self.paths.clients[one].set(Mode::Stalled);
+        self.pause_between(300, 4_000).await;
+        Ok(())
+    }
+
+    async fn strike_links(&mut self, fault: Fault, mode: Mode) -> Result<(), Failure> {
+        let victims = self.break_links(mode);
+        self.say(fault, &victims)?;
+        self.pause_between(100, 3_000).await;
         Ok(())
     }
 
@@ -342,7 +333,7 @@ impl Nemesis {
     }
 
     async fn primary(&self) -> Option<usize> {
-        usize::try_from(summary(&self.observer.replicas().await)["primary"].as_u64()?).ok()
+        ClusterSummary::of(&self.observer.replicas().await).primary()
     }
 
     fn link(&self, from: usize, to: usize, mode: Mode) {

@@ -5,8 +5,7 @@
 
 use super::nemesis::Nemesis;
 use crate::failure::Failure;
-use crate::status::summary;
-use serde_json::Value;
+use crate::status::ClusterSummary;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,12 +34,11 @@ impl Nemesis {
         move_to(&register, &right)?;
         move_to(&older, &register)?;
         self.start_all()?;
-        let all_halted = |now: &Value| {
-            let replicas = now["replicas"].as_array();
-            replicas.is_some_and(|all| all.iter().all(|replica| replica["role"] == "halted"))
+        let all_halted = |now: &ClusterSummary| {
+            now.replicas.iter().all(|replica| replica.role.as_deref() == Some("halted"))
         };
         let halted = self.wait_until(HALTED_WITHIN, all_halted).await;
-        let serving = summary(&self.observer.replicas().await)["serving"] == true;
+        let serving = ClusterSummary::of(&self.observer.replicas().await).serving;
         if serving || !halted {
             return Err(Failure::Failed("a replica believes a view register that was put back".into()));
         }

@@ -1,11 +1,10 @@
 //! `status --watch`: the same picture again and again, and below it how each view came about.
 
-use super::{summary, table};
+use super::{ClusterSummary, table};
 use crate::account::client_of;
 use crate::arguments::Common;
 use crate::failure::Failure;
 use crate::{hang_up, output, signals};
-use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write, stdout};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,12 +27,12 @@ struct Seen {
 
 impl Seen {
     /// Compares what is with what was.
-    fn look(&mut self, now: &Value) {
-        if now["serving"] != true {
+    fn look(&mut self, now: &ClusterSummary) {
+        if !now.serving {
             self.silent_since.get_or_insert_with(Instant::now);
             return;
         }
-        let view = now["view"].as_u64();
+        let view = Some(now.view);
         let silent = self.silent_since.take().map(|since| since.elapsed());
         if self.view == view && silent.is_none() {
             return;
@@ -41,18 +40,20 @@ impl Seen {
         let first = self.view.is_none();
         self.view = view;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let gap = match silent {
+        let gap = match (now.unserved_ms, silent) {
             _ if first => String::new(),
-            _ if now["unserved_ms"].is_u64() => format!("; no replica served for {} ms", now["unserved_ms"]),
-            Some(silent) => format!("; no replica was seen serving for {:.1} s", silent.as_secs_f64()),
-            None => "; a replica served at every look".into(),
+            (Some(unserved), _) => format!("; no replica served for {unserved} ms"),
+            (None, Some(silent)) => {
+                format!("; no replica was seen serving for {:.1} s", silent.as_secs_f64())
+            }
+            (None, None) => "; a replica served at every look".into(),
         };
         self.changes.push_back(format!(
             "{}  view {}: replica {} leads, in sync {}{gap}",
             output::clock(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            now["view"],
-            now["primary"],
-            now["in_sync"]
+            now.view,
+            now.primary.map_or_else(|| "none".to_owned(), |primary| primary.to_string()),
+            serde_json::json!(now.in_sync)
         ));
         if self.changes.len() > CHANGES_MAX {
             self.changes.pop_front();
@@ -67,10 +68,9 @@ struct Rate {
 }
 
 impl Rate {
-    fn of(&mut self, now: &Value, at: Instant) -> u64 {
-        let primary = now["primary"].as_u64().and_then(|primary| usize::try_from(primary).ok());
-        let counted = primary.and_then(|primary| now["replicas"][primary]["messages"].as_u64());
-        let Some(counted) = counted else { return 0 };
+    fn of(&mut self, now: &ClusterSummary, at: Instant) -> u64 {
+        let primary = now.primary().and_then(|primary| now.replicas.get(primary));
+        let Some(counted) = primary.and_then(|primary| primary.messages) else { return 0 };
         // Another primary counts for itself.
         if self.counts.back().is_some_and(|(_, last)| *last > counted) {
             self.counts.clear();
@@ -99,10 +99,10 @@ pub(super) async fn watch(common: &Common, as_json: bool) -> Result<(), Failure>
     tokio::pin!(interrupted);
     loop {
         let replicas = client.replicas().await;
-        let now = summary(&replicas);
+        let now = ClusterSummary::of(&replicas);
         seen.look(&now);
         let picture = if as_json {
-            chat::escaped_json(&now.to_string())
+            chat::escaped_json(&now.json().to_string())
         } else {
             let changes: Vec<&str> = seen.changes.iter().map(String::as_str).collect();
             let rate = rate.of(&now, Instant::now());
@@ -133,12 +133,15 @@ fn show(picture: &str, as_json: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::status::summary::ReplicaSummary;
 
     #[test]
     fn a_change_of_the_view_is_told_with_its_gap() {
         let mut seen = Seen::default();
-        let view = |number: u64, primary: u64, serving: bool| json!({ "view": number, "primary": primary, "in_sync": [0, 1, 2], "serving": serving });
+        let view = |view: u64, primary: u32, serving: bool| {
+            let in_sync = vec![0, 1, 2];
+            ClusterSummary { view, primary: Some(primary), in_sync, serving, ..ClusterSummary::default() }
+        };
         for now in [view(1, 0, true), view(1, 0, true), view(2, 1, true), view(2, 1, false), view(3, 2, true)]
         {
             seen.look(&now);
@@ -157,17 +160,23 @@ mod tests {
     #[test]
     fn the_successor_knows_the_gap_better_and_each_primary_counts_for_itself() {
         let mut seen = Seen::default();
-        let view = |number: u64, unserved: Option<u64>| json!({ "view": number, "primary": 1, "in_sync": [1], "serving": true, "unserved_ms": unserved });
+        let view = |view: u64, unserved_ms: Option<u64>| {
+            let (primary, serving) = (Some(1), true);
+            ClusterSummary { view, primary, serving, unserved_ms, ..ClusterSummary::default() }
+        };
         seen.look(&view(1, None));
         seen.look(&view(2, Some(11)));
         assert!(seen.changes[1].ends_with("; no replica served for 11 ms"), "{:?}", seen.changes);
 
         let begun = Instant::now();
         let mut rate = Rate::default();
-        let counted = |primary: usize, messages: u64| {
-            let mut replicas = [json!({}), json!({}), json!({})];
-            replicas[primary] = json!({ "messages": messages });
-            json!({ "primary": primary, "replicas": replicas })
+        let counted = |primary: u32, messages: u64| {
+            let of = |index| ReplicaSummary {
+                messages: (index == primary).then_some(messages),
+                ..ReplicaSummary::default()
+            };
+            let replicas = (0..3).map(of).collect();
+            ClusterSummary { primary: Some(primary), replicas, ..ClusterSummary::default() }
         };
         let story = [
             (0, counted(0, 500), 0, "the first look"),

@@ -3,7 +3,7 @@
 use super::outbox::{Letter, Outbox};
 use super::vocabulary::{Connection, Effect, Me, Told};
 use crate::sessions::{Session, Sessions};
-use crate::status;
+use crate::status::{self, ClusterSummary};
 use api::status::{BUSY, DISK_FULL, HISTORY_REPLACED, SESSION_INVALID};
 use chat::{NameRules, ServiceState, UserName};
 use client::{Client, ClientError, Heard, InUse, Sent, Start, To};
@@ -122,7 +122,7 @@ impl Online {
             Effect::Status => {
                 self.tasks.spawn(async move {
                     let replicas = shared.client.replicas().await;
-                    let table = status::table(&status::summary(&replicas), &replicas);
+                    let table = status::table(&ClusterSummary::of(&replicas), &replicas);
                     let lines = table.lines().map(str::to_owned).collect();
                     shared.say(Told::Lines { heading: "status".into(), lines });
                 });
