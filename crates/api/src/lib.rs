@@ -38,6 +38,14 @@ pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest message between replicas, in bytes.
 pub const REPLICA_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Where a replica listens, for a channel to it. Messages are small and wait for answers, so nothing is held back.
+///
+/// # Errors
+/// If the address is none.
+pub fn endpoint(address: &chat::Address) -> Result<tonic::transport::Endpoint, tonic::transport::Error> {
+    Ok(tonic::transport::Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
+}
+
 /// A count of a few, as it is written on the wire.
 pub fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)

@@ -50,7 +50,8 @@ impl Client {
     pub async fn replicas(&self) -> Vec<ReplicaView> {
         let ask = |servers: Vec<Address>| async {
             futures_util::future::join_all(servers.into_iter().map(|server| async {
-                let heartbeat = self.connection.ask(server.clone()).await.map(|(_, heartbeat, _)| heartbeat);
+                let heartbeat =
+                    self.connection.ask(server.clone()).await.ok().map(|(_, heartbeat, _)| heartbeat);
                 ReplicaView { address: server, heartbeat }
             }))
             .await
@@ -340,6 +341,17 @@ mod tests {
     use crate::Options;
     use api::status::MESSAGE_TOO_LARGE;
     use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_client_that_finds_no_replica_says_what_it_met_at_each() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let servers = vec![Address::parse(&closed.to_string()).unwrap()];
+        let client = Client::new(servers, Options { timeout: Duration::from_millis(500) });
+        for error in [client.ready().await.unwrap_err(), client.cluster_id().await.unwrap_err()] {
+            let said = error.to_string();
+            assert!(said.contains(&format!("{closed}: Connection refused")), "{said}");
+        }
+    }
 
     #[tokio::test]
     async fn what_is_too_large_is_refused_and_not_taken_for_an_outage() {

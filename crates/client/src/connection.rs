@@ -11,12 +11,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::RngExt;
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tracing::debug;
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -106,6 +107,9 @@ struct Known {
     service_ahead: Option<i64>,
 }
 
+/// A replica that answered, what it said, and the channel to it.
+type Asked = (Address, HeartbeatResponse, Channel);
+
 impl Connection {
     pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
         let known =
@@ -183,17 +187,19 @@ impl Connection {
     /// not tell.
     pub(crate) async fn cluster(self: &Arc<Self>, until: Instant) -> Result<Vec<u8>, ClientError> {
         let mut pause = Pause::default();
+        let mut last = "no replica answered".to_owned();
         loop {
             let servers = self.servers();
             let mut answers: FuturesUnordered<_> =
                 servers.into_iter().map(|server| self.ask(server)).collect();
             while let Ok(Some(answer)) = tokio::time::timeout_at(until, answers.next()).await {
-                if answer.is_some() {
-                    return Ok(self.known().cluster.clone().unwrap_or_default());
+                match answer {
+                    Ok(_) => return Ok(self.known().cluster.clone().unwrap_or_default()),
+                    Err(cause) => last = cause,
                 }
             }
             if Instant::now() >= until {
-                return Err(self.none_served("no replica answered"));
+                return Err(self.none_served(&last));
             }
             pause.wait().await;
         }
@@ -243,20 +249,23 @@ impl Connection {
             return Ok(primary);
         }
         let mut pause = Pause::default();
+        let mut last = last.to_owned();
         loop {
-            if let Ok(Some((address, heartbeat, channel))) =
-                tokio::time::timeout_at(until, self.ask_around()).await
-            {
-                self.note_clock(&heartbeat);
-                let (lost, _) = watch::channel(false);
-                self.in_use.send_replace(Some(InUse::by(&address, &heartbeat)));
-                let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
-                self.known().primary = Some(primary.clone());
-                tokio::spawn(watch_over(Arc::downgrade(self), Arc::downgrade(&primary)));
-                return Ok(primary);
+            match tokio::time::timeout_at(until, self.ask_around()).await {
+                Ok(Ok((address, heartbeat, channel))) => {
+                    self.note_clock(&heartbeat);
+                    let (lost, _) = watch::channel(false);
+                    self.in_use.send_replace(Some(InUse::by(&address, &heartbeat)));
+                    let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
+                    self.known().primary = Some(primary.clone());
+                    tokio::spawn(watch_over(Arc::downgrade(self), Arc::downgrade(&primary)));
+                    return Ok(primary);
+                }
+                Ok(Err(causes)) if !causes.is_empty() => last = causes.join("; "),
+                Ok(Err(_)) | Err(_) => {}
             }
             if Instant::now() >= until {
-                return Err(self.none_served(last));
+                return Err(self.none_served(&last));
             }
             pause.wait().await;
         }
@@ -294,36 +303,41 @@ impl Connection {
         self.known().primary.clone().filter(|primary| !primary.is_lost())
     }
 
-    /// Asks every replica at once; the first that serves is the one.
-    async fn ask_around(self: &Arc<Self>) -> Option<(Address, HeartbeatResponse, Channel)> {
+    /// Asks every replica at once; the first that serves is the one. If none does, why not, of each that gave no answer.
+    async fn ask_around(self: &Arc<Self>) -> Result<Asked, Vec<String>> {
         let servers = self.known().servers.clone();
         let mut answers: FuturesUnordered<_> = servers.into_iter().map(|server| self.ask(server)).collect();
+        let mut causes = Vec::new();
         while let Some(answer) = answers.next().await {
-            if let Some((address, heartbeat, channel)) = answer
-                && heartbeat.serving
-            {
-                return Some((address, heartbeat, channel));
+            match answer {
+                Ok(asked) if asked.1.serving => return Ok(asked),
+                Ok(_) => {}
+                Err(cause) => causes.push(cause),
             }
         }
-        None
+        causes.sort();
+        Err(causes)
     }
 
-    /// Asks one replica, and learns of the others from its answer.
-    pub(crate) async fn ask(
-        self: &Arc<Self>,
-        server: Address,
-    ) -> Option<(Address, HeartbeatResponse, Channel)> {
-        let channel = self.channel(&server)?;
+    /// Asks one replica, and learns of the others from its answer; or says why there is none.
+    pub(crate) async fn ask(self: &Arc<Self>, server: Address) -> Result<Asked, String> {
+        let channel = self.channel(&server).ok_or_else(|| format!("{server} is no address"))?;
         let mut client = client(channel.clone());
         let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(HeartbeatRequest {})).await;
-        let Ok(Ok(heartbeat)) = heartbeat else {
-            self.known().channels.remove(&server);
-            return None;
+        let heartbeat = match heartbeat {
+            Ok(Ok(heartbeat)) => heartbeat.into_inner(),
+            Ok(Err(status)) => {
+                self.known().channels.remove(&server);
+                return Err(format!("{server}: {}", first_cause(&status)));
+            }
+            Err(_) => {
+                self.known().channels.remove(&server);
+                return Err(format!("{server}: no answer within {HEARTBEAT_LIMIT:?}"));
+            }
         };
-        let heartbeat = heartbeat.into_inner();
         if !self.is_ours(&heartbeat) {
             debug!(%server, "another service answers there");
-            return None;
+            return Err(format!("{server}: another service answers there"));
         }
         let mut known = self.known();
         for address in heartbeat.addresses.iter().filter_map(|address| Address::parse(address).ok()) {
@@ -332,7 +346,7 @@ impl Connection {
             }
         }
         drop(known);
-        Some((server, heartbeat, channel))
+        Ok((server, heartbeat, channel))
     }
 
     pub(crate) fn channel(&self, server: &Address) -> Option<Channel> {
@@ -340,8 +354,8 @@ impl Connection {
         if let Some(channel) = known.channels.get(server) {
             return Some(channel.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).ok()?;
-        let channel = endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).connect_lazy();
+        let endpoint = api::endpoint(server).ok()?;
+        let channel = endpoint.connect_timeout(CONNECT_LIMIT).connect_lazy();
         known.channels.insert(server.clone(), channel.clone());
         Some(channel)
     }
@@ -353,6 +367,15 @@ impl Connection {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the transport says of itself is general; what was at the bottom of it is not.
+fn first_cause(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(earlier) = cause.and_then(Error::source) {
+        cause = Some(earlier);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 /// This machine's wall clock, in milliseconds since 1970.
@@ -399,7 +422,7 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
             continue;
         }
         // It may only be slow. It is given up once someone else serves a newer view.
-        if let Some((address, heartbeat, _)) = connection.ask_around().await
+        if let Ok((address, heartbeat, _)) = connection.ask_around().await
             && (address != primary.address || heartbeat.view > primary.view)
         {
             debug!(from = %primary.address, to = %address, "the primary has changed");

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, warn};
 
@@ -257,10 +257,8 @@ impl Refusals {
 
 /// Connects to another replica.
 pub(crate) async fn connect(address: &Address) -> Result<Channel, Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| Status::invalid_argument(error.to_string()))?
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true);
+    let endpoint = api::endpoint(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let endpoint = endpoint.connect_timeout(CONNECT_LIMIT);
     endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
 }
 

@@ -89,7 +89,7 @@ pub async fn run(
     let room = Room::new(&folder, settings.disk_reserve);
     let (store, storing) =
         store_thread::start(writer, path, retention.clone(), readers.clone(), room, answers.clone())
-            .map_err(|error| RunError::Service(error.to_string()))?;
+            .map_err(RunError::StoreThread)?;
     let core = Replica::new(identity, Timing::DEFAULT, clock::now());
     let status = core.status(clock::now());
     let (published, seen) = watch::channel(Published { status, fault: None, disk_full: false, halted: None });
@@ -158,7 +158,7 @@ pub async fn run(
             info!("ends");
             Ok(())
         }
-        ended = serving => ended.map_err(|error| RunError::Service(error.to_string())),
+        ended = serving => ended.map_err(RunError::Serving),
         ended = &mut driver => Err(why_it_ended(ended)),
     }
 }
@@ -166,10 +166,9 @@ pub async fn run(
 /// A driver never ends because all is done.
 fn why_it_ended(ended: Result<Result<(), RunError>, JoinError>) -> RunError {
     match ended {
-        Ok(Ok(())) => RunError::Service("the driver ended".into()),
+        Ok(Ok(())) => RunError::DriverEnded,
         Ok(Err(error)) => error,
-        // A broken invariant: the assertion has said which. This process must not go on.
-        Err(error) => RunError::Service(error.to_string()),
+        Err(error) => RunError::Broken(error),
     }
 }
 

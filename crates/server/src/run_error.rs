@@ -8,6 +8,7 @@ use protocol::HaltReason;
 use std::path::PathBuf;
 use store::{OwnershipError, StoreError};
 use thiserror::Error;
+use tokio::task::JoinError;
 
 /// Why a replica could not start, or could not go on.
 #[derive(Debug, Error)]
@@ -54,7 +55,16 @@ pub enum RunError {
     /// This run can't go on; the next one can.
     #[error("{0}")]
     Ends(HaltReason),
-    /// The service itself broke.
-    #[error("the service ended: {0}")]
-    Service(String),
+    /// The system gave no thread for the store.
+    #[error("the store's thread could not be started: {0}")]
+    StoreThread(std::io::Error),
+    /// The address can't be served.
+    #[error("the service can't be offered: {0}")]
+    Serving(Box<dyn std::error::Error + Send + Sync>),
+    /// The driver has ended although nothing asked it to.
+    #[error("the driver of this replica ended by itself; its log says what came before")]
+    DriverEnded,
+    /// An invariant was found broken: the assertion in the log says which. This process must not go on.
+    #[error("the driver of this replica broke; its log says which invariant did not hold: {0}")]
+    Broken(JoinError),
 }
