@@ -4,9 +4,16 @@ import { byId } from "./elements.js";
 import { newRequestId } from "./storage.js";
 
 export class Account {
-  /** `sent` waits for what is on its way, `waiting` says how much that is, `over` ends the session here. */
+  /**
+   * `sent` waits for what is on its way, `waiting` says how much that is, `over` ends the session here.
+   * @param {{ connection: import("./connection.js").Connection, me: any, sent: () => Promise<void>, waiting: () => number, over: any }} parts
+   */
   constructor({ connection, me, sent, waiting, over }) {
-    Object.assign(this, { connection, me, sent, waiting, over });
+    this.connection = connection;
+    this.me = me;
+    this.sent = sent;
+    this.waiting = waiting;
+    this.over = over;
     this.dialog = byId("account-dialog");
     byId("account").addEventListener("click", () => this.#open());
     byId("account-close").addEventListener("click", () => this.dialog.close());
@@ -37,7 +44,7 @@ export class Account {
   #form(id, said, submit) {
     byId(id).addEventListener("submit", async (event) => {
       event.preventDefault();
-      const button = event.target.querySelector("button[type=submit]");
+      const button = byId(id).querySelector("button[type=submit]");
       const line = byId(said);
       button.disabled = true;
       line.classList.remove("error");

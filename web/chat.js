@@ -17,7 +17,7 @@ const CONVERSATIONS_PAGE = 500;
 
 export class Chat {
   constructor(connection, me) {
-    this.connection = connection;
+    this.connection = /** @type {import("./connection.js").Connection} */ (connection);
     this.me = me;
     this.model = new Model(me);
     this.outbox = new Outbox(me.id);

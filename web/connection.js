@@ -100,6 +100,11 @@ export class Connection extends EventTarget {
    * Makes a call, wherever it must go, until it is answered, refused, or the time is over. What is kept on too few replicas
    * is asked for again too, unless `tellKept` says that the caller does so. `strikes` counts over several calls; `ready` is
    * run when the call is about to be handed to a socket, and gives its parameters.
+   * @template {import("./frames").CallName} N
+   * @param {N} name
+   * @param {Partial<import("./frames").Parameters<N>>} parameters
+   * @param {{ limit?: number, tellKept?: boolean, strikes?: { count: number }, ready?: () => any }} options
+   * @returns {Promise<any>}
    */
   async call(name, parameters = {}, { limit = CALL_LIMIT, tellKept = false, strikes = { count: 0 }, ready = () => parameters } = {}) {
     const until = Date.now() + limit;
@@ -294,9 +299,9 @@ class Link {
 
   #take(text) {
     this.lastHeard = Date.now();
-    let [kind, what] = [];
+    let kind, what;
     try {
-      [kind, what] = Object.entries(JSON.parse(text))[0];
+      [[kind, what]] = Object.entries(JSON.parse(text));
     } catch {
       return this.#unattributed();
     }

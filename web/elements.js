@@ -13,6 +13,11 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/**
+ * The element of that id; which kind of element it is, the page says.
+ * @param {string} id
+ * @returns {any}
+ */
 export const byId = (id) => document.getElementById(id);
 
 /** Whether this page can be looked at: it is in sight, and what is typed goes to it. */

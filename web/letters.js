@@ -15,9 +15,15 @@ const UNKEPT = "the browser has no room to note that it is being sent";
 class SettledElsewhere extends Error {}
 
 export class Letters {
-  /** `isOver` says whether the session has ended. */
+  /**
+   * `isOver` says whether the session has ended.
+   * @param {{ connection: import("./connection.js").Connection, model: import("./model.js").Model, outbox: any, isOver: () => boolean }} parts
+   */
   constructor({ connection, model, outbox, isOver }) {
-    Object.assign(this, { connection, model, outbox, isOver });
+    this.connection = connection;
+    this.model = model;
+    this.outbox = outbox;
+    this.isOver = isOver;
     /** On their way, in order. */
     this.queue = [];
   }
@@ -89,7 +95,7 @@ export class Letters {
     if (!this.queue.length) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, 5000);
-      this.allSent = () => { clearTimeout(timer); resolve(); };
+      this.allSent = () => { clearTimeout(timer); resolve(undefined); };
     });
   }
 

@@ -42,18 +42,20 @@ function chatAs(me) {
 function sayUnkept(what) {
   for (const line of document.querySelectorAll(".unkept")) {
     line.textContent = what;
-    line.hidden = false;
+    line.removeAttribute("hidden");
   }
 }
 
+let endsSessions = false;
+
 /** Ends the sessions that others have taken the place of. */
 async function endSessions() {
-  if (endSessions.runs) return;
-  endSessions.runs = true;
+  if (endsSessions) return;
+  endsSessions = true;
   for (const token of sessions.toEnd()) {
     if (connection.current && await endSession(connection.current.address, token)) sessions.ended(token);
   }
-  endSessions.runs = false;
+  endsSessions = false;
 }
 
 connection.addEventListener("change", showService);

@@ -16,8 +16,12 @@ export function patternOf(wanted) {
 }
 
 export class People {
+  /** @param {{ model: import("./model.js").Model, connection: import("./connection.js").Connection, open: any, opened: any }} parts */
   constructor({ model, connection, open, opened }) {
-    Object.assign(this, { model, connection, open, opened });
+    this.model = model;
+    this.connection = connection;
+    this.open = open;
+    this.opened = opened;
     this.list = byId("people");
     this.find = byId("find");
     this.findSaid = byId("find-said");

@@ -5,6 +5,7 @@ import { newRequestId, sessions } from "./storage.js";
 
 export class SignIn {
   /** `done` gets the session that was opened. */
+  /** @param {{ connection: import("./connection.js").Connection, done: any }} parts */
   constructor({ connection, done }) {
     this.connection = connection;
     this.done = done;

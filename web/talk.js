@@ -19,8 +19,16 @@ const GROWS_BY_STYLE = CSS.supports("field-sizing", "content");
 const COUNT_WHEN_LEFT = 1024;
 
 export class Talk {
+  /**
+   * @param {{ model: import("./model.js").Model, connection: import("./connection.js").Connection, drafts: any,
+   *   letters: import("./letters.js").Letters, leave: any }} parts
+   */
   constructor({ model, connection, drafts, letters, leave }) {
-    Object.assign(this, { model, connection, drafts, letters, leave });
+    this.model = model;
+    this.connection = connection;
+    this.drafts = drafts;
+    this.letters = letters;
+    this.leave = leave;
     this.scroll = byId("scroll");
     this.list = byId("messages");
     this.older = byId("older");
@@ -29,7 +37,9 @@ export class Talk {
     this.open = null;
     this.atEnd = true;
     this.soon = drawing(() => this.draw());
-    model.addEventListener("talk", ({ detail }) => { if (detail === this.open) this.soon(); });
+    model.addEventListener("talk", (event) => {
+      if (/** @type {CustomEvent} */ (event).detail === this.open) this.soon();
+    });
     this.scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.older.addEventListener("click", () => this.loadOlder());
     this.down.addEventListener("click", () => { this.#toEnd(); this.text.focus(); });

@@ -6,14 +6,16 @@ const FILES = [
   "/input-methods.js", "/letters.js", "/model.js", "/notice.js", "/people.js", "/service-state.js", "/sign-in.js", "/storage.js", "/talk.js", "/words.js",
 ];
 
-addEventListener("install", (event) => {
+const scope = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+
+scope.addEventListener("install", (event) => {
   // Where no copy can be kept, the page comes from its replica alone.
-  event.waitUntil(caches.open(COPY).then((copy) => copy.addAll(FILES)).catch(() => {}).then(() => skipWaiting()));
+  event.waitUntil(caches.open(COPY).then((copy) => copy.addAll(FILES)).catch(() => {}).then(() => scope.skipWaiting()));
 });
 
-addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+scope.addEventListener("activate", (event) => event.waitUntil(scope.clients.claim()));
 
-addEventListener("fetch", (event) => {
+scope.addEventListener("fetch", (event) => {
   const { pathname, origin } = new URL(event.request.url);
   if (origin !== location.origin || event.request.method !== "GET" || !FILES.includes(pathname)) return;
   event.respondWith(fresh(event.request, pathname));
