@@ -4,7 +4,7 @@
 //! what it lacks: a tail of the log, in pieces, or word to take a snapshot. The same passage serves the replicas that a
 //! takeover found behind and those that come back after days. What differs is the end: who is required anyhow is then
 //! level; a newcomer is level only at a batch boundary, and from there enters the in-sync set
-//! (see `primary.rs`, `admit`).
+//! (see `membership.rs`, `admit`).
 
 use crate::common::Common;
 use crate::event::Message;

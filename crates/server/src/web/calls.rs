@@ -8,13 +8,30 @@ use api::status::reason;
 use chat::{AccountId, HistoryId, KeptOnFewer, MessageId, Refusal, RequestId, TokenHash};
 use uuid::Uuid;
 
-/// Makes one call, other than `listen`, for the session of that token.
-pub(super) async fn make(service: Service, origin: Origin, token: Option<TokenHash>, ask: Ask) -> Say {
+/// What a call leads to.
+pub(super) enum Done {
+    Say(Box<Say>),
+    /// Events come from now on, for the call of that id.
+    Listens {
+        id: u64,
+        events: Events,
+    },
+}
+
+/// Makes one call for the session of that token.
+pub(super) async fn make(service: Service, origin: Origin, token: Option<TokenHash>, ask: Ask) -> Done {
     let id = ask.id;
-    match answer(&service, origin, token, ask.call).await {
-        Ok(answer) => Say::Answer { id, answer },
+    let say = match answer(&service, origin, token, ask.call).await {
+        Ok(Outcome::Listens(events)) => return Done::Listens { id, events },
+        Ok(Outcome::Answer(answer)) => Say::Answer { id, answer },
         Err(failure) => failed(id, failure),
-    }
+    };
+    Done::Say(Box::new(say))
+}
+
+enum Outcome {
+    Answer(Answer),
+    Listens(Events),
 }
 
 /// What a page receives of a call that was not done here.
@@ -33,24 +50,13 @@ pub(super) fn failed(id: u64, failure: Failure) -> Say {
     }
 }
 
-/// Begins to listen.
-pub(super) async fn listen(
-    service: Service,
-    token: Option<TokenHash>,
-    cursor: Option<Cursor>,
-) -> Result<Events, Failure> {
-    let cursor = cursor.map(|Cursor { history, after }| place(history, after));
-    let wants = Wants { messages: true, own: true, receipts: true };
-    service.listen(signed(token)?, cursor, wants).await
-}
-
 async fn answer(
     service: &Service,
     origin: Origin,
     token: Option<TokenHash>,
     call: Call,
-) -> Result<Answer, Failure> {
-    Ok(match call {
+) -> Result<Outcome, Failure> {
+    let answer = match call {
         Call::CreateAccount { request_id, name, password } => {
             let new = NewAccount { name: &name, password: &password, proof: Proof::default() };
             let account = service.create_account(origin, id(request_id)?, new).await?;
@@ -124,8 +130,13 @@ async fn answer(
             service.set_read_marks(signed(token)?, id(request_id)?, shown).await?;
             Answer::Done {}
         }
-        Call::Listen { .. } => unreachable!("the socket listens by itself"),
-    })
+        Call::Listen { cursor } => {
+            let cursor = cursor.map(|Cursor { history, after }| place(history, after));
+            let wants = Wants { messages: true, own: true, receipts: true };
+            return Ok(Outcome::Listens(service.listen(signed(token)?, cursor, wants).await?));
+        }
+    };
+    Ok(Outcome::Answer(answer))
 }
 
 /// An event of a listener, as a page receives it.

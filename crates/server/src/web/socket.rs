@@ -1,6 +1,6 @@
 //! A page's socket: its calls, what it listens for, and how the service stands, over one WebSocket (RFC 6455).
 
-use super::calls::{self, failed, told};
+use super::calls::{self, Done, failed, told};
 use super::frames::{Ask, Call, Say, State};
 use crate::caller::Origin;
 use crate::clock;
@@ -25,12 +25,6 @@ const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The page is gone, or as good as gone.
 pub(super) struct Gone;
-
-/// The outcome of a call that runs beside the others.
-enum Done {
-    Say(Box<Say>),
-    Listens { id: u64, begun: Result<Events, Failure> },
-}
 
 struct Talk {
     service: Service,
@@ -121,26 +115,20 @@ impl Talk {
             self.token = Some(calls::token(token));
         }
         let (service, origin, token) = (self.service.clone(), self.origin, self.token);
-        let running = match ask {
-            Ask { id, call: Call::Listen { cursor } } => {
-                self.listening = None;
-                async move { Done::Listens { id, begun: calls::listen(service, token, cursor).await } }
-                    .boxed()
-            }
-            ask => async move { Done::Say(Box::new(calls::make(service, origin, token, ask).await)) }.boxed(),
-        };
-        self.running.push(running);
+        if matches!(ask.call, Call::Listen { .. }) {
+            self.listening = None;
+        }
+        self.running.push(calls::make(service, origin, token, ask).boxed());
         None
     }
 
     fn finish(&mut self, done: Done) -> Option<Say> {
         match done {
             Done::Say(say) => Some(*say),
-            Done::Listens { id, begun: Ok(events) } => {
+            Done::Listens { id, events } => {
                 self.listening = Some((id, events));
                 None
             }
-            Done::Listens { id, begun: Err(failure) } => Some(failed(id, failure)),
         }
     }
 
