@@ -171,7 +171,7 @@ impl fmt::Display for Cost {
             Self::NobodyKnows(doubt) => {
                 write!(
                     f,
-                    "may lack something: it is unknown whether acknowledged messages are lost, because {doubt}"
+                    "may lack something: nobody knows whether acknowledged messages are lost, because {doubt}"
                 )
             }
         }
