@@ -43,8 +43,9 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 pub fn free_ports(count: u16) -> u16 {
     let start = u16::try_from(std::process::id() % 997).unwrap() * 40;
     for _ in 0..500 {
-        // Below the range from which the system draws ports for outgoing connections.
-        let first = 10_000 + (start + NEXT_PORT.fetch_add(8, Ordering::Relaxed)) % 22_000;
+        // Below the range from which the system draws ports for outgoing connections, and above the last port that
+        // browsers refuse to open (10080: https://fetch.spec.whatwg.org/#port-blocking).
+        let first = 10_100 + (start + NEXT_PORT.fetch_add(8, Ordering::Relaxed)) % 22_000;
         if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return first;
         }
