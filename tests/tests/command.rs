@@ -384,7 +384,7 @@ async fn a_listener_outlives_an_outage_and_says_so_once() {
     let mut complaint = String::new();
     complaints.read_line(&mut complaint).unwrap();
     assert!(complaint.contains("listening goes on once a replica serves"), "{complaint}");
-    // Nobody serves for as long as several of its time limits.
+    // No replica serves for longer than several of its time limits: the length of the outage is the subject.
     let paused = std::time::Instant::now();
     wait::until("a while passes", async || paused.elapsed() > 4 * std::time::Duration::from_millis(300))
         .await;

@@ -1,7 +1,7 @@
 //! Refusals and faults as gRPC statuses, and back. This is the only place that knows which code and reason is which.
 
 use crate::v1;
-use chat::{KeptOnFewer, Refusal};
+use chat::{BUSY_RETRY_AFTER, KeptOnFewer, Refusal};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -24,9 +24,6 @@ pub const CLUSTER_KEY_NEEDED: &str = "CLUSTER_KEY_NEEDED";
 pub const FAULT: &str = "FAULT";
 /// A request or an answer is larger than a message may be; repeating it can't help.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-
-/// After how long a call that met a busy replica may be repeated at the earliest.
-const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// It took effect, and fewer replicas hold it than were asked for: the same request id asks again.
 pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";

@@ -27,7 +27,7 @@ pub use identity::{
     AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SealedToken, SessionId, TokenHash,
 };
 pub use limits::{
-    Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
+    BUSY_RETRY_AFTER, Limits, MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX,
     PASSWORD_CHARACTERS_MIN, PATTERN_CHARACTERS_MAX, REMEMBERING, REQUEST_AGE_MAX, SESSIONS_AN_ACCOUNT_MAX,
 };
 pub use look::{looks, looks_version};

@@ -13,6 +13,8 @@ pub const PASSWORD_CHARACTERS_MAX: usize = 256;
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// The longest regular expression, in characters.
 pub const PATTERN_CHARACTERS_MAX: usize = 256;
+/// After how long a call that met a busy replica may be repeated at the earliest.
+pub const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The most items of one page.
 pub const PAGE_MAX: usize = 500;
 /// How many sessions an account can have at once; opening one more closes the oldest.

@@ -2,15 +2,13 @@
 
 use crate::blocking::Full;
 use crate::delivery::TooManyStreams;
-use chat::{KeptOnFewer, Refusal};
+use chat::{BUSY_RETRY_AFTER, KeptOnFewer, Refusal};
 use std::time::Duration;
 use store::StoreError;
 use thiserror::Error;
 use tracing::warn;
 
-/// After how long a call that met a busy replica may be repeated at the earliest.
-const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
-/// And after how long one that met a limit.
+/// After how long a call that met a limit may be repeated at the earliest.
 const OVER_A_LIMIT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a call was not done.

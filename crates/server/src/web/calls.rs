@@ -3,7 +3,7 @@
 use super::frames::{Account, Answer, Ask, Call, Conversation, Cursor, Message, Receipt, Say};
 use crate::caller::Origin;
 use crate::delivery::{ReceiptKind, Wants};
-use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With, hash_of};
+use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With};
 use api::status::reason;
 use chat::{AccountId, HistoryId, KeptOnFewer, MessageId, Refusal, RequestId, TokenHash};
 use uuid::Uuid;
@@ -191,11 +191,6 @@ impl From<store::Conversation> for Conversation {
 /// The session of a call; pages say with `identify` which.
 fn signed(token: Option<TokenHash>) -> Result<TokenHash, Refusal> {
     token.ok_or(Refusal::NotSignedIn)
-}
-
-/// A page's token, hashed.
-pub(super) fn token(text: &str) -> TokenHash {
-    hash_of(text)
 }
 
 fn id(request_id: Uuid) -> Result<RequestId, Refusal> {

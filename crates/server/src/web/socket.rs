@@ -4,7 +4,7 @@ use super::calls::{self, Done, failed, told};
 use super::frames::{Ask, Call, Say, State};
 use crate::caller::Origin;
 use crate::clock;
-use crate::service::{Event, Events, Failure, Service};
+use crate::service::{Event, Events, Failure, Service, hash_of};
 use axum::extract::ws::{Message, WebSocket};
 use chat::{Refusal, TokenHash};
 use futures_util::future::BoxFuture;
@@ -112,7 +112,7 @@ impl Talk {
             }
         };
         if let Call::Identify { token } = &ask.call {
-            self.token = Some(calls::token(token));
+            self.token = Some(hash_of(token));
         }
         let (service, origin, token) = (self.service.clone(), self.origin, self.token);
         if matches!(ask.call, Call::Listen { .. }) {
