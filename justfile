@@ -57,7 +57,15 @@ floor:
     cargo build --release -p trialogue
     cargo run --release -p whole-process-tests --example floor
 
+# Two commits measured in turn: each figure of `trialogue bench` as a ratio.
+compare before after="" rounds="5":
+    tests/compare {{ before }} "{{ after }}" {{ rounds }}
+
 # What crowds cost an honest sender.
 crowds:
     cargo build --release -p trialogue
     cargo run --release -p whole-process-tests --example crowds
+
+# How quick the service is here, beside what this machine could do at most.
+bench *options:
+    cargo run --release -- bench {{ options }}

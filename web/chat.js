@@ -28,7 +28,7 @@ export class Chat {
       model, connection, drafts, letters: this.letters,
       leave: () => this.#leave(),
     });
-    this.people = new People({ model, connection, open: (one) => this.open(one), opened: () => this.talk.open });
+    this.people = new People({ model, connection, open: (conversation) => this.open(conversation), opened: () => this.talk.open });
     new Account({ connection, me, sent: () => this.letters.sent(), waiting: () => this.letters.waiting, over: (why) => this.over(why) });
     connection.addEventListener("frame", ({ detail }) => this.#heard(detail));
     connection.addEventListener("session-over", ({ detail }) => this.#sessionOver(detail));
@@ -47,10 +47,10 @@ export class Chat {
     this.connection.begin(this.me.token, () => this.model.cursor);
   }
 
-  open(one) {
-    const address = `#${one.id}`;
+  open(conversation) {
+    const address = `#${conversation.id}`;
     if (location.hash !== address) history.pushState(null, "", address);
-    this.#show(one);
+    this.#show(conversation);
     if (!matchMedia("(pointer: coarse)").matches) this.talk.text.focus();
   }
 
@@ -61,9 +61,9 @@ export class Chat {
     byId("people").querySelector(`[data-account="${left?.id}"] button`)?.focus();
   }
 
-  #show(one) {
-    this.talk.show(one);
-    byId("chat").classList.toggle("talking", one !== null);
+  #show(conversation) {
+    this.talk.show(conversation);
+    byId("chat").classList.toggle("talking", conversation !== null);
     this.people.draw();
   }
 
@@ -73,8 +73,8 @@ export class Chat {
     // Any other part of the page that an address may name is no conversation: what is open stays open.
     if (name && !/^[0-9]+$/.test(name)) return;
     const id = Number(name);
-    const one = this.model.conversations.get(id) ?? null;
-    if (one !== this.talk.open) this.#show(one);
+    const conversation = this.model.conversations.get(id) ?? null;
+    if (conversation !== this.talk.open) this.#show(conversation);
   }
 
   #heard(frame) {

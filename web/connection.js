@@ -156,19 +156,19 @@ export class Connection extends EventTarget {
   #serving(until) {
     if (this.current) return Promise.resolve(this.current);
     return new Promise((resolve, reject) => {
-      const one = { resolve: (link) => { clearTimeout(timer); resolve(link); } };
+      const caller = { resolve: (link) => { clearTimeout(timer); resolve(link); } };
       const timer = setTimeout(() => {
-        this.waiting.delete(one);
+        this.waiting.delete(caller);
         reject(new NobodyServed());
       }, Math.max(0, until - Date.now()));
-      this.waiting.add(one);
+      this.waiting.add(caller);
     });
   }
 
   stands(link) {
     const { addresses, primary } = link.state;
     // What was known before may be another name of the same place, such as localhost: what works stays.
-    this.addresses = [...new Set([...addresses, ...this.addresses.filter((one) => one === location.host)])];
+    this.addresses = [...new Set([...addresses, ...this.addresses.filter((address) => address === location.host)])];
     if (link.state.serving && !this.current) {
       this.current = link;
       for (const [address, other] of this.links) {
@@ -178,7 +178,7 @@ export class Connection extends EventTarget {
         }
       }
       link.begin();
-      for (const one of this.waiting) one.resolve(link);
+      for (const caller of this.waiting) caller.resolve(link);
       this.waiting.clear();
     } else if (!link.state.serving && this.current === link) {
       this.current = null;

@@ -43,9 +43,9 @@ export class Letters {
   }
 
   /** Keeps a message, then sends it. False if it could not be kept, and then it is not sent. */
-  write(one, text) {
+  write(conversation, text) {
     const request_id = newRequestId();
-    const letter = { place: request_id, request_id, with: one.id, to: one.name, text, typed_at: Date.now(), tried: false };
+    const letter = { place: request_id, request_id, with: conversation.id, to: conversation.name, text, typed_at: Date.now(), tried: false };
     if (!this.outbox.keep(letter)) return false;
     this.model.typed(letter);
     this.queue.push(letter);

@@ -11,7 +11,7 @@ import { addresses, outlivesThePage, sessions } from "./storage.js";
 /** After this time without a replica that serves, it is no longer a matter of moments. */
 const NOBODY_AFTER = 8000;
 
-const connection = new Connection([location.host, ...addresses.load().filter((one) => one !== location.host)]);
+const connection = new Connection([location.host, ...addresses.load().filter((address) => address !== location.host)]);
 let wasServed = false;
 let unservedSince = Date.now();
 

@@ -53,40 +53,41 @@ export class Model extends EventTarget {
   }
 
   conversation(id, name) {
-    let one = this.conversations.get(id);
-    if (!one) {
-      one = new Conversation(id, name);
-      this.conversations.set(id, one);
+    let conversation = this.conversations.get(id);
+    if (!conversation) {
+      conversation = new Conversation(id, name);
+      this.conversations.set(id, conversation);
     }
-    if (name) one.name = name;
-    return one;
+    if (name) conversation.name = name;
+    return conversation;
   }
 
   get unread() {
     let sum = 0;
-    for (const one of this.conversations.values()) sum += one.unread;
+    for (const conversation of this.conversations.values()) sum += conversation.unread;
     return sum;
   }
 
   /** The newest on top. A conversation that was only looked at has no place in the list. */
   sorted(open) {
-    const shown = [...this.conversations.values()].filter((one) => one.last || one.letters.length || one.draft || one === open);
+    const shown = [...this.conversations.values()].filter((conversation) =>
+      conversation.last || conversation.letters.length || conversation.draft || conversation === open);
     return shown.sort((a, b) => b.lastAt - a.lastAt || (b.last?.id ?? 0) - (a.last?.id ?? 0));
   }
 
   /** A page of how conversations stand. */
   stand(page) {
     for (const told of page) {
-      const one = this.conversation(told.with_id, told.with);
-      one.deleted = told.deleted;
-      one.readUpTo = Math.max(one.readUpTo, told.read_up_to);
-      one.deliveredUpTo = Math.max(one.deliveredUpTo, told.delivered_up_to);
-      one.seenUpTo = told.seen_up_to;
+      const conversation = this.conversation(told.with_id, told.with);
+      conversation.deleted = told.deleted;
+      conversation.readUpTo = Math.max(conversation.readUpTo, told.read_up_to);
+      conversation.deliveredUpTo = Math.max(conversation.deliveredUpTo, told.delivered_up_to);
+      conversation.seenUpTo = told.seen_up_to;
       const until = told.last?.id ?? 0;
-      one.live = one.live.filter((id) => id > until && id > one.readUpTo);
-      if (until >= (one.last?.id ?? 0)) one.last = told.last;
-      if (told.read_up_to >= one.readUpTo) one.unread = told.unread + one.live.length;
-      this.#changed(one);
+      conversation.live = conversation.live.filter((id) => id > until && id > conversation.readUpTo);
+      if (until >= (conversation.last?.id ?? 0)) conversation.last = told.last;
+      if (told.read_up_to >= conversation.readUpTo) conversation.unread = told.unread + conversation.live.length;
+      this.#changed(conversation);
     }
     this.dispatchEvent(new Event("people"));
   }
@@ -95,78 +96,78 @@ export class Model extends EventTarget {
   arrived(message) {
     this.cursor = { history: this.cursor?.history ?? null, after: message.id };
     const mine = message.from_id === this.me.id;
-    const one = mine ? this.conversation(message.to_id, message.to) : this.conversation(message.from_id, message.from);
-    const isNews = !one.last || message.id > one.last.id;
+    const conversation = mine ? this.conversation(message.to_id, message.to) : this.conversation(message.from_id, message.from);
+    const isNews = !conversation.last || message.id > conversation.last.id;
     if (isNews) {
-      one.last = message;
-      if (!mine && message.id > one.readUpTo) {
-        one.unread += 1;
-        one.live.push(message.id);
+      conversation.last = message;
+      if (!mine && message.id > conversation.readUpTo) {
+        conversation.unread += 1;
+        conversation.live.push(message.id);
       }
     }
-    if (one.loaded || one.loading) one.add(message);
-    if (mine) this.#takeBack(one, message);
-    this.#changed(one);
+    if (conversation.loaded || conversation.loading) conversation.add(message);
+    if (mine) this.#takeBack(conversation, message);
+    this.#changed(conversation);
     this.dispatchEvent(new Event("people"));
-    return isNews && !mine ? one : null;
+    return isNews && !mine ? conversation : null;
   }
 
   /** A letter's message may be here before its acknowledgement is: it is shown once. */
-  #takeBack(one, message) {
-    const letter = one.letters.find((letter) => !letter.shownAs && !letter.refused && letter.text === message.text);
+  #takeBack(conversation, message) {
+    const letter = conversation.letters.find((letter) => !letter.shownAs && !letter.refused && letter.text === message.text);
     if (!letter) return;
     letter.shownAs = message.id;
     if (letter.kept) this.copies.set(message.id, letter.kept);
   }
 
-  page(one, messages, more) {
-    for (const message of messages) one.add(message);
-    one.loaded = true;
-    one.more = more;
-    this.#changed(one);
+  page(conversation, messages, more) {
+    for (const message of messages) conversation.add(message);
+    conversation.loaded = true;
+    conversation.more = more;
+    this.#changed(conversation);
   }
 
   receipt({ with_id, delivered_up_to, seen_up_to, read_up_to }) {
-    const one = this.conversations.get(with_id);
-    if (!one) return;
-    one.deliveredUpTo = Math.max(one.deliveredUpTo, delivered_up_to, seen_up_to);
-    one.seenUpTo = Math.max(one.seenUpTo, seen_up_to);
-    if (read_up_to) this.read(one, read_up_to);
-    this.#changed(one);
+    const conversation = this.conversations.get(with_id);
+    if (!conversation) return;
+    conversation.deliveredUpTo = Math.max(conversation.deliveredUpTo, delivered_up_to, seen_up_to);
+    conversation.seenUpTo = Math.max(conversation.seenUpTo, seen_up_to);
+    if (read_up_to) this.read(conversation, read_up_to);
+    this.#changed(conversation);
   }
 
   /** Everything up to here was seen, here or on another device. */
-  read(one, upTo) {
-    one.readUpTo = Math.max(one.readUpTo, upTo);
-    one.live = one.live.filter((id) => id > one.readUpTo);
-    if (one.last && one.last.id <= one.readUpTo) {
-      one.unread = 0;
-    } else if (one.loaded) {
-      one.unread = one.messages.filter((message) => message.from_id === one.id && message.id > one.readUpTo).length;
+  read(conversation, upTo) {
+    conversation.readUpTo = Math.max(conversation.readUpTo, upTo);
+    conversation.live = conversation.live.filter((id) => id > conversation.readUpTo);
+    if (conversation.last && conversation.last.id <= conversation.readUpTo) {
+      conversation.unread = 0;
+    } else if (conversation.loaded) {
+      conversation.unread = conversation.messages.filter((message) => message.from_id === conversation.id && message.id > conversation.readUpTo).length;
     }
     this.dispatchEvent(new Event("people"));
   }
 
   typed(letter) {
-    const one = this.conversation(letter.with, letter.to);
-    one.letters.push(letter);
-    this.#changed(one);
+    const conversation = this.conversation(letter.with, letter.to);
+    conversation.letters.push(letter);
+    this.#changed(conversation);
     this.dispatchEvent(new Event("people"));
   }
 
   /** A letter was acknowledged: it is a message from now on. */
   sent(letter, { message_id, sent_at, copies, replicas }) {
-    const one = this.conversation(letter.with, letter.to);
-    one.letters = one.letters.filter((other) => other.place !== letter.place);
+    const conversation = this.conversation(letter.with, letter.to);
+    conversation.letters = conversation.letters.filter((other) => other.place !== letter.place);
     if (copies < replicas) this.copies.set(message_id, { copies, replicas });
     else this.copies.delete(message_id);
     const message = {
       id: message_id, from_id: this.me.id, from: this.me.name, to_id: letter.with, to: letter.to,
       text: letter.text, sent_at, delivered: false, undeliverable: false,
     };
-    if (one.loaded || one.loading) one.add(message);
-    if (!one.last || message_id > one.last.id) one.last = message;
-    this.#changed(one);
+    if (conversation.loaded || conversation.loading) conversation.add(message);
+    if (!conversation.last || message_id > conversation.last.id) conversation.last = message;
+    this.#changed(conversation);
     this.dispatchEvent(new Event("people"));
   }
 
@@ -194,20 +195,20 @@ export class Model extends EventTarget {
   }
 
   #update(told, change) {
-    const one = this.conversation(told.with, told.to);
+    const conversation = this.conversation(told.with, told.to);
     const letter = this.letter(told);
     if (letter) Object.assign(letter, change);
-    this.#changed(one);
+    this.#changed(conversation);
     this.dispatchEvent(new Event("people"));
   }
 
   /** A letter is no longer waited for: another tab has settled it, or its owner has let it go. */
   dropped(place) {
-    for (const one of this.conversations.values()) {
-      const left = one.letters.filter((letter) => letter.place !== place);
-      if (left.length === one.letters.length) continue;
-      one.letters = left;
-      this.#changed(one);
+    for (const conversation of this.conversations.values()) {
+      const left = conversation.letters.filter((letter) => letter.place !== place);
+      if (left.length === conversation.letters.length) continue;
+      conversation.letters = left;
+      this.#changed(conversation);
       this.dispatchEvent(new Event("people"));
     }
   }
@@ -221,14 +222,14 @@ export class Model extends EventTarget {
   /** The history is another one: nothing that was read before counts. */
   forgetHistory() {
     this.cursor = null;
-    for (const one of this.conversations.values()) {
-      Object.assign(one, { messages: [], loaded: false, more: true, last: null, unread: 0, live: [], readUpTo: 0, deliveredUpTo: 0, seenUpTo: 0, newAfter: null });
-      this.#changed(one);
+    for (const conversation of this.conversations.values()) {
+      Object.assign(conversation, { messages: [], loaded: false, more: true, last: null, unread: 0, live: [], readUpTo: 0, deliveredUpTo: 0, seenUpTo: 0, newAfter: null });
+      this.#changed(conversation);
     }
     this.dispatchEvent(new Event("people"));
   }
 
-  #changed(one) {
-    this.dispatchEvent(new CustomEvent("talk", { detail: one }));
+  #changed(conversation) {
+    this.dispatchEvent(new CustomEvent("talk", { detail: conversation }));
   }
 }

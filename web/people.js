@@ -45,41 +45,41 @@ export class People {
   draw() {
     const open = this.opened();
     const people = this.model.sorted(open);
-    arrange(this.list, people.map((one) => this.#row(one, one === open)));
+    arrange(this.list, people.map((conversation) => this.#row(conversation, conversation === open)));
     byId("no-people").hidden = people.length > 0;
     const { unread } = this.model;
     const where = open ? `${open.name} · Trialogue` : "Trialogue";
     document.title = unread ? `(${unread > 999 ? "999+" : unread}) ${where}` : where;
   }
 
-  #row(one, isOpen) {
-    const letter = one.letters.at(-1);
-    const draft = isOpen ? "" : one.draft;
-    const mark = one.letters.some(({ refused }) => refused) ? "Not sent: " : draft ? "Draft: " : "";
-    const shown = (one.letters.find(({ refused }) => refused) ?? letter)?.text;
-    const preview = (mark === "Draft: " ? draft : shown ?? (one.last?.undeliverable ? "not delivered" : one.last?.text) ?? "").slice(0, 200);
-    const mine = !mark && (letter || one.last?.from_id === this.model.me.id);
-    const when = one.lastAt ? whenOf(one.lastAt) : "";
-    const { unread } = one;
+  #row(conversation, isOpen) {
+    const letter = conversation.letters.at(-1);
+    const draft = isOpen ? "" : conversation.draft;
+    const mark = conversation.letters.some(({ refused }) => refused) ? "Not sent: " : draft ? "Draft: " : "";
+    const shown = (conversation.letters.find(({ refused }) => refused) ?? letter)?.text;
+    const preview = (mark === "Draft: " ? draft : shown ?? (conversation.last?.undeliverable ? "not delivered" : conversation.last?.text) ?? "").slice(0, 200);
+    const mine = !mark && (letter || conversation.last?.from_id === this.model.me.id);
+    const when = conversation.lastAt ? whenOf(conversation.lastAt) : "";
+    const { unread } = conversation;
     const count = unread > 999 ? "999+" : String(unread);
     return {
-      key: one.id,
-      state: JSON.stringify([one.name, one.deleted, mark, preview, mine, when, count, isOpen]),
+      key: conversation.id,
+      state: JSON.stringify([conversation.name, conversation.deleted, mark, preview, mine, when, count, isOpen]),
       make: () => {
         const button = element("button", {
           class: `person${isOpen ? " open" : ""}${unread ? " has-unread" : ""}`,
           "aria-current": isOpen ? "true" : null,
-          onclick: () => this.open(one),
+          onclick: () => this.open(conversation),
         },
-          avatar(one.id, one.name),
+          avatar(conversation.id, conversation.name),
           element("span", { class: "who" },
-            element("span", { class: "name", dir: "auto" }, one.name),
+            element("span", { class: "name", dir: "auto" }, conversation.name),
             element("span", { class: "preview", dir: "auto" }, 
               mine ? said("You: ") : null, mark ? element("span", { class: "error" }, mark) : null, preview)),
           element("span", { class: "aside" },
             element("span", { class: "when" }, when),
             unread ? element("span", { class: "unread" }, count, said(" unread")) : null));
-        return element("li", { "data-account": String(one.id) }, button);
+        return element("li", { "data-account": String(conversation.id) }, button);
       },
     };
   }

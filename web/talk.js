@@ -58,43 +58,43 @@ export class Talk {
     new ResizeObserver(() => { if (this.atEnd) this.#toEnd(); }).observe(this.scroll);
   }
 
-  show(one) {
-    if (this.open === one) return;
+  show(conversation) {
+    if (this.open === conversation) return;
     if (this.open) this.open.newAfter = null;
-    this.open = one;
+    this.open = conversation;
     clear(this.list);
-    byId("with").textContent = one?.name ?? "";
-    if (!one) return this.draw();
-    one.newAfter = one.unread ? one.readUpTo : null;
-    this.text.value = one.draft;
-    this.atEnd = one.newAfter === null;
+    byId("with").textContent = conversation?.name ?? "";
+    if (!conversation) return this.draw();
+    conversation.newAfter = conversation.unread ? conversation.readUpTo : null;
+    this.text.value = conversation.draft;
+    this.atEnd = conversation.newAfter === null;
     this.draw();
     this.#measure();
-    if (one.loaded) this.#toMark();
-    else this.load(one, 0);
+    if (conversation.loaded) this.#toMark();
+    else this.load(conversation, 0);
   }
 
   /** Asks for a page: the newest, or the one before a message. */
-  async load(one, before) {
-    if (one.loading) return;
-    one.loading = true;
+  async load(conversation, before) {
+    if (conversation.loading) return;
+    conversation.loading = true;
     this.soon();
     try {
-      const { messages, more } = await this.connection.call("list_messages", { with_id: one.id, before, page_size: PAGE });
-      one.loading = false;
+      const { messages, more } = await this.connection.call("list_messages", { with_id: conversation.id, before, page_size: PAGE });
+      conversation.loading = false;
       const fromEnd = this.scroll.scrollHeight - this.scroll.scrollTop;
-      this.model.page(one, messages, more);
-      if (one !== this.open) return;
+      this.model.page(conversation, messages, more);
+      if (conversation !== this.open) return;
       // Where the new begins comes into sight first: its end was not seen yet.
-      if (!before && one.newAfter !== null) this.atEnd = false;
+      if (!before && conversation.newAfter !== null) this.atEnd = false;
       this.draw();
       if (before) this.scroll.scrollTop = this.scroll.scrollHeight - fromEnd;
       else this.#toMark();
     } catch (error) {
-      one.loading = false;
+      conversation.loading = false;
       if (error.reason) notice(error.message);
       // No replica served in time: one will, and a person who still looks at it wants it then.
-      else if (one === this.open) this.load(one, before);
+      else if (conversation === this.open) this.load(conversation, before);
     }
   }
 
@@ -104,24 +104,24 @@ export class Talk {
   }
 
   draw() {
-    const one = this.open;
-    const rows = one ? this.#rows(one) : [];
+    const conversation = this.open;
+    const rows = conversation ? this.#rows(conversation) : [];
     arrange(this.list, rows);
-    byId("composer").hidden = !one || one.deleted;
-    byId("with-note").textContent = one?.deleted ? "This account was deleted; it can't be written to." : "";
-    this.older.hidden = !one?.loaded || !one.more;
+    byId("composer").hidden = !conversation || conversation.deleted;
+    byId("with-note").textContent = conversation?.deleted ? "This account was deleted; it can't be written to." : "";
+    this.older.hidden = !conversation?.loaded || !conversation.more;
     const empty = byId("no-messages");
     empty.hidden = rows.length > 0;
-    empty.textContent = !one
+    empty.textContent = !conversation
       ? "Choose a conversation, or find somebody by name."
-      : !one.loaded ? "Loading…"
-      : one.id === this.model.me.id ? "A place for notes to yourself." : `No messages yet. Say hello to ${one.name}.`;
+      : !conversation.loaded ? "Loading…"
+      : conversation.id === this.model.me.id ? "A place for notes to yourself." : `No messages yet. Say hello to ${conversation.name}.`;
     if (this.atEnd) this.#toEnd();
-    this.down.hidden = this.atEnd || !one;
+    this.down.hidden = this.atEnd || !conversation;
     this.#markRead();
   }
 
-  #rows(one) {
+  #rows(conversation) {
     const rows = [];
     let before = null;
     const between = (at) => {
@@ -132,17 +132,17 @@ export class Talk {
         before = null;
       }
     };
-    let isMarked = one.newAfter === null;
-    for (const message of one.messages) {
+    let isMarked = conversation.newAfter === null;
+    for (const message of conversation.messages) {
       between(message.sent_at);
       const mine = message.from_id === this.model.me.id;
-      if (!isMarked && !mine && message.id > one.newAfter) {
+      if (!isMarked && !mine && message.id > conversation.newAfter) {
         isMarked = true;
         rows.push({ key: "new", state: "", make: () => element("li", { class: "new", id: "new" }, element("span", {}, "New")) });
         before = null;
       }
       const first = !before || before.mine !== mine || message.sent_at - before.at > TOGETHER;
-      const mark = mine ? this.#mark(one, message) : null;
+      const mark = mine ? this.#mark(conversation, message) : null;
       rows.push({
         key: message.id,
         state: JSON.stringify([mark, first, message.undeliverable]),
@@ -150,8 +150,8 @@ export class Talk {
       });
       before = { at: message.sent_at, mine };
     }
-    for (const letter of one.letters) {
-      if (letter.shownAs && one.messages.some((message) => message.id === letter.shownAs)) continue;
+    for (const letter of conversation.letters) {
+      if (letter.shownAs && conversation.messages.some((message) => message.id === letter.shownAs)) continue;
       between(letter.typed_at);
       rows.push({ key: letter.place, state: letter.refused?.message ?? keptOn(letter.kept), make: () => this.#letter(letter) });
       before = { at: letter.typed_at, mine: true };
@@ -160,12 +160,12 @@ export class Talk {
   }
 
   /** How far an own message has come: its sign, and the word for it. */
-  #mark(one, message) {
+  #mark(conversation, message) {
     const copies = this.model.copies.get(message.id);
     if (message.undeliverable) return null;
-    if (one.id === this.model.me.id) return null;
-    if (message.id <= one.seenUpTo) return ["✓✓", "read"];
-    if (message.delivered || message.id <= one.deliveredUpTo) return ["✓✓", "arrived"];
+    if (conversation.id === this.model.me.id) return null;
+    if (message.id <= conversation.seenUpTo) return ["✓✓", "read"];
+    if (message.delivered || message.id <= conversation.deliveredUpTo) return ["✓✓", "arrived"];
     if (copies?.asked) return [keptOn(copies), "kept on fewer replicas than were asked for"];
     if (copies) return [`✓ ${copies.copies} of ${copies.replicas}`, "sent, with fewer copies than there should be"];
     return ["✓", "sent"];
@@ -235,10 +235,10 @@ export class Talk {
 
   /** What stands in the field is the draft of this conversation, and of no other. */
   #typed() {
-    const one = this.open;
-    if (one) {
-      one.draft = wellFormed(this.text.value);
-      this.isDraftKept = this.drafts.keep(one, one.draft);
+    const conversation = this.open;
+    if (conversation) {
+      conversation.draft = wellFormed(this.text.value);
+      this.isDraftKept = this.drafts.keep(conversation, conversation.draft);
     }
     this.#measure();
   }
@@ -253,10 +253,10 @@ export class Talk {
 
   /** Another tab has changed a draft. What is being typed here stays. */
   draftElsewhere({ id, text }) {
-    const one = this.model.conversations.get(id);
-    if (!one || (one === this.open && document.hasFocus())) return;
-    this.model.drafted(id, one.name, text);
-    if (one !== this.open) return;
+    const conversation = this.model.conversations.get(id);
+    if (!conversation || (conversation === this.open && document.hasFocus())) return;
+    this.model.drafted(id, conversation.name, text);
+    if (conversation !== this.open) return;
     this.text.value = text;
     this.#measure();
   }
@@ -306,15 +306,15 @@ export class Talk {
 
   /** What is in sight to its end counts as read, if the page can be looked at. */
   async #markRead() {
-    const one = this.open;
-    if (!one?.loaded || !this.atEnd || !isLookedAt() || this.marking) return;
-    const last = one.messages.findLast((message) => message.from_id === one.id);
-    if (!last || last.id <= one.readUpTo || one.id === this.model.me.id) return;
+    const conversation = this.open;
+    if (!conversation?.loaded || !this.atEnd || !isLookedAt() || this.marking) return;
+    const last = conversation.messages.findLast((message) => message.from_id === conversation.id);
+    if (!last || last.id <= conversation.readUpTo || conversation.id === this.model.me.id) return;
     this.marking = true;
     try {
-      await this.connection.call("mark_read", { request_id: newRequestId(), with_id: one.id, up_to: last.id });
+      await this.connection.call("mark_read", { request_id: newRequestId(), with_id: conversation.id, up_to: last.id });
       this.marking = false;
-      this.model.read(one, last.id);
+      this.model.read(conversation, last.id);
       this.#markRead();
     } catch (error) {
       // The next look marks it.

@@ -128,7 +128,7 @@ impl Attack {
 
 async fn deaf_listeners(tasks: &mut JoinSet<()>, cluster: &Cluster, mallory: &Person) {
     let mut chat = ChatClient::new(from(cluster, 2).await);
-    let token = mallory.token.clone();
+    let token = mallory.session.token().to_owned();
     tasks.spawn(async move {
         let mut held = Vec::new();
         for _ in 0..400 {
@@ -140,7 +140,7 @@ async fn deaf_listeners(tasks: &mut JoinSet<()>, cluster: &Cluster, mallory: &Pe
         std::future::pending::<()>().await;
     });
     let mut sender = ChatClient::new(from(cluster, 4).await);
-    let token = mallory.token.clone();
+    let token = mallory.session.token().to_owned();
     tasks.spawn(async move {
         let mut pace = interval(Duration::from_millis(50));
         loop {
@@ -152,7 +152,7 @@ async fn deaf_listeners(tasks: &mut JoinSet<()>, cluster: &Cluster, mallory: &Pe
 
 async fn one_accounts_messages(tasks: &mut JoinSet<()>, cluster: &Cluster, mallory: &Person) {
     for _ in 0..8 {
-        let (mut chat, token) = (ChatClient::new(from(cluster, 2).await), mallory.token.clone());
+        let (mut chat, token) = (ChatClient::new(from(cluster, 2).await), mallory.session.token().to_owned());
         tasks.spawn(async move {
             loop {
                 let messages = futures_util::stream::repeat_with(|| message("mallory", 1000));
@@ -164,7 +164,7 @@ async fn one_accounts_messages(tasks: &mut JoinSet<()>, cluster: &Cluster, mallo
     }
     let channel = from(cluster, 2).await;
     for _ in 0..64 {
-        let (mut chat, token) = (ChatClient::new(channel.clone()), mallory.token.clone());
+        let (mut chat, token) = (ChatClient::new(channel.clone()), mallory.session.token().to_owned());
         tasks.spawn(async move {
             loop {
                 drop(chat.send_message(signed(message("mallory", 1000), &token)).await);
@@ -233,7 +233,7 @@ async fn measure(attack: Attack) {
         [Person::register(&cluster, "alice").await, Person::register(&cluster, "mallory").await];
     let pid = cluster.heartbeat(0).await.unwrap().pid;
     let (stop, stopped) = watch::channel(false);
-    let honest = tokio::spawn(honest(from(&cluster, 3).await, alice.token.clone(), stopped));
+    let honest = tokio::spawn(honest(from(&cluster, 3).await, alice.session.token().to_owned(), stopped));
     let before = Taken::by(pid);
     let attackers = attack.begin(&cluster, &mallory).await;
     let (began, mut during) = (Instant::now(), before);

@@ -10,16 +10,13 @@
     reason = "a benchmark: what fails here is a failed measurement"
 )]
 
+use api::v1::SendMessageRequest;
 use api::v1::chat_client::ChatClient;
-use api::v1::chat_server::{Chat, ChatServer};
-use api::v1::{self, SendMessageRequest, SendMessageResponse};
 use futures_util::StreamExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status, Streaming};
-use whole_process_tests::cluster::{Cluster, free_ports};
+use tonic::transport::{Channel, Endpoint};
+use whole_process_tests::cluster::{Cluster, free_ports, program};
 use whole_process_tests::people::Person;
 use whole_process_tests::raw::{id, signed};
 use whole_process_tests::wait;
@@ -29,52 +26,6 @@ const ROUNDS: usize = 7;
 const SPAN: Duration = Duration::from_secs(1);
 const ONE_BY_ONE: usize = 1000;
 const TEXT: &str = "a message of ordinary length, as people write them all day";
-
-/// Answers every message at once and does nothing with it.
-struct Nothing;
-
-macro_rules! nothing {
-    ($($call:ident($request:ty) -> $response:ty;)*) => {
-        #[tonic::async_trait]
-        impl Chat for Nothing {
-            type SendMessagesStream = ReceiverStream<Result<v1::SendMessagesResponse, Status>>;
-            type ListenMessagesStream = ReceiverStream<Result<v1::ListenMessagesResponse, Status>>;
-
-            async fn send_message(&self, _: Request<SendMessageRequest>) -> Result<Response<SendMessageResponse>, Status> {
-                Ok(Response::new(SendMessageResponse { id: 1, sent_at: 1, copies: 3, replicas: 3 }))
-            }
-
-            $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                Err(Status::unimplemented("it does nothing"))
-            })*
-        }
-    };
-}
-
-nothing! {
-    heartbeat(v1::HeartbeatRequest) -> v1::HeartbeatResponse;
-    digest(v1::DigestRequest) -> v1::DigestResponse;
-    create_account(v1::CreateAccountRequest) -> v1::CreateAccountResponse;
-    login(v1::LoginRequest) -> v1::LoginResponse;
-    logout(v1::LogoutRequest) -> v1::LogoutResponse;
-    delete_account(v1::DeleteAccountRequest) -> v1::DeleteAccountResponse;
-    change_password(v1::ChangePasswordRequest) -> v1::ChangePasswordResponse;
-    list_accounts(v1::ListAccountsRequest) -> v1::ListAccountsResponse;
-    send_messages(Streaming<SendMessageRequest>) -> Self::SendMessagesStream;
-    listen_messages(v1::ListenMessagesRequest) -> Self::ListenMessagesStream;
-    acknowledge_messages(v1::AcknowledgeMessagesRequest) -> v1::AcknowledgeMessagesResponse;
-    list_messages(v1::ListMessagesRequest) -> v1::ListMessagesResponse;
-    list_conversations(v1::ListConversationsRequest) -> v1::ListConversationsResponse;
-    mark_read(v1::MarkReadRequest) -> v1::MarkReadResponse;
-    set_read_marks(v1::SetReadMarksRequest) -> v1::SetReadMarksResponse;
-    get_account(v1::GetAccountRequest) -> v1::GetAccountResponse;
-}
-
-async fn serve_nothing(port: u16) {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    let server = Server::builder().add_service(ChatServer::new(Nothing));
-    server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
-}
 
 /// A process that ends with this one's interest in it.
 struct Process(Child);
@@ -165,12 +116,10 @@ async fn memory(cluster: &Cluster) -> Vec<f64> {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    if let Some(port) = std::env::args().nth(1) {
-        return serve_nothing(port.parse().unwrap()).await;
-    }
     let port = free_ports(1);
-    let program = std::env::current_exe().unwrap();
-    let nothing = Process(Command::new(program).arg(port.to_string()).stdin(Stdio::null()).spawn().unwrap());
+    // It ends with the other end of its standard input.
+    let nothing = ["bench", "--nothing", &port.to_string()];
+    let nothing = Process(Command::new(program()).args(nothing).stdin(Stdio::piped()).spawn().unwrap());
     let nothing_channel = connect(port).await;
     let cluster = Cluster::serving().await;
     println!("resident memory of the idle replicas, MiB: {:.1?}", memory(&cluster).await);
@@ -181,7 +130,10 @@ async fn main() {
     // In turn, so that both see the same machine, whatever else it does meanwhile.
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push((rate(&nothing_channel, &alice.token).await, rate(&channel, &alice.token).await));
+        rounds.push((
+            rate(&nothing_channel, alice.session.token()).await,
+            rate(&channel, alice.session.token()).await,
+        ));
     }
     rounds.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
     let (nothing_rate, rate) = rounds[ROUNDS / 2];
@@ -192,8 +144,10 @@ async fn main() {
         rounds[0].1 / rounds[0].0,
         rounds[ROUNDS - 1].1 / rounds[ROUNDS - 1].0
     );
-    let (nothing_median, median) =
-        (median(&nothing_channel, &alice.token).await, median(&channel, &alice.token).await);
+    let (nothing_median, median) = (
+        median(&nothing_channel, alice.session.token()).await,
+        median(&channel, alice.session.token()).await,
+    );
     let sync = fdatasync(cluster.data());
     let unit = 2.0 * nothing_median + 2.0 * sync;
     println!(
@@ -201,7 +155,7 @@ async fn main() {
          ratio to two of each {:.2} (floor 3)",
         median / unit
     );
-    let outbox = alice.client.outbox(&alice.token);
+    let outbox = alice.session.outbox();
     let began = Instant::now();
     let (mut sent, mut waiting) = (0_u32, std::collections::VecDeque::new());
     while began.elapsed() < 3 * SPAN {

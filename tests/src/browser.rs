@@ -244,7 +244,7 @@ impl Browser {
     pub async fn finds(&self, name: &str) {
         self.types("#find", name).await;
         self.until(&format!(
-            "[...document.querySelectorAll('#found .name')].some((one) => one.textContent === {})",
+            "[...document.querySelectorAll('#found .name')].some((name) => name.textContent === {})",
             json!(name)
         ))
         .await;
@@ -254,7 +254,7 @@ impl Browser {
 
     pub async fn opens(&self, name: &str) {
         let find = format!(
-            "[...document.querySelectorAll('#people button')].find((one) => one.querySelector('.name').textContent === {})",
+            "[...document.querySelectorAll('#people button')].find((button) => button.querySelector('.name').textContent === {})",
             json!(name)
         );
         self.until(&find).await;
@@ -268,8 +268,8 @@ impl Browser {
 
     /// The messages in sight: who wrote, and what; each as often as it stands there.
     pub async fn messages(&self) -> Vec<String> {
-        let script = "return [...document.querySelectorAll('#messages .message')].map((one) => \
-            `${one.classList.contains('mine') ? 'me' : 'they'}: ${one.querySelector('.text').textContent}`);";
+        let script = "return [...document.querySelectorAll('#messages .message')].map((message) => \
+            `${message.classList.contains('mine') ? 'me' : 'they'}: ${message.querySelector('.text').textContent}`);";
         serde_json::from_value(self.asks(script).await).unwrap()
     }
 
@@ -290,8 +290,8 @@ impl Browser {
         };
         self.asks(&checker).await;
         let script = "const done = arguments[0]; axe.run().then((found) => done(found.violations\
-            .filter((one) => one.impact === 'serious' || one.impact === 'critical')\
-            .map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`)));";
+            .filter((violation) => violation.impact === 'serious' || violation.impact === 'critical')\
+            .map((violation) => `${violation.id}: ${violation.help}: ${violation.nodes.map((node) => node.html).join(' ')}`)));";
         let found = self.asks_later(script).await;
         serde_json::from_value(found).unwrap()
     }

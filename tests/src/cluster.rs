@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+use store::{AtRest, log_folder};
 
 /// A replica that does not answer a heartbeat in this time is taken for silent.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -295,6 +296,38 @@ impl Cluster {
         self.replica_folder(i).join("chat.db")
     }
 
+    /// The folder of a replica's log.
+    pub fn log_folder(&self, i: usize) -> PathBuf {
+        log_folder(&self.database(i))
+    }
+
+    /// The newest segment of a replica's log.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn newest_segment(&self, i: usize) -> PathBuf {
+        let files = std::fs::read_dir(self.log_folder(i)).unwrap().map(|entry| entry.unwrap());
+        let is_segment = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let names = files.filter(|file| is_segment(&file.file_name().to_string_lossy()));
+        names.map(|file| file.path()).max().unwrap()
+    }
+
+    /// Waits until the tables of all replicas show all that their logs have, which is the same.
+    ///
+    /// # Panics
+    /// If they do not in time.
+    pub async fn until_all_applied(&self) {
+        wait::until("all is applied everywhere", async || {
+            let ends = (0..self.replicas()).map(|i| {
+                let found = AtRest::open(&self.database(i)).ok()?;
+                (found.identity().applied == found.end()).then(|| found.end())
+            });
+            let ends: Vec<_> = ends.collect();
+            ends[0].is_some() && ends.iter().all(|end| *end == ends[0])
+        })
+        .await;
+    }
+
     /// A plain SQL connection to a replica's database.
     pub fn sql(&self, i: usize) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.database(i)).unwrap();
@@ -379,7 +412,7 @@ impl Cluster {
             }
             let serving = said.iter().find(|heartbeat| heartbeat.serving && heartbeat.in_sync == wanted);
             serving.is_some_and(|serving| {
-                said.len() == wanted.len() && said.iter().all(|one| one.view == serving.view)
+                said.len() == wanted.len() && said.iter().all(|heartbeat| heartbeat.view == serving.view)
             })
         })
         .await;

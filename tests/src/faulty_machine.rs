@@ -42,13 +42,13 @@ impl FaultyMachine {
         Some(Self { data: cluster.data().to_owned(), folder })
     }
 
-    /// From now on no sync of any replica's database succeeds, or each does again.
+    /// From now on no sync of any replica's log or database succeeds, or each does again.
     ///
     /// # Panics
     /// If the order can't be given.
     pub fn fail_syncs(&self, fail: bool) {
         let order = self.folder.path().join("syncs-fail");
-        if fail { std::fs::write(order, "chat.db").unwrap() } else { std::fs::remove_file(order).unwrap() }
+        if fail { std::fs::write(order, "/replica-").unwrap() } else { std::fs::remove_file(order).unwrap() }
     }
 
     /// The wall clocks of all processes, or of one, are `ahead` seconds ahead (behind, if negative; right, if 0).

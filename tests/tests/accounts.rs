@@ -4,7 +4,7 @@
 
 use api::v1;
 use api::v1::replica_client::ReplicaClient;
-use client::{Start, To};
+use client::{AccountId, MessageId, Reason, RequestId, Start, To};
 use server::ClusterKey;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::Code;
@@ -30,40 +30,40 @@ async fn a_deleted_account_is_gone_and_its_name_is_free_for_a_stranger() {
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
     let seen = alice.send("bob", "seen").await;
-    bob.client.acknowledge(&bob.token, seen, &[]).await.unwrap();
+    bob.acknowledge(seen).await;
     alice.send("bob", "missed").await;
     bob.send("alice", "from bob").await;
     let phone = bob.client.login("bob", PASSWORD).await.unwrap();
 
     let listening =
-        bob.client.listen(&bob.token, Start { after: Some(u64::from(u32::MAX)), ..Start::default() });
+        bob.session.listen(Start { after: Some(MessageId(u64::from(u32::MAX))), ..Start::default() });
     drop(listening);
-    let listening = bob.client.listen(&bob.token, Start::default());
+    let listening = bob.session.listen(Start::default());
     let mut stream = chat(&cluster, 0).await;
     let (say, said) = tokio::sync::mpsc::channel(1);
-    let request = signed(tokio_stream::wrappers::ReceiverStream::new(said), &phone.token);
+    let request = signed(tokio_stream::wrappers::ReceiverStream::new(said), phone.session.token());
     let mut sending = stream.send_messages(request).await.unwrap().into_inner();
 
-    let wrong = bob.client.delete_account(&bob.token, "not the password").await.unwrap_err();
-    assert!(wrong.is_refused_for("WRONG_CREDENTIALS"), "{wrong}");
-    bob.client.delete_account(&bob.token, PASSWORD).await.unwrap();
+    let wrong = bob.session.delete_account("not the password").await.unwrap_err();
+    assert!(wrong.is_refused_for(&Reason::WrongCredentials), "{wrong}");
+    bob.session.delete_account(PASSWORD).await.unwrap();
 
     // Sessions and open streams end, on all devices.
-    assert!(end_of(listening).await.is_refused_for("SESSION_INVALID"));
+    assert!(end_of(listening).await.is_refused_for(&Reason::SessionInvalid));
     let status = tokio::time::timeout(GENEROUS, sending.message()).await.unwrap().unwrap_err();
     assert_eq!(reason(&status), "SESSION_INVALID");
     drop(say);
-    for token in [&bob.token, &phone.token] {
-        let refused = alice.client.send(token, "alice", "from beyond", 0).await.unwrap_err();
-        assert!(refused.is_refused_for("SESSION_INVALID"), "{refused}");
+    for token in [bob.session.token(), phone.session.token()] {
+        let refused = alice.client.session(token).send("alice", "from beyond", 0).await.unwrap_err();
+        assert!(refused.is_refused_for(&Reason::SessionInvalid), "{refused}");
     }
     let refused = alice.client.login("bob", PASSWORD).await.unwrap_err();
-    assert!(refused.is_refused_for("WRONG_CREDENTIALS"), "{refused}");
-    let refused = alice.client.send(&alice.token, "bob", "anyone there?", 0).await.unwrap_err();
-    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+    assert!(refused.is_refused_for(&Reason::WrongCredentials), "{refused}");
+    let refused = alice.session.send("bob", "anyone there?", 0).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::NoSuchAccount), "{refused}");
 
     // The sender sees what was delivered and what was not; what bob wrote stays readable.
-    let history = alice.client.history(&alice.token, "bob", 0, 10).await.unwrap().messages;
+    let history = alice.session.conversation("bob", None, 10).await.unwrap().messages;
     let shown: Vec<(&str, bool, bool)> =
         history.iter().map(|m| (&*m.text, m.delivered, m.undeliverable)).collect();
     assert_eq!(shown, [("from bob", false, false), ("", false, true), ("seen", true, false)]);
@@ -73,15 +73,16 @@ async fn a_deleted_account_is_gone_and_its_name_is_free_for_a_stranger() {
     let stranger = Person::register(&cluster, "Bob").await;
     alice.send("bob", "hello stranger").await;
     assert_eq!(stranger.hear_texts(1).await, ["hello stranger"]);
-    let old_bob = To::Account(history[0].from_id);
-    let refused = alice.client.send_with_id(&alice.token, &id(), old_bob, "secret", 0).await.unwrap_err();
-    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
-    let of_stranger = stranger.client.history(&stranger.token, "alice", 0, 10).await.unwrap().messages;
+    let old_bob = AccountId(history[0].from_id);
+    let refused =
+        alice.session.send_with_id(RequestId(uuid::Uuid::now_v7()), old_bob, "secret", 0).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::NoSuchAccount), "{refused}");
+    let of_stranger = stranger.session.conversation("alice", None, 10).await.unwrap().messages;
     assert_eq!(of_stranger.iter().map(|m| &*m.text).collect::<Vec<_>>(), ["hello stranger"]);
-    let with_stranger = alice.client.history(&alice.token, "bob", 0, 10).await.unwrap().messages;
+    let with_stranger = alice.session.conversation("bob", None, 10).await.unwrap().messages;
     assert_eq!(with_stranger.len(), 1);
     let old = format!("#{}", history[0].from_id);
-    assert_eq!(alice.client.history(&alice.token, &old, 0, 10).await.unwrap().messages, history);
+    assert_eq!(alice.session.conversation(To::parse(&old), None, 10).await.unwrap().messages, history);
     cluster.assert_same().await;
 }
 
@@ -91,50 +92,54 @@ async fn logout_and_a_new_password_end_sessions_and_their_streams_at_once() {
     let alice = Person::register(&cluster, "alice").await;
     let phone = alice.client.login("alice", PASSWORD).await.unwrap();
     let tablet = alice.client.login("alice", PASSWORD).await.unwrap();
-    let on_phone = alice.client.listen(&phone.token, Start::default());
-    alice.client.logout(&phone.token).await.unwrap();
-    assert!(end_of(on_phone).await.is_refused_for("SESSION_INVALID"));
+    let on_phone = phone.session.listen(Start::default());
+    phone.session.logout().await.unwrap();
+    assert!(end_of(on_phone).await.is_refused_for(&Reason::SessionInvalid));
 
-    let on_tablet = alice.client.listen(&tablet.token, Start::default());
-    alice.client.change_password(&alice.token, PASSWORD, "quite another one").await.unwrap();
-    assert!(end_of(on_tablet).await.is_refused_for("SESSION_INVALID"));
+    let on_tablet = tablet.session.listen(Start::default());
+    alice.session.change_password(PASSWORD, "quite another one").await.unwrap();
+    assert!(end_of(on_tablet).await.is_refused_for(&Reason::SessionInvalid));
     alice.send("alice", "the session that changed it stays").await;
-    assert!(alice.client.login("alice", PASSWORD).await.unwrap_err().is_refused_for("WRONG_CREDENTIALS"));
+    assert!(
+        alice.client.login("alice", PASSWORD).await.unwrap_err().is_refused_for(&Reason::WrongCredentials)
+    );
     alice.client.login("alice", "quite another one").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_session_expires_with_its_streams() {
-    let cluster = Cluster::serving_with(1, "").await;
+    let mut cluster = Cluster::serving_with(1, "").await;
     let alice = Person::register(&cluster, "alice").await;
-    // The shortest session that settings may ask for lasts a minute; this one is made to end sooner.
-    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(2);
+    // The shortest session that settings may ask for lasts a minute; this one is made to end sooner, while no process knows it.
+    cluster.end_all().await;
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(5);
     let soon = i64::try_from(soon.as_millis()).unwrap();
     assert_ne!(cluster.sql(0).execute("UPDATE sessions SET expires_at = ?1", [soon]).unwrap(), 0);
-    let listening = alice.client.listen(&alice.token, Start::default());
-    assert!(end_of(listening).await.is_refused_for("SESSION_INVALID"));
-    let refused = alice.client.send(&alice.token, "alice", "too late", 0).await.unwrap_err();
-    assert!(refused.is_refused_for("SESSION_INVALID"), "{refused}");
+    cluster.start_all();
+    let listening = alice.session.listen(Start::default());
+    assert!(end_of(listening).await.is_refused_for(&Reason::SessionInvalid));
+    let refused = alice.session.send("alice", "too late", 0).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::SessionInvalid), "{refused}");
 }
 
 #[tokio::test]
-async fn every_call_refuses_whoever_is_not_signed_in() {
+async fn every_call_refuses_a_client_without_a_session() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
-    let revoked = alice.client.login("alice", PASSWORD).await.unwrap().token;
-    alice.client.logout(&revoked).await.unwrap();
-    let mut other_case = alice.token.clone();
-    other_case.replace_range(..1, if alice.token.starts_with('A') { "B" } else { "A" });
+    let revoked = alice.client.login("alice", PASSWORD).await.unwrap().session;
+    revoked.logout().await.unwrap();
+    let mut other_case = alice.session.token().to_owned();
+    other_case.replace_range(..1, if other_case.starts_with('A') { "B" } else { "A" });
     let mut chat = chat(&cluster, 0).await;
     let tokens = [
         None,
         Some(String::new()),
         Some("Bearer ".to_owned()),
         Some("Bearer nonsense".to_owned()),
-        Some(format!("Basic {}", alice.token)),
-        Some(alice.token.clone()),
+        Some(format!("Basic {}", alice.session.token())),
+        Some(alice.session.token().to_owned()),
         Some(format!("Bearer {other_case}")),
-        Some(format!("Bearer {revoked}")),
+        Some(format!("Bearer {}", revoked.token())),
     ];
     for token in tokens {
         macro_rules! refused {
@@ -183,11 +188,11 @@ async fn every_call_refuses_whoever_is_not_signed_in() {
         );
         refused!(list_messages, v1::ListMessagesRequest { with: "alice".into(), ..Default::default() });
     }
-    assert_eq!(alice.client.history(&alice.token, "alice", 0, 10).await.unwrap().messages, []);
+    assert_eq!(alice.session.conversation("alice", None, 10).await.unwrap().messages, []);
 }
 
 #[tokio::test]
-async fn nobody_reads_or_writes_as_somebody_else() {
+async fn no_account_reads_or_writes_as_another() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
@@ -197,8 +202,8 @@ async fn nobody_reads_or_writes_as_somebody_else() {
     eve.send("bob", "I am alice").await;
     let heard = bob.hear(2, Start::default()).await;
     assert_eq!(heard.iter().map(|m| &*m.from).collect::<Vec<_>>(), ["alice", "eve"]);
-    assert_eq!(eve.client.history(&eve.token, "alice", 0, 10).await.unwrap().messages, []);
-    let own = eve.client.history(&eve.token, "bob", 0, 10).await.unwrap().messages;
+    assert_eq!(eve.session.conversation("alice", None, 10).await.unwrap().messages, []);
+    let own = eve.session.conversation("bob", None, 10).await.unwrap().messages;
     assert_eq!(own.iter().map(|m| &*m.text).collect::<Vec<_>>(), ["I am alice"]);
 }
 
@@ -312,7 +317,7 @@ async fn meet(
 }
 
 #[tokio::test]
-async fn whoever_has_the_key_but_makes_no_sense_disturbs_nobody() {
+async fn a_peer_that_has_the_key_but_makes_no_sense_disturbs_no_other_replica() {
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     let key = ClusterKey::read(&cluster.data().join("cluster.key")).unwrap();
@@ -355,7 +360,7 @@ async fn where_registration_is_closed_the_operator_makes_the_accounts() {
     let mut cluster = Cluster::serving_with(3, "registration = \"closed\"").await;
     let shell = Shell::new(&cluster);
     let refused = cluster.client().create_account("eve", PASSWORD).await.unwrap_err();
-    assert!(refused.is_refused_for("REGISTRATION_CLOSED"), "{refused}");
+    assert!(refused.is_refused_for(&Reason::RegistrationClosed), "{refused}");
     let data = cluster.data().to_str().unwrap().to_owned();
     let create = |data: &str| {
         let input = format!("{PASSWORD}\n");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+use client::Reason;
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::command::Shell;
 use whole_process_tests::people::{PASSWORD, Person};
@@ -23,9 +24,9 @@ async fn sessions_belong_to_a_service_and_no_token_is_shown_to_another() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     // By whatever address, and with either account, each service finds its own session.
     shell.ok(&["send", "alice", "here"]);
-    let one = at_here.split(',').next_back().unwrap();
-    let one = if one.contains(':') { one.to_owned() } else { format!("127.0.0.1:{one}") };
-    shell.ok(&["--servers", &one, "send", "alice", "here too"]);
+    let address = at_here.split(',').next_back().unwrap();
+    let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
+    shell.ok(&["--servers", &address, "send", "alice", "here too"]);
     shell.ok(&["--servers", &at_there, "send", "alice", "there"]);
     assert_eq!(shell.ok(&["history", "alice"]).lines().count(), 2);
     shell.ok(&["logout"]);
@@ -40,7 +41,7 @@ async fn what_an_earlier_version_kept_is_taken_over_by_the_service_that_knows_it
     let shell = Shell::new(&here);
     let before = serde_json::json!({
         "last": "alice",
-        "sessions": { "alice": { "name": "alice", "token": alice.token } },
+        "sessions": { "alice": { "name": "alice", "token": alice.session.token() } },
     });
     std::fs::write(shell.home().join("sessions.json"), before.to_string()).unwrap();
     let elsewhere = there.servers();
@@ -80,7 +81,7 @@ async fn where_no_session_can_be_kept_no_account_is_made_and_what_was_done_is_sa
     let done = shell.run_with_input(&["create-account", "eve", "--password-stdin"], input.as_bytes());
     assert_eq!(done.code, 1, "{done:?}");
     let refused = cluster.client().login("eve", PASSWORD).await.unwrap_err();
-    assert!(refused.is_refused_for("WRONG_CREDENTIALS"), "there is no such account: {refused}");
+    assert!(refused.is_refused_for(&Reason::WrongCredentials), "there is no such account: {refused}");
     std::fs::remove_dir(&lock).unwrap();
     shell.register("eve");
     // What is printed goes to a full disk.

@@ -5,6 +5,7 @@
 use api::v1;
 use api::v1::chat_client::ChatClient;
 use api::v1::send_messages_response::Outcome;
+use client::Reason;
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -37,7 +38,7 @@ async fn each_bad_input_gets_its_clear_refusal() {
     ] {
         let refused = client.create_account(name, PASSWORD).await.unwrap_err();
         assert!(
-            refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why),
+            refused.is_refused_for(&Reason::InvalidInput) && refused.to_string().contains(why),
             "{name:?}: {refused}"
         );
     }
@@ -45,31 +46,40 @@ async fn each_bad_input_gets_its_clear_refusal() {
         [("", "too short"), ("seven77", "too short"), (&*long(257), "too long"), ("eight\u{7}888", "control")]
     {
         let refused = client.create_account("bob", password).await.unwrap_err();
-        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+        assert!(
+            refused.is_refused_for(&Reason::InvalidInput) && refused.to_string().contains(why),
+            "{refused}"
+        );
     }
     for (text, why) in
         [("", "empty"), (&*long(16_385), "16385 bytes"), ("a\u{1b}[2J", "control"), ("a\r\n", "control")]
     {
-        let refused = client.send(&alice.token, "alice", text, 0).await.unwrap_err();
-        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+        let refused = alice.session.send("alice", text, 0).await.unwrap_err();
+        assert!(
+            refused.is_refused_for(&Reason::InvalidInput) && refused.to_string().contains(why),
+            "{refused}"
+        );
     }
-    let refused = client.send(&alice.token, "nobody", "x", 0).await.unwrap_err();
-    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+    let refused = alice.session.send("nobody", "x", 0).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::NoSuchAccount), "{refused}");
     for (pattern, why) in [
         ("(", "not valid"),
         ("(\\w{900}){900}", "too costly"),
         (&*long(257), "257 characters"),
         ("(a)\\1", "not valid"),
     ] {
-        let refused = client.accounts(&alice.token, pattern, "").await.unwrap_err();
-        assert!(refused.is_refused_for("INVALID_INPUT") && refused.to_string().contains(why), "{refused}");
+        let refused = alice.session.accounts(pattern, "").await.unwrap_err();
+        assert!(
+            refused.is_refused_for(&Reason::InvalidInput) && refused.to_string().contains(why),
+            "{refused}"
+        );
     }
-    let refused = client.history(&alice.token, "alice", 0, 501).await.unwrap_err();
-    assert!(refused.is_refused_for("INVALID_INPUT"), "{refused}");
-    let refused = client.history(&alice.token, "nobody", 0, 10).await.unwrap_err();
-    assert!(refused.is_refused_for("NO_SUCH_ACCOUNT"), "{refused}");
+    let refused = alice.session.conversation("alice", None, 501).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::InvalidInput), "{refused}");
+    let refused = alice.session.conversation("nobody", None, 10).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::NoSuchAccount), "{refused}");
     // In a stream a refused message does not affect those after it.
-    let outbox = client.outbox(&alice.token);
+    let outbox = alice.session.outbox();
     let mut outcomes = Vec::new();
     for (to, text) in [("alice", "one"), ("nobody", "two"), ("alice", ""), ("alice", "four")] {
         outcomes.push(outbox.send(to, text, 0).await.unwrap());
@@ -151,13 +161,15 @@ async fn bytes_that_are_no_message_or_no_text_are_refused() {
     let too_large = [vec![0x1a, 0x80, 0x80, 0x08], vec![b'x'; 131_072]].concat();
     for method in ["SendMessage", "CreateAccount", "Login", "ListMessages", "ListAccounts"] {
         for bytes in [&not_utf8, &truncated, &too_large] {
-            let status =
-                call_with_bytes(channel.clone(), method, bytes.clone(), &alice.token).await.unwrap_err();
+            let status = call_with_bytes(channel.clone(), method, bytes.clone(), alice.session.token())
+                .await
+                .unwrap_err();
             let wanted = if *bytes == too_large { "MESSAGE_TOO_LARGE" } else { "INVALID_INPUT" };
             assert_eq!(reason(&status), wanted, "{method}: {status}");
         }
     }
-    let status = call_with_bytes(channel.clone(), "NoSuchCall", vec![], &alice.token).await.unwrap_err();
+    let status =
+        call_with_bytes(channel.clone(), "NoSuchCall", vec![], alice.session.token()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     alice.send("alice", "still here").await;
 }
@@ -185,7 +197,7 @@ async fn one_bad_message_of_a_stream_is_refused_and_those_beside_it_are_sent() {
     let mut grpc = Grpc::new(channel(&cluster, 0).await);
     grpc.ready().await.unwrap();
     let path = "/trialogue.v1.Chat/SendMessages".parse().unwrap();
-    let stream = signed(futures_util::stream::iter(given), &alice.token);
+    let stream = signed(futures_util::stream::iter(given), alice.session.token());
     let mut answers = grpc.streaming(stream, path, RawCodec).await.unwrap().into_inner();
     let mut heard = Vec::new();
     let ended = loop {
@@ -220,12 +232,15 @@ async fn compressed_requests_are_as_good_as_others_and_no_way_around_the_limits(
             text,
             ..Default::default()
         };
-        let sent = client.send_message(signed(message("small".into()), &alice.token)).await.unwrap();
+        let sent = client.send_message(signed(message("small".into()), alice.session.token())).await.unwrap();
         assert_eq!(sent.into_inner().copies, 3);
-        let bomb =
-            client.send_message(signed(message("x".repeat(50_000_000)), &alice.token)).await.unwrap_err();
+        let bomb = client
+            .send_message(signed(message("x".repeat(50_000_000)), alice.session.token()))
+            .await
+            .unwrap_err();
         assert_eq!(reason(&bomb), "MESSAGE_TOO_LARGE", "{bomb}");
-        let stream = signed(futures_util::stream::iter([message("in a stream".into())]), &alice.token);
+        let stream =
+            signed(futures_util::stream::iter([message("in a stream".into())]), alice.session.token());
         let mut answers = client.send_messages(stream).await.unwrap().into_inner();
         let answer = answers.message().await.unwrap().unwrap();
         assert!(matches!(answer.outcome, Some(Outcome::Sent(_))), "{answer:?}");
@@ -300,7 +315,7 @@ async fn send_any(channel: Channel, token: &str, request: Any) -> Result<(), Sta
 }
 
 #[tokio::test]
-async fn ten_thousand_random_requests_disturb_nobody() {
+async fn ten_thousand_random_requests_disturb_no_client() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     let channel = channel(&cluster, 0).await;
@@ -309,7 +324,7 @@ async fn ten_thousand_random_requests_disturb_nobody() {
         (0..REQUESTS).map(|_| any_request().new_tree(&mut runner).unwrap().current()).collect();
     let answers: Vec<Result<(), Status>> = futures_util::stream::iter(requests)
         .map(|request| {
-            let (channel, token) = (channel.clone(), alice.token.clone());
+            let (channel, token) = (channel.clone(), alice.session.token().to_owned());
             async move {
                 let shown = format!("{request:?}");
                 let answer = send_any(channel, &token, request).await;

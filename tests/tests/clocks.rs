@@ -26,8 +26,8 @@ async fn a_moment_of_a_wrong_clock_leaves_nothing_behind() {
     for wrong in [40 * DAY, 2 * DAY, -2 * DAY] {
         let Some((mut cluster, machine)) = started_with_clock(0).await else { return };
         let alice = Person::register(&cluster, "alice").await;
-        let before = alice.client.new_request_id();
-        let sent = alice.client.send_with_id(&alice.token, &before, "alice", "before", 0).await.unwrap();
+        let before = alice.session.new_request_id();
+        let sent = alice.session.send_with_id(before, "alice", "before", 0).await.unwrap();
         machine.set_clock(None, wrong);
         let stranger = cluster.client();
         stranger.ready().await.unwrap();
@@ -38,11 +38,8 @@ async fn a_moment_of_a_wrong_clock_leaves_nothing_behind() {
             stranger.login("meanwhile", PASSWORD).await.is_ok()
         })
         .await;
-        wait::until("alice sends on", async || {
-            alice.client.send(&alice.token, "alice", "after", 0).await.is_ok()
-        })
-        .await;
-        let retried = alice.client.send_with_id(&alice.token, &before, "alice", "before", 0).await.unwrap();
+        wait::until("alice sends on", async || alice.session.send("alice", "after", 0).await.is_ok()).await;
+        let retried = alice.session.send_with_id(before, "alice", "before", 0).await.unwrap();
         assert_eq!(retried.id, sent.id, "a retry gets the first answer");
         cluster.end_all().await;
         cluster.start_all();

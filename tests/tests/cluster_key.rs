@@ -151,7 +151,7 @@ async fn with_an_impostor(
 }
 
 #[tokio::test]
-async fn whoever_listens_in_the_place_of_a_replica_learns_nothing_that_opens_anything() {
+async fn an_impostor_in_the_place_of_a_replica_learns_nothing_that_opens_anything() {
     let in_its_place = |theirs: v1::Hello| v1::Hello { replica: 0, ..theirs };
     let (cluster, mut metadata, mut heard) = with_an_impostor(in_its_place).await;
     let key = key_text(&cluster);

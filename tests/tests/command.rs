@@ -56,8 +56,8 @@ async fn up_serves_restarts_what_dies_and_ends_cleanly() {
     }
     assert_eq!(std::fs::metadata(up.folder.path().join("data/cluster.key")).unwrap().mode() & 0o777, 0o600);
     // Any one replica is enough, and the page for people says the same.
-    let one = Shell::with_servers(&format!("127.0.0.1:{}", up.port + 2));
-    assert_eq!(status(&one)["replicas"].as_array().unwrap().len(), 3);
+    let with_one_server = Shell::with_servers(&format!("127.0.0.1:{}", up.port + 2));
+    assert_eq!(status(&with_one_server)["replicas"].as_array().unwrap().len(), 3);
     assert!(shell.ok(&["status"]).contains("primary"));
 
     let victim = pids(&before)[0];
@@ -435,7 +435,11 @@ async fn verify_names_the_first_difference() {
     let shell = Shell::new(&cluster);
     shell.register("alice");
     shell.ok(&["send", "alice", "what was said"]);
-    cluster.sql(1).execute("UPDATE messages SET text = 'what was not'", []).unwrap();
+    // Its tables show what is committed a moment after the answer.
+    wait::until("replica 1 has applied the message", async || {
+        cluster.sql(1).execute("UPDATE messages SET text = 'what was not'", []).unwrap() == 1
+    })
+    .await;
     shell.fails(&["verify"], 1, "replica 0 and replica 1 differ in table messages");
     let data = cluster.data().to_str().unwrap().to_owned();
     let done = shell.run(&["verify", "--data", &data]);

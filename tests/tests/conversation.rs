@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
-use client::{Client, ClientError, Options, Start};
+use client::{Client, ClientError, MessageId, Options, Reason, Start};
 use whole_process_tests::cluster::Cluster;
-use whole_process_tests::people::{Listener, PASSWORD, Person};
+use whole_process_tests::people::{Acknowledged, Listener, PASSWORD, Person};
 use whole_process_tests::wait;
 
 #[tokio::test]
@@ -19,17 +19,18 @@ async fn bob_hears_alice_live_and_after_having_been_away() {
     assert_eq!(bob.hear_texts(2).await, ["one", "two"]);
     // Not acknowledged, so they are there again; acknowledged, they are not.
     assert_eq!(bob.hear_texts(2).await, ["one", "two"]);
-    bob.client.acknowledge(&bob.token, ids[1], &[]).await.unwrap();
+    bob.acknowledge(ids[1]).await;
 
     // Live: two listeners of one account both get everything.
     let (desk, phone) = (Listener::open(&bob).await, Listener::open(&bob).await);
     let three = alice.send("bob", "three").await;
     for listener in [desk, phone] {
-        let sent = [(three, "three".to_owned(), std::time::Instant::now())];
+        let (id, text) = (MessageId(three), "three".to_owned());
+        let sent = [Acknowledged { id, text, at: std::time::Instant::now() }];
         listener.assert_heard_exactly(&sent).await;
     }
     // A cursor goes back as far as one likes.
-    let all = bob.hear(3, Start { after: Some(0), ..Start::default() }).await;
+    let all = bob.hear(3, Start { after: Some(MessageId(0)), ..Start::default() }).await;
     assert_eq!(all.iter().map(|message| &*message.text).collect::<Vec<_>>(), ["one", "two", "three"]);
     assert!(all.iter().all(|message| message.from == "alice" && message.to == "bob" && message.sent_at > 0));
     cluster.assert_same().await;
@@ -58,24 +59,26 @@ async fn texts_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_listener_who_does_not_read_holds_up_nobody() {
+async fn a_listener_who_does_not_read_holds_up_no_other_client() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
     // This one opens a stream and never reads from it.
     let mut stuck = whole_process_tests::raw::chat(&cluster, 0).await;
-    let request = whole_process_tests::raw::signed(api::v1::ListenMessagesRequest::default(), &bob.token);
+    let request =
+        whole_process_tests::raw::signed(api::v1::ListenMessagesRequest::default(), bob.session.token());
     let mut unread = stuck.listen_messages(request).await.unwrap().into_inner();
     let quick = Listener::open(&bob).await;
     let text = "x".repeat(chat::MESSAGE_BYTES_MAX);
-    let outbox = alice.client.outbox(&alice.token);
+    let outbox = alice.session.outbox();
     let mut receipts = Vec::new();
     for _ in 0..600 {
         receipts.push(outbox.send("bob", &text, 0).await.unwrap());
     }
     let mut sent = Vec::new();
     for receipt in receipts {
-        sent.push((receipt.answered().await.unwrap().id, text.clone(), std::time::Instant::now()));
+        let (id, text) = (receipt.answered().await.unwrap().id, text.clone());
+        sent.push(Acknowledged { id, text, at: std::time::Instant::now() });
     }
     quick.assert_heard_exactly(&sent).await;
     // When it reads at last, nothing is missing.
@@ -86,7 +89,7 @@ async fn a_listener_who_does_not_read_holds_up_nobody() {
             ids.push(message.id);
         }
     }
-    assert_eq!(ids, sent.iter().map(|(id, _, _)| *id).collect::<Vec<_>>());
+    assert_eq!(ids, sent.iter().map(|message| message.id.0).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -99,17 +102,17 @@ async fn history_shows_both_sides_in_pages_and_what_was_delivered() {
         ids.push(alice.send("bob", &format!("to bob {i}")).await);
         ids.push(bob.send("alice", &format!("to alice {i}")).await);
     }
-    bob.client.acknowledge(&bob.token, ids[4], &[]).await.unwrap();
-    let newest = alice.client.history(&alice.token, "bob", 0, 4).await.unwrap();
+    bob.acknowledge(ids[4]).await;
+    let newest = alice.session.conversation("bob", None, 4).await.unwrap();
     assert!(newest.more);
     assert_eq!(newest.messages.iter().map(|m| m.id).collect::<Vec<_>>(), [ids[9], ids[8], ids[7], ids[6]]);
-    let older = alice.client.history(&alice.token, "bob", ids[6], 100).await.unwrap();
+    let older = alice.session.conversation("bob", Some(MessageId(ids[6])), 100).await.unwrap();
     assert!(!older.more);
     assert_eq!(older.messages.len(), 6);
     let delivered: Vec<u64> = older.messages.iter().filter(|m| m.delivered).map(|m| m.id).collect();
     assert_eq!(delivered, [ids[4], ids[2], ids[0]], "what bob has acknowledged, and nothing of alice's");
     // Her own messages too, for a second device.
-    let start = Start { after: Some(0), own_messages: true, ..Start::default() };
+    let start = Start { after: Some(MessageId(0)), own_messages: true, ..Start::default() };
     assert_eq!(bob.hear(10, start).await.iter().map(|m| m.id).collect::<Vec<_>>(), ids);
 }
 
@@ -119,7 +122,7 @@ async fn any_one_address_is_enough() {
     let alice = Person::register(&cluster, "alice").await;
     for i in 0..3 {
         let client = Client::new(vec![cluster.address(i)], Options::default());
-        client.send(&alice.token, "alice", "hello", 0).await.unwrap();
+        client.session(alice.session.token()).send("alice", "hello", 0).await.unwrap();
     }
 }
 
@@ -127,18 +130,18 @@ async fn any_one_address_is_enough() {
 async fn an_acknowledgement_says_on_how_many_replicas_it_rests() {
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
-    let sent = alice.client.send(&alice.token, "alice", "three", 3).await.unwrap();
+    let sent = alice.session.send("alice", "three", 3).await.unwrap();
     assert_eq!((sent.copies, sent.replicas), (3, 3));
     cluster.kill(2);
     cluster.until_in_sync(&[0, 1]).await;
     let before = cluster.heartbeat(0).await.unwrap().op;
-    let refused = alice.client.send(&alice.token, "alice", "three again", 3).await.unwrap_err();
-    assert!(refused.is_refused_for("TOO_FEW_IN_SYNC"), "{refused}");
+    let refused = alice.session.send("alice", "three again", 3).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::TooFewInSync), "{refused}");
     assert_eq!(cluster.heartbeat(0).await.unwrap().op, before, "a refusal has no effect");
-    let sent = alice.client.send(&alice.token, "alice", "two", 2).await.unwrap();
+    let sent = alice.session.send("alice", "two", 2).await.unwrap();
     assert_eq!((sent.copies, sent.replicas), (2, 3));
-    let refused = alice.client.send(&alice.token, "alice", "never", 4).await.unwrap_err();
-    assert!(refused.is_refused_for("INVALID_INPUT"), "{refused}");
+    let refused = alice.session.send("alice", "never", 4).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::InvalidInput), "{refused}");
 }
 
 #[tokio::test]
@@ -147,10 +150,10 @@ async fn with_min_in_sync_nothing_is_written_on_too_few_replicas() {
     let alice = Person::register(&cluster, "alice").await;
     cluster.kill_at_once(&[1, 2]);
     cluster.until_in_sync(&[0]).await;
-    let refused = alice.client.send(&alice.token, "alice", "x", 0).await.unwrap_err();
-    assert!(refused.is_refused_for("TOO_FEW_IN_SYNC"), "{refused}");
+    let refused = alice.session.send("alice", "x", 0).await.unwrap_err();
+    assert!(refused.is_refused_for(&Reason::TooFewInSync), "{refused}");
     assert!(
-        alice.client.history(&alice.token, "alice", 0, 10).await.unwrap().messages.is_empty(),
+        alice.session.conversation("alice", None, 10).await.unwrap().messages.is_empty(),
         "reading goes on"
     );
     cluster.start(1);
@@ -159,7 +162,7 @@ async fn with_min_in_sync_nothing_is_written_on_too_few_replicas() {
 }
 
 #[tokio::test]
-async fn nobody_serves_is_said_in_time() {
+async fn that_no_replica_serves_is_said_in_time() {
     let cluster = Cluster::prepared(3, "");
     let client = cluster.client_within(std::time::Duration::from_millis(300));
     let error = client.login("alice", PASSWORD).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-use client::{Conversation, Heard, Listening, Start};
+use client::{AccountId, Conversation, Heard, Listening, MessageId, Reason, Start};
 use std::time::Duration;
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::Person;
@@ -11,7 +11,7 @@ use whole_process_tests::wait::GENEROUS;
 /// A device that keeps up with everything of its account.
 async fn device(person: &Person) -> Listening {
     let start = Start { own_messages: true, receipts: true, ..Start::default() };
-    let mut listening = person.client.listen(&person.token, start);
+    let mut listening = person.session.listen(start);
     until(&mut listening, |heard| matches!(heard, Heard::Listening { .. })).await;
     listening
 }
@@ -35,9 +35,9 @@ async fn receipt(listening: &mut Listening) -> client::Receipt {
 }
 
 async fn with(person: &Person, name: &str) -> Conversation {
-    let (conversations, more) = person.client.conversations(&person.token, 0, 0).await.unwrap();
-    assert!(!more);
-    conversations.into_iter().find(|one| one.with == name).unwrap()
+    let page = person.session.conversations(None, 0).await.unwrap();
+    assert!(!page.more);
+    page.conversations.into_iter().find(|conversation| conversation.with == name).unwrap()
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_sender_learns_what_has_arrived_and_was_seen_across_a_fail_over() {
     assert_eq!((before.unread, before.last.unwrap().text.as_str()), (2, "are you there?"));
 
     // Bob has the first, then sees it.
-    bob.client.acknowledge(&bob.token, first, &[]).await.unwrap();
+    bob.acknowledge(first).await;
     let told = receipt(&mut phone).await;
     let bobs_number = with(&alice, "Bob").await.with_id;
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_sender_learns_what_has_arrived_and_was_seen_across_a_fail_over() {
     );
     let alices_number = with(&bob, "alice").await.with_id;
     let mut tablet = device(&bob).await;
-    assert_eq!(bob.client.mark_read(&bob.token, alices_number, first).await.unwrap(), first);
+    assert_eq!(bob.mark_seen(alices_number, first).await, first);
     assert_eq!(receipt(&mut phone).await.seen_up_to, first);
     // His other device learns that it is not new any more.
     assert_eq!(receipt(&mut tablet).await.read_up_to, first);
@@ -72,7 +72,7 @@ async fn a_sender_learns_what_has_arrived_and_was_seen_across_a_fail_over() {
     let seen = with(&alice, "Bob").await;
     assert_eq!((seen.delivered_up_to, seen.seen_up_to), (first, first));
     until(&mut phone, |heard| matches!(heard, Heard::Listening { .. })).await;
-    bob.client.acknowledge(&bob.token, second, &[]).await.unwrap();
+    bob.acknowledge(second).await;
     assert_eq!(
         receipt(&mut phone).await.delivered_up_to,
         second,
@@ -91,11 +91,11 @@ async fn read_marks_can_be_switched_off_by_each_side_for_both() {
     let sent = alice.send("bob", "hello").await;
     let answered = bob.send("alice", "hello yourself").await;
     let mut phone = device(&alice).await;
-    bob.client.set_read_marks(&bob.token, false).await.unwrap();
-    assert!(!bob.client.account(&bob.token).await.unwrap().shows_reads);
+    bob.session.show_seen(false).await.unwrap();
+    assert!(!bob.session.account().await.unwrap().shows_reads);
     let (alices, bobs) = (with(&bob, "alice").await.with_id, with(&alice, "bob").await.with_id);
-    bob.client.mark_read(&bob.token, alices, sent).await.unwrap();
-    alice.client.mark_read(&alice.token, bobs, answered).await.unwrap();
+    bob.mark_seen(alices, sent).await;
+    alice.mark_seen(bobs, answered).await;
     // Alice's own mark comes back to her phone; bob's would have come before it.
     let told = receipt(&mut phone).await;
     assert_eq!((told.read_up_to, told.seen_up_to), (answered, 0));
@@ -104,14 +104,14 @@ async fn read_marks_can_be_switched_off_by_each_side_for_both() {
     assert_eq!((with(&bob, "alice").await.unread, with(&alice, "bob").await.unread), (0, 0));
 
     // Shown again: from the next mark on.
-    bob.client.set_read_marks(&bob.token, true).await.unwrap();
+    bob.session.show_seen(true).await.unwrap();
     let again = alice.send("bob", "once more").await;
-    bob.client.mark_read(&bob.token, alices, again).await.unwrap();
+    bob.mark_seen(alices, again).await;
     assert_eq!(with(&alice, "bob").await.seen_up_to, again);
-    let nonsense = bob.client.mark_read(&bob.token, 999_999, sent).await.unwrap_err();
-    assert!(nonsense.is_refused_for("NO_SUCH_ACCOUNT"), "{nonsense}");
-    let beyond = bob.client.mark_read(&bob.token, alices, 999_999).await.unwrap_err();
-    assert!(beyond.is_refused_for("HISTORY_REPLACED"), "{beyond}");
+    let nonsense = bob.session.mark_seen(AccountId(999_999), MessageId(sent)).await.unwrap_err();
+    assert!(nonsense.is_refused_for(&Reason::NoSuchAccount), "{nonsense}");
+    let beyond = bob.session.mark_seen(AccountId(alices), MessageId(999_999)).await.unwrap_err();
+    assert!(beyond.is_refused_for(&Reason::HistoryReplaced), "{beyond}");
     cluster.assert_same().await;
 }
 
@@ -125,12 +125,13 @@ async fn many_conversations_come_in_pages_the_newest_first() {
     }
     alice.send("person3", "hello you").await;
     let mut names = Vec::new();
-    let mut before = 0;
+    let mut before = None;
     loop {
-        let (page, more) = alice.client.conversations(&alice.token, before, 5).await.unwrap();
-        before = page.last().unwrap().last.as_ref().unwrap().id;
-        names.extend(page.into_iter().map(|one| one.with));
-        if !more {
+        let page = alice.session.conversations(before, 5).await.unwrap();
+        let last = page.conversations.last().unwrap().last.as_ref().unwrap();
+        before = Some(MessageId(last.id));
+        names.extend(page.conversations.into_iter().map(|conversation| conversation.with));
+        if !page.more {
             break;
         }
     }

@@ -5,7 +5,7 @@
 use api::status::{Kept, Meaning, meaning};
 use api::v1;
 use api::v1::send_messages_response::Outcome;
-use client::{ClientError, Start};
+use client::{ClientError, MessageId, Reason, Start};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,27 +35,28 @@ async fn a_message_kept_on_fewer_replicas_than_asked_for_says_so_until_enough_ho
     let mut chat = chat(&cluster, 0).await;
     let wanted = message(&id(), "on three", 3);
     cluster.pause(2);
-    let status = chat.send_message(signed(wanted.clone(), &alice.token)).await.unwrap_err();
+    let status = chat.send_message(signed(wanted.clone(), alice.session.token())).await.unwrap_err();
     let Meaning::KeptOnFewer(Kept { copies, replicas, .. }) = meaning(&status) else { panic!("{status}") };
     assert_eq!((status.code(), copies, replicas), (tonic::Code::Aborted, 2, 3));
 
     // It is no refusal: it has its place and is delivered. Asked again, with fewer demanded, it is there.
     assert_eq!(bob.hear_texts(1).await, ["on three"]);
-    let status = chat.send_message(signed(wanted.clone(), &alice.token)).await.unwrap_err();
+    let status = chat.send_message(signed(wanted.clone(), alice.session.token())).await.unwrap_err();
     assert!(matches!(meaning(&status), Meaning::KeptOnFewer(_)), "a retry is not told more: {status}");
     let fewer = v1::SendMessageRequest { min_copies: 2, ..wanted.clone() };
-    let sent = chat.send_message(signed(fewer, &alice.token)).await.unwrap().into_inner();
+    let sent = chat.send_message(signed(fewer, alice.session.token())).await.unwrap().into_inner();
     // What is new and asks for three is refused without effect.
-    let status = chat.send_message(signed(message(&id(), "never", 3), &alice.token)).await.unwrap_err();
+    let status =
+        chat.send_message(signed(message(&id(), "never", 3), alice.session.token())).await.unwrap_err();
     assert_eq!(whole_process_tests::raw::reason(&status), "TOO_FEW_IN_SYNC");
 
     cluster.resume(2);
     cluster.until_all_in_sync().await;
-    let again = chat.send_message(signed(wanted, &alice.token)).await.unwrap().into_inner();
+    let again = chat.send_message(signed(wanted, alice.session.token())).await.unwrap().into_inner();
     assert_eq!((again.id, again.copies), (sent.id, 3));
     let heard = bob.hear(1, Start::default()).await;
     assert_eq!(heard[0].id, sent.id);
-    let page = bob.client.history(&bob.token, "alice", 0, 10).await.unwrap();
+    let page = bob.session.conversation("alice", None, 10).await.unwrap();
     assert_eq!(page.messages.len(), 1, "one effect, however often it was asked for");
 }
 
@@ -66,15 +67,15 @@ async fn kept_on_fewer_ends_no_stream_and_an_outbox_asks_until_enough_hold_it() 
     let (alice, bob) = (Person::register(&cluster, "alice").await, Person::register(&cluster, "bob").await);
     let mut chat = chat(&cluster, 0).await;
     let (say, said) = mpsc::channel(8);
-    let stream = chat.send_messages(signed(ReceiverStream::new(said), &alice.token));
+    let stream = chat.send_messages(signed(ReceiverStream::new(said), alice.session.token()));
     let mut answers = stream.await.unwrap().into_inner();
-    let outbox = alice.client.outbox(&alice.token);
+    let outbox = alice.session.outbox();
     outbox.send("bob", "before", 0).await.unwrap().answered().await.unwrap();
 
     cluster.pause(2);
     let first = id();
-    for one in [message(&first, "one", 3), message(&id(), "two", 0)] {
-        say.send(one).await.unwrap();
+    for request in [message(&first, "one", 3), message(&id(), "two", 0)] {
+        say.send(request).await.unwrap();
     }
     let Some(Outcome::Refused(refused)) = answers.message().await.unwrap().unwrap().outcome else { panic!() };
     assert_eq!(kept(&refused), (ABORTED, "KEPT_ON_FEWER", 2, 3));
@@ -93,7 +94,7 @@ async fn kept_on_fewer_ends_no_stream_and_an_outbox_asks_until_enough_hold_it() 
     let three = outbox.send("bob", "three", 3).await.unwrap();
     // The outbox goes on beside what it asks for again.
     let four = outbox.send("bob", "four", 0).await.unwrap().answered().await.unwrap();
-    assert!(four.id > two.id);
+    assert!(four.id.0 > two.id);
     cluster.resume(2);
     cluster.until_all_in_sync().await;
     let three = three.answered().await.unwrap();
@@ -112,15 +113,15 @@ async fn min_in_sync_is_demanded_of_the_answer_too() {
     let sent = alice.send("bob", "before").await;
     let hurried = cluster.client_within(Duration::from_secs(4));
     cluster.pause(1);
-    let told = hurried.acknowledge(&bob.token, sent, &[]).await;
+    let told = hurried.session(bob.session.token()).acknowledge(MessageId(sent), &[]).await;
     let Err(ClientError::KeptOnFewer { copies: 1, replicas: 2, message }) = told else { panic!("{told:?}") };
     assert!(message.contains("kept on 1 of 2"), "{message}");
     // It has happened, and nothing new does before the other replica is back.
-    let told = hurried.send(&alice.token, "bob", "never", 0).await;
-    assert!(told.as_ref().is_err_and(|error| error.is_refused_for("TOO_FEW_IN_SYNC")), "{told:?}");
+    let told = hurried.session(alice.session.token()).send("bob", "never", 0).await;
+    assert!(told.as_ref().is_err_and(|error| error.is_refused_for(&Reason::TooFewInSync)), "{told:?}");
     cluster.resume(1);
     cluster.until_all_in_sync().await;
-    assert_eq!(bob.client.account(&bob.token).await.unwrap().acknowledged, sent);
+    assert_eq!(bob.session.account().await.unwrap().acknowledged, sent);
 }
 
 /// One-shot commands ask again until their time is over, and then say so in words and by their exit code.

@@ -129,7 +129,8 @@ async fn listeners_that_read_nothing_are_few_and_small() {
     let mut client = chat(&cluster, 0).await;
     let mut open = Vec::new();
     let refused = loop {
-        match client.listen_messages(signed(v1::ListenMessagesRequest::default(), &bob.token)).await {
+        match client.listen_messages(signed(v1::ListenMessagesRequest::default(), bob.session.token())).await
+        {
             Ok(stream) => open.push(stream),
             Err(status) => break status,
         }
@@ -147,21 +148,24 @@ async fn listeners_that_read_nothing_are_few_and_small() {
     assert!(more < 40 * 1024, "{more} KiB more for 128 listeners that read nothing");
     drop(open);
     wait::until("there is room again", async || {
-        client.listen_messages(signed(v1::ListenMessagesRequest::default(), &bob.token)).await.is_ok()
+        client
+            .listen_messages(signed(v1::ListenMessagesRequest::default(), bob.session.token()))
+            .await
+            .is_ok()
     })
     .await;
 }
 
 /// One account sends all that it can; another is answered as ever.
 #[tokio::test]
-async fn a_flood_of_one_account_s_messages_keeps_nobody_waiting() {
+async fn a_flood_of_one_account_s_messages_keeps_no_other_account_waiting() {
     let cluster = Cluster::serving().await;
     let (mallory, alice) =
         (Person::register(&cluster, "mallory").await, Person::register(&cluster, "alice").await);
     let channel = from(&cluster, 2).await;
     let mut flood = JoinSet::new();
     for _ in 0..8 {
-        let (mut chat, token) = (ChatClient::new(channel.clone()), mallory.token.clone());
+        let (mut chat, token) = (ChatClient::new(channel.clone()), mallory.session.token().to_owned());
         flood.spawn(async move {
             let messages = futures_util::stream::repeat_with(|| v1::SendMessageRequest {
                 request_id: id(),

@@ -84,7 +84,8 @@ async fn two_thousand_listeners_that_lose_the_primary_are_all_heard_again_within
     let (before, after) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut listeners = Vec::new();
     for i in 0..LISTENERS {
-        let mut listening = clients[i % CLIENTS].listen(&people[i % ACCOUNTS].token, Start::default());
+        let mut listening =
+            clients[i % CLIENTS].session(people[i % ACCOUNTS].session.token()).listen(Start::default());
         let (open, before, after) = (open.clone(), before.clone(), after.clone());
         listeners.push(tokio::spawn(async move {
             let mut opened = false;

@@ -21,8 +21,8 @@ async fn with_faulty_machines() -> Option<(Cluster, FaultyMachine)> {
 }
 
 async fn send(cluster: &Cluster, person: &Person, text: &str, within: Duration) -> bool {
-    let (client, token) = (cluster.client_within(within), person.token.clone());
-    client.send(&token, "bob", text, 0).await.is_ok()
+    let session = cluster.client_within(within).session(person.session.token());
+    session.send("bob", text, 0).await.is_ok()
 }
 
 /// With every sync failing on all three, messages were acknowledged as kept on 3 of 3.
@@ -93,11 +93,16 @@ fn remove(folder: &Path, name: &str) {
     std::fs::remove_file(folder.join(name)).unwrap();
 }
 
-const MISCHIEF: [(&str, Mischief); 5] = [
+const MISCHIEF: [(&str, Mischief); 7] = [
     ("its folder is removed", |folder| std::fs::remove_dir_all(folder).unwrap()),
     ("its database is removed", |folder| remove(folder, "chat.db")),
     ("its write-ahead log is removed", |folder| remove(folder, "chat.db-wal")),
-    ("its index of the log is removed", |folder| remove(folder, "chat.db-shm")),
+    ("its index of that log is removed", |folder| remove(folder, "chat.db-shm")),
+    ("its log is removed", |folder| std::fs::remove_dir_all(folder.join("log")).unwrap()),
+    ("another folder takes the place of its log", |folder| {
+        std::fs::rename(folder.join("log"), folder.join("aside")).unwrap();
+        std::fs::create_dir(folder.join("log")).unwrap();
+    }),
     ("another file takes the place of its database", |folder| {
         std::fs::copy(folder.join("chat.db"), folder.join("copy")).unwrap();
         std::fs::rename(folder.join("copy"), folder.join("chat.db")).unwrap();
@@ -142,7 +147,8 @@ async fn when_the_files_of_all_are_gone_nothing_is_acknowledged_and_no_empty_ser
         for i in 0..3 {
             said.extend(cluster.heartbeat(i).await);
         }
-        said.iter().all(|one| !one.serving) && said.iter().any(|one| one.fault.contains("was removed"))
+        said.iter().all(|heartbeat| !heartbeat.serving)
+            && said.iter().any(|heartbeat| heartbeat.fault.contains("was removed"))
     })
     .await;
     assert!(!send(&cluster, &alice, "on no disk", NOBODY_FOR).await);
@@ -151,7 +157,9 @@ async fn when_the_files_of_all_are_gone_nothing_is_acknowledged_and_no_empty_ser
     wait::until("all are back", async || {
         let mut back = 0;
         for i in 0..3 {
-            back += usize::from(cluster.heartbeat(i).await.is_some_and(|one| !one.in_sync.is_empty()));
+            back += usize::from(
+                cluster.heartbeat(i).await.is_some_and(|heartbeat| !heartbeat.in_sync.is_empty()),
+            );
         }
         back == 3
     })
@@ -164,7 +172,7 @@ async fn when_the_files_of_all_are_gone_nothing_is_acknowledged_and_no_empty_ser
 async fn a_service_of_one_whose_write_ahead_log_was_removed_loses_nothing() {
     let mut cluster = Cluster::serving_with(1, "").await;
     let alice = Person::register(&cluster, "alice").await;
-    alice.send("alice", "only in the log").await;
+    alice.send("alice", "only there").await;
     std::fs::remove_file(cluster.replica_folder(0).join("chat.db-wal")).unwrap();
     wait::until("it has said so", async || cluster.log_text(0).contains("was removed or replaced")).await;
     wait::until("it is repaired", async || cluster.log_text(0).contains("the store is repaired")).await;
@@ -172,7 +180,7 @@ async fn a_service_of_one_whose_write_ahead_log_was_removed_loses_nothing() {
     cluster.kill(0);
     cluster.start(0);
     cluster.until_serves(0).await;
-    assert_eq!(alice.hear_texts(2).await, ["only in the log", "after"]);
+    assert_eq!(alice.hear_texts(2).await, ["only there", "after"]);
 }
 
 /// What the write-ahead log takes of the disk is given back when there is nothing to do, and at the end.
@@ -183,7 +191,7 @@ async fn a_write_ahead_log_is_small_when_its_replica_is_idle_and_when_it_has_end
     let log_bytes = |cluster: &Cluster, i: usize| {
         std::fs::metadata(cluster.replica_folder(i).join("chat.db-wal")).map_or(0, |log| log.len())
     };
-    let outbox = alice.client.outbox(&alice.token);
+    let outbox = alice.session.outbox();
     let mut largest = 0;
     for _ in 0..300 {
         outbox.send("alice", &"x".repeat(16_000), 0).await.unwrap().answered().await.unwrap();

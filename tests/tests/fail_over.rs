@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
+use client::Reason;
 use std::time::{Duration, Instant};
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::{PASSWORD, Person};
@@ -46,10 +47,10 @@ async fn the_last_replica_knows_what_the_first_ones_were_told() {
     cluster.until_serves(2).await;
     for name in ["early", "late"] {
         let refused = early.client.create_account(name, PASSWORD).await.unwrap_err();
-        assert!(refused.is_refused_for("NAME_TAKEN"), "{refused}");
+        assert!(refused.is_refused_for(&Reason::NameTaken), "{refused}");
         early.client.login(name, PASSWORD).await.unwrap();
         let refused = early.client.login(name, "wrong password").await.unwrap_err();
-        assert!(refused.is_refused_for("WRONG_CREDENTIALS"), "{refused}");
+        assert!(refused.is_refused_for(&Reason::WrongCredentials), "{refused}");
     }
     // The sessions from before still work.
     early.send("late", "still here").await;
@@ -64,7 +65,7 @@ async fn a_primary_that_hangs_is_replaced_and_says_nothing_of_the_past_when_it_w
     let only_old =
         client::Client::new(vec![cluster.address(0)], client::Options { timeout: Duration::from_secs(1) });
     only_old.ready().await.unwrap();
-    let token = talk.alice.token.clone();
+    let token = talk.alice.session.token().to_owned();
     let mut raw = whole_process_tests::raw::chat(cluster, 0).await;
 
     cluster.pause(0);
@@ -132,7 +133,7 @@ async fn a_secondary_whose_disk_is_full_leaves_says_why_and_comes_back() {
     .await;
     let fault = cluster.heartbeat(1).await.unwrap().fault;
     println!("replica 1 says: {fault}");
-    assert!(fault.contains("chat.db"), "{fault}");
+    assert!(fault.contains("replica-1/"), "{fault}");
     talk.writer.until_more(50).await;
     cluster.limit_files(1, None);
     cluster.until_all_in_sync().await;
@@ -148,7 +149,7 @@ async fn a_primary_whose_disk_is_full_gives_way_and_nothing_is_lost() {
     cluster.limit_files(0, Some(SMALL_DISK_BYTES));
     cluster.until_serves(1).await;
     talk.writer.until_more(50).await;
-    assert!(cluster.heartbeat(0).await.unwrap().fault.contains("chat.db"));
+    assert!(cluster.heartbeat(0).await.unwrap().fault.contains("replica-0/"));
     cluster.limit_files(0, None);
     cluster.until_all_in_sync().await;
     cluster.until_serves(0).await;
@@ -160,7 +161,7 @@ async fn a_primary_whose_disk_is_full_gives_way_and_nothing_is_lost() {
 const DISK_BYTES: u64 = 128 << 20;
 
 #[tokio::test]
-async fn a_disk_without_room_and_one_that_is_read_only_cost_their_replica_its_place_and_nobody_a_message() {
+async fn a_disk_without_room_and_one_that_is_read_only_cost_their_replica_its_place_and_clients_no_message() {
     for i in [0, 1] {
         let mut cluster = Cluster::prepared(3, "");
         let Some(disk) = cluster.mount_disk(i, DISK_BYTES) else { return };

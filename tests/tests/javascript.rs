@@ -95,7 +95,9 @@ async fn the_pages_modules_fit_each_other_and_the_frames() {
     // The check notices a field and a call that the schema does not have.
     let talk = folder.path().join("talk.js");
     let right = std::fs::read_to_string(&talk).unwrap();
-    for (field, wrong) in [("with_id: one.id", "with: one.id"), ("\"mark_read\"", "\"mark_seen\"")] {
+    for (field, wrong) in
+        [("with_id: conversation.id", "with: conversation.id"), ("\"mark_read\"", "\"mark_seen\"")]
+    {
         assert!(right.contains(field));
         std::fs::write(&talk, right.replace(field, wrong)).unwrap();
         let (ok, said) = types(&tools, folder.path());

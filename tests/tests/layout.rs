@@ -157,7 +157,19 @@ const CIRCLES: [(&str, &str, &[&str]); 3] = [
 
 #[test]
 fn no_files_use_each_other_in_a_circle_but_those_that_are_named_with_a_reason() {
-    for name in ["protocol", "chat", "store", "api", "server", "client", "simulator", "trialogue"] {
+    for name in [
+        "protocol",
+        "chat",
+        "files",
+        "replica-log",
+        "store",
+        "api",
+        "server",
+        "client",
+        "people",
+        "simulator",
+        "trialogue",
+    ] {
         let modules = modules(name);
         let folders: BTreeSet<&[String]> = modules
             .keys()
@@ -210,7 +222,12 @@ fn the_service_knows_no_door_and_no_transport() {
 /// The driver performs effects and decides nothing; nor does the simulated world, in which the core is run.
 #[test]
 fn neither_the_driver_nor_the_world_names_a_role() {
-    for path in ["crates/server/src/driver.rs", "crates/simulator/src/world.rs"] {
+    for path in [
+        "crates/server/src/driver.rs",
+        "crates/server/src/driver/batches.rs",
+        "crates/simulator/src/effects.rs",
+        "crates/simulator/src/world.rs",
+    ] {
         let text = read(&root().join(path));
         let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let text = code.join("\n");
@@ -347,11 +364,11 @@ fn files_stay_small() {
         let source = folder.unwrap().path().join("src");
         for file in rust_files(&source) {
             let lines = read(&file).lines().count();
-            assert!(lines <= 560, "{} has {lines} lines: does it still do one thing?", file.display());
+            assert!(lines <= 450, "{} has {lines} lines: does it still do one thing?", file.display());
         }
     }
     for file in rust_files(&root().join("tests")) {
         let lines = read(&file).lines().count();
-        assert!(lines <= 600, "{} has {lines} lines: what could go to a file of its own?", file.display());
+        assert!(lines <= 550, "{} has {lines} lines: what could go to a file of its own?", file.display());
     }
 }

@@ -95,7 +95,7 @@ async fn people_are_found_by_what_is_typed_whatever_signs_are_in_it() {
         alice.asks("document.getElementById('find').value = '';").await;
         alice.types("#find", typed).await;
         let names =
-            "JSON.stringify([...document.querySelectorAll('#found .name')].map((one) => one.textContent))";
+            "JSON.stringify([...document.querySelectorAll('#found .name')].map((name) => name.textContent))";
         alice.until(&format!("{names} === {}", json!(json!(found).to_string()))).await;
     }
 }
@@ -168,7 +168,7 @@ async fn what_was_refused_stays_until_its_owner_decides() {
     let (alice, bob) = alice_and_bob(&driver, &cluster).await;
     bob.send("alice", "goodbye").await;
     alice.until_shows("goodbye").await;
-    bob.client.delete_account(&bob.token, PASSWORD).await.unwrap();
+    bob.session.delete_account(PASSWORD).await.unwrap();
     alice.writes("wait").await;
     alice.until("document.querySelector('#messages .failed')").await;
     alice.reload().await;
@@ -176,7 +176,7 @@ async fn what_was_refused_stays_until_its_owner_decides() {
     alice.until("document.querySelector('#messages .failed .text').textContent === 'wait'").await;
     let press = |what: &str| {
         format!(
-            "[...document.querySelectorAll('.refused button')].find((one) => one.textContent === '{what}').click();"
+            "[...document.querySelectorAll('.refused button')].find((button) => button.textContent === '{what}').click();"
         )
     };
     alice.asks(&press("Send it anew")).await;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use store::LOG_FOLDER;
 use whole_process_tests::cluster::{Cluster, free_ports, program};
 use whole_process_tests::people::{Person, Writer};
 use whole_process_tests::wait;
@@ -23,7 +24,7 @@ async fn until_waits_for(cluster: &Cluster, i: usize, whom: &str) {
     .await;
 }
 
-/// Copies the database of a replica that is down, with all its files.
+/// Copies the database of a replica that is down and its log, with all their files.
 fn copy_database(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in ["chat.db", "chat.db-wal", "chat.db-shm"] {
@@ -31,6 +32,11 @@ fn copy_database(from: &Path, to: &Path) {
         if from.join(name).exists() {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
+    }
+    drop(std::fs::remove_dir_all(to.join(LOG_FOLDER)));
+    std::fs::create_dir(to.join(LOG_FOLDER)).unwrap();
+    for file in std::fs::read_dir(from.join(LOG_FOLDER)).unwrap().map(|entry| entry.unwrap()) {
+        std::fs::copy(file.path(), to.join(LOG_FOLDER).join(file.file_name())).unwrap();
     }
 }
 
@@ -72,7 +78,7 @@ async fn a_disk_that_lost_its_newest_messages_waits_for_those_that_have_them() {
 }
 
 #[tokio::test]
-async fn a_replica_that_the_failure_broke_keeps_nobody_waiting() {
+async fn a_replica_that_the_failure_broke_keeps_no_other_replica_waiting() {
     let mut cluster = Cluster::serving().await;
     Person::register(&cluster, "alice").await;
     cluster.lose_power();

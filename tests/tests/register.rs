@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use api::v1;
-use client::{ClientError, Heard, Start};
+use client::{ClientError, Heard, MessageId, Reason, Start};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -46,7 +46,7 @@ async fn assert_halted(cluster: &Cluster, replicas: &[usize], why: &str) {
 
 /// Replica 2 falls out, a message is acknowledged without it, and the register is put back as it was before.
 #[tokio::test]
-async fn a_register_that_is_put_back_makes_nobody_serve_without_what_was_acknowledged() {
+async fn a_register_that_is_put_back_makes_no_replica_serve_without_what_was_acknowledged() {
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     alice.send("alice", "before").await;
@@ -154,7 +154,7 @@ async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_sa
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     alice.send("alice", "in the first").await;
-    let heard = alice.client.listen(&alice.token, Start::default()).next().await.unwrap().unwrap();
+    let heard = alice.session.listen(Start::default()).next().await.unwrap().unwrap();
     let Heard::Listening { history } = heard else { panic!("a stream begins with its history: {heard:?}") };
     let aside = tempfile::tempdir_in(cluster.data().parent().unwrap()).unwrap();
     let names: Vec<_> =
@@ -169,7 +169,7 @@ async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_sa
     move_all(aside.path(), cluster.data());
     cluster.start_all();
     cluster.until_all_in_sync().await;
-    assert_eq!(alice.client.account(&alice.token).await.unwrap().name, "alice");
+    assert_eq!(alice.session.account().await.unwrap().name, "alice");
 
     cluster.kill_all();
     move_all(cluster.data(), aside.path());
@@ -186,15 +186,15 @@ async fn a_copy_of_the_whole_folder_is_another_service_and_a_moved_one_is_the_sa
         ClientError::Refused { reason, .. } => reason,
         other => panic!("{other}"),
     };
-    assert_eq!(reason(alice.client.account(&alice.token).await.unwrap_err()), "SESSION_INVALID");
+    assert_eq!(reason(alice.session.account().await.unwrap_err()), Reason::SessionInvalid);
     let alice = alice.again().await;
-    let start = Start { after: Some(1), history, ..Start::default() };
-    let mut listening = alice.client.listen(&alice.token, start);
+    let start = Start { after: Some(MessageId(1)), history, ..Start::default() };
+    let mut listening = alice.session.listen(start);
     let error = loop {
         if let Err(error) = listening.next().await.expect("the stream ends with its reason") {
             break error;
         }
     };
-    assert_eq!(reason(error), "HISTORY_REPLACED");
+    assert_eq!(reason(error), Reason::HistoryReplaced);
     assert_eq!(alice.hear_texts(1).await, ["in the first"]);
 }

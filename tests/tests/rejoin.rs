@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
-use client::Start;
+use client::{MessageId, Reason, Start};
 use std::process::Command;
 use whole_process_tests::cluster::{Cluster, program};
 use whole_process_tests::people::{Listener, Person, Writer};
@@ -90,7 +90,7 @@ async fn whatever_the_order_in_which_all_come_back_everything_acknowledged_is_th
         cluster.start(order[2]);
         cluster.until_all_in_sync().await;
         cluster.until_serves(0).await;
-        let heard = alice.hear(expected.len(), Start { after: Some(0), ..Start::default() }).await;
+        let heard = alice.hear(expected.len(), Start { after: Some(MessageId(0)), ..Start::default() }).await;
         assert_eq!(
             heard.into_iter().map(|message| message.text).collect::<Vec<_>>(),
             expected,
@@ -106,7 +106,7 @@ async fn a_stale_or_wiped_replica_never_serves_alone_and_recover_says_what_it_co
     let alice = Person::register(&cluster, "alice").await;
     let kept = alice.send("alice", "kept").await;
     let history = {
-        let mut listening = alice.client.listen(&alice.token, Start::default());
+        let mut listening = alice.session.listen(Start::default());
         loop {
             if let client::Heard::Listening { history } = listening.next().await.unwrap().unwrap() {
                 break history;
@@ -158,15 +158,18 @@ async fn a_stale_or_wiped_replica_never_serves_alone_and_recover_says_what_it_co
     cluster.start_all();
     cluster.until_all_in_sync().await;
     let alice = alice.again().await;
-    let start =
-        |after, history: &[u8]| Start { after: Some(after), history: history.to_vec(), ..Start::default() };
+    let start = |after, history: &[u8]| Start {
+        after: Some(MessageId(after)),
+        history: history.to_vec(),
+        ..Start::default()
+    };
     let heard = alice.hear(1, start(0, &[])).await;
     assert_eq!(heard[0].id, kept);
     // A cursor of the old history is answered with a clear refusal, never with silence.
     for stale in [start(kept, &history), start(lost + 1000, &[])] {
-        let mut listening = alice.client.listen(&alice.token, stale);
+        let mut listening = alice.session.listen(stale);
         let refused = listening.message().await.unwrap().unwrap_err();
-        assert!(refused.is_refused_for("HISTORY_REPLACED"), "{refused}");
+        assert!(refused.is_refused_for(&Reason::HistoryReplaced), "{refused}");
     }
     cluster.assert_same().await;
 }

@@ -39,14 +39,14 @@ async fn all_calls(
         text,
         min_copies: 0,
     };
-    let sent = chat.send_message(signed(send, &alice.token)).await.unwrap().into_inner();
+    let sent = chat.send_message(signed(send, alice.session.token())).await.unwrap().into_inner();
     // How many copies there are now is not part of what happened.
     answers.push(format!("{} {}", sent.id, sent.sent_at));
     let acknowledge =
         v1::AcknowledgeMessagesRequest { request_id: ids[3].clone(), up_to: sent.id, history: Vec::new() };
     answers.push(format!(
         "{:?}",
-        chat.acknowledge_messages(signed(acknowledge, &bob.token)).await.unwrap().into_inner()
+        chat.acknowledge_messages(signed(acknowledge, bob.session.token())).await.unwrap().into_inner()
     ));
     let change = v1::ChangePasswordRequest {
         request_id: ids[4].clone(),
@@ -55,13 +55,15 @@ async fn all_calls(
     };
     answers.push(format!(
         "{:?}",
-        chat.change_password(signed(change, &alice.token)).await.unwrap().into_inner()
+        chat.change_password(signed(change, alice.session.token())).await.unwrap().into_inner()
     ));
     let logout = v1::LogoutRequest { request_id: ids[5].clone() };
     answers.push(format!("{:?}", chat.logout(signed(logout, &login.token)).await.unwrap().into_inner()));
     let delete = v1::DeleteAccountRequest { request_id: ids[6].clone(), password: PASSWORD.into() };
-    answers
-        .push(format!("{:?}", chat.delete_account(signed(delete, &bob.token)).await.unwrap().into_inner()));
+    answers.push(format!(
+        "{:?}",
+        chat.delete_account(signed(delete, bob.session.token())).await.unwrap().into_inner()
+    ));
     let streamed = v1::SendMessageRequest {
         request_id: ids[7].clone(),
         to: "alice".into(),
@@ -70,7 +72,7 @@ async fn all_calls(
         min_copies: 0,
     };
     let stream = tokio_stream::iter([streamed]);
-    let mut stream = chat.send_messages(signed(stream, &alice.token)).await.unwrap().into_inner();
+    let mut stream = chat.send_messages(signed(stream, alice.session.token())).await.unwrap().into_inner();
     let answer = stream.message().await.unwrap().unwrap();
     let Some(v1::send_messages_response::Outcome::Sent(sent)) = answer.outcome else { panic!("{answer:?}") };
     answers.push(format!("{} {}", sent.id, sent.sent_at));
@@ -109,7 +111,7 @@ async fn an_id_is_for_one_request_and_must_be_one() {
             text: text.into(),
             min_copies: 0,
         };
-        signed(message, &alice.token)
+        signed(message, alice.session.token())
     };
     chat.send_message(send(&used, "one")).await.unwrap();
     let status = chat.send_message(send(&used, "two")).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
-use client::Start;
+use client::{MessageId, Start};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use whole_process_tests::cluster::{Cluster, program};
@@ -66,7 +66,7 @@ fn verify(cluster: &Cluster) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_noticed_or_named_and_costs_nobody_a_message() {
+async fn a_damaged_database_or_log_is_noticed_or_named_and_costs_no_client_a_message() {
     let rounds = std::env::var("ROT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
@@ -80,8 +80,12 @@ async fn a_damaged_database_is_noticed_or_named_and_costs_nobody_a_message() {
             alice.send("alice", &text).await;
             sent.push(text);
         }
-        let file = if draw.below(2) == 0 { "chat.db" } else { "chat.db-wal" };
-        let path = cluster.replica_folder(victim).join(file);
+        let path = match draw.below(3) {
+            0 => cluster.database(victim),
+            1 => cluster.replica_folder(victim).join("chat.db-wal"),
+            _ => cluster.newest_segment(victim),
+        };
+        let file = path.strip_prefix(cluster.replica_folder(victim)).unwrap().display();
         let older = std::fs::read(&path).unwrap_or_default();
         for number in 0..10 {
             let text = format!("round {round} later {number}");
@@ -89,7 +93,7 @@ async fn a_damaged_database_is_noticed_or_named_and_costs_nobody_a_message() {
             sent.push(text);
         }
         if draw.below(2) == 0 {
-            // All of it in the database, nothing in the log.
+            // All of it in the database, nothing in its write-ahead log.
             let sql = cluster.sql(victim);
             drop(sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
         }
@@ -103,7 +107,7 @@ async fn a_damaged_database_is_noticed_or_named_and_costs_nobody_a_message() {
         cluster.start(victim);
         cluster.until_all_in_sync().await;
         // Whatever came of it: everything is there, and the service goes on.
-        let heard = alice.hear(sent.len(), Start { after: Some(0), ..Start::default() }).await;
+        let heard = alice.hear(sent.len(), Start { after: Some(MessageId(0)), ..Start::default() }).await;
         let heard: Vec<&str> = heard.iter().map(|message| &*message.text).collect();
         assert_eq!(heard, sent, "round {round}: {file} of replica {victim}, {what}");
         match verify(&cluster) {
@@ -124,26 +128,63 @@ async fn a_damaged_database_is_noticed_or_named_and_costs_nobody_a_message() {
     println!("{rounds} rounds: {healed} healed, in {named} a row was named");
 }
 
+/// What happens to the files of replica 0 while it is down.
+type Damage = fn(&Cluster);
+
+fn sql(cluster: &Cluster, damage: &str) {
+    cluster.sql(0).execute(damage, []).unwrap();
+}
+
+/// Changes the bytes of the newest segment of the log of replica 0.
+fn change_log(cluster: &Cluster, change: impl FnOnce(&mut Vec<u8>)) {
+    let path = cluster.newest_segment(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// How many of the bytes are not zeros to the end.
+fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+const DAMAGES: [(&str, Damage); 6] = [
+    ("a text", |cluster| sql(cluster, "UPDATE messages SET text = 'what was not'")),
+    ("no message", |cluster| sql(cluster, "DELETE FROM messages")),
+    ("an entry", |cluster| {
+        change_log(cluster, |bytes| {
+            let said = bytes.windows(4).position(|word| word == b"said").unwrap();
+            bytes[said..said + 4].copy_from_slice(b"sung");
+        });
+    }),
+    ("the last entry is gone", |cluster| {
+        change_log(cluster, |bytes| {
+            let used = used(bytes);
+            bytes[used - 20..].fill(0);
+        });
+    }),
+    ("the log has lost its end", |cluster| change_log(cluster, |bytes| bytes.truncate(bytes.len() / 2))),
+    ("there is no log", |cluster| std::fs::remove_dir_all(cluster.log_folder(0)).unwrap()),
+];
+
 #[tokio::test]
-async fn what_a_row_of_the_kept_log_says_is_compared_with_its_table_at_each_start() {
+async fn what_the_log_says_is_compared_with_the_tables_at_each_start() {
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
-    alice.send("alice", "what was said").await;
-    let damages = [
-        "UPDATE messages SET text = 'what was not'",
-        "DELETE FROM messages",
-        "UPDATE log SET record = replace(record, 'said', 'sung')",
-        "DELETE FROM log WHERE op = (SELECT max(op) FROM log)",
-        "DELETE FROM log",
-    ];
-    for damage in damages {
+    let mut said = Vec::new();
+    for (what, damage) in DAMAGES {
+        // In the newest segment, whatever became of the ones before.
+        said.push("what was said");
+        alice.send("alice", "what was said").await;
+        cluster.until_all_applied().await;
         cluster.kill(0);
-        cluster.sql(0).execute(damage, []).unwrap();
+        let told = cluster.log_text(0).len();
+        damage(&cluster);
         cluster.start(0);
         cluster.until_all_in_sync().await;
-        assert_eq!(alice.hear_texts(1).await, ["what was said"], "{damage}");
+        assert_eq!(alice.hear_texts(said.len()).await, said, "{what}");
         cluster.assert_same().await;
-        assert!(cluster.log_text(0).contains("was damaged"), "{damage}: it says so");
+        assert!(cluster.log_text(0)[told..].contains("was damaged"), "{what}: it says so");
     }
 }
 
@@ -152,19 +193,34 @@ async fn what_a_row_of_the_kept_log_says_is_compared_with_its_table_at_each_star
 async fn a_primary_whose_log_was_cut_short_gets_it_back_from_the_others() {
     let mut cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
+    cluster.until_all_applied().await;
+    cluster.kill_all();
+    let older = cluster.data().join("older");
+    let files = ["chat.db", "chat.db-wal"];
+    std::fs::create_dir(&older).unwrap();
+    for file in files {
+        std::fs::copy(cluster.replica_folder(0).join(file), older.join(file)).unwrap();
+    }
+    cluster.start_all();
+    cluster.until_all_in_sync().await;
     for number in 0..20 {
         alice.send("alice", &number.to_string()).await;
     }
     cluster.kill_all();
-    let log = cluster.replica_folder(0).join("chat.db-wal");
-    let bytes = std::fs::read(&log).unwrap();
-    // Not enough is left for the last few commits.
-    std::fs::write(&log, &bytes[..bytes.len() - 10 * PAGE]).unwrap();
+    for file in files {
+        std::fs::copy(older.join(file), cluster.replica_folder(0).join(file)).unwrap();
+    }
+    // The last group is torn.
+    change_log(&cluster, |bytes| {
+        let used = used(bytes);
+        bytes[used - 20..].fill(0);
+    });
     cluster.start_all();
     cluster.until_all_in_sync().await;
     let all: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     assert_eq!(alice.hear_texts(20).await, all);
     cluster.assert_same().await;
+    assert!(!cluster.log_text(0).contains("was damaged"), "{}", cluster.log_text(0));
 }
 
 fn newest_view(cluster: &Cluster) -> PathBuf {

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use api::v1;
-use client::{Heard, Listening, Start};
+use client::{Heard, Listening, Reason, Start};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use files::RealFiles;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::path::{Path, PathBuf};
+use store::log_folder;
 use tonic::Status;
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::{PASSWORD, Person};
@@ -36,10 +38,9 @@ fn request_ids(database: &Path) -> Vec<uuid::Uuid> {
             .unwrap()
             .map(|id| uuid::Uuid::from_bytes(id.unwrap())),
     );
-    let mut log = connection.prepare("SELECT record FROM log").unwrap();
-    for record in log.query_map([], |row| row.get::<_, String>(0)).unwrap() {
-        let record: serde_json::Value = serde_json::from_str(&record.unwrap()).unwrap();
-        ids.extend(record["request"]["id"].as_str().map(|id| id.parse::<uuid::Uuid>().unwrap()));
+    for entry in replica_log::look(&RealFiles, &log_folder(database)).unwrap().entries() {
+        let record = chat::Record::decode(&entry.unwrap().record).unwrap();
+        ids.extend(record.request().map(|mark| mark.id.0));
     }
     ids
 }
@@ -61,7 +62,7 @@ async fn a_copy_of_the_whole_folder_opens_no_session() {
     cluster.until_all_in_sync().await;
 
     // No token lies in any file, in whatever form.
-    for token in [&alice.token, &bob.token] {
+    for token in [alice.session.token(), bob.session.token()] {
         let raw = BASE64URL_NOPAD.decode(token.as_bytes()).unwrap();
         let numbers = serde_json::to_string(&raw).unwrap();
         for form in [token.as_bytes(), &raw, HEXLOWER.encode(&raw).as_bytes(), numbers.as_bytes()] {
@@ -85,10 +86,10 @@ async fn a_copy_of_the_whole_folder_opens_no_session() {
         mac.update(b"trialogue session token v1");
         mac.update(id.as_bytes());
         let token = BASE64URL_NOPAD.encode(&mac.finalize().into_bytes());
-        let opened = alice.client.account(&token).await;
+        let opened = alice.client.session(&token).account().await;
         assert!(opened.is_err(), "a session was opened from a copy of the folder: {opened:?}");
     }
-    assert_eq!(alice.client.account(&alice.token).await.unwrap().name, "alice");
+    assert_eq!(alice.session.account().await.unwrap().name, "alice");
 }
 
 async fn end_of(mut listening: Listening) -> client::ClientError {
@@ -104,26 +105,26 @@ async fn end_of(mut listening: Listening) -> client::ClientError {
 async fn the_streams_of_a_session_that_a_65th_login_closes_end_at_once() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
-    let listening = alice.client.listen(&alice.token, Start::default());
+    let listening = alice.session.listen(Start::default());
     let mut stream = chat(&cluster, 0).await;
     let (say, said) = tokio::sync::mpsc::channel(1);
-    let request = signed(tokio_stream::wrappers::ReceiverStream::new(said), &alice.token);
+    let request = signed(tokio_stream::wrappers::ReceiverStream::new(said), alice.session.token());
     let mut sending = stream.send_messages(request).await.unwrap().into_inner();
-    let mut newest = String::new();
+    let mut newest = alice.session.clone();
     for _ in 0..64 {
-        newest = alice.client.login("alice", PASSWORD).await.unwrap().token;
+        newest = alice.client.login("alice", PASSWORD).await.unwrap().session;
     }
-    assert!(end_of(listening).await.is_refused_for("SESSION_INVALID"));
+    assert!(end_of(listening).await.is_refused_for(&Reason::SessionInvalid));
     let status = tokio::time::timeout(GENEROUS, sending.message()).await.unwrap().unwrap_err();
     assert_eq!(reason(&status), "SESSION_INVALID");
     drop(say);
-    alice.client.send(&newest, "alice", "the newest stays", 0).await.unwrap();
+    newest.send("alice", "the newest stays", 0).await.unwrap();
 }
 
 /// A device that has begun to listen, with receipts.
 async fn device(person: &Person) -> Listening {
     let start = Start { receipts: true, ..Start::default() };
-    let mut listening = person.client.listen(&person.token, start);
+    let mut listening = person.session.listen(start);
     loop {
         let next = tokio::time::timeout(GENEROUS, listening.next()).await.unwrap().unwrap().unwrap();
         if matches!(next, Heard::Listening { .. }) {
@@ -153,18 +154,18 @@ async fn a_sender_learns_how_far_its_own_messages_got_and_hears_of_nothing_else(
     let eve = Person::register(&cluster, "eve").await;
     // Eve wrote to bob once, and bob has that; then alice and bob talk.
     let once = eve.send("bob", "hello bob").await;
-    bob.client.acknowledge(&bob.token, once, &[]).await.unwrap();
+    bob.acknowledge(once).await;
     let mut spy = device(&eve).await;
     let mut phone = device(&alice).await;
-    let eves = eve.client.account(&eve.token).await.unwrap().account_id;
-    let alices = alice.client.account(&alice.token).await.unwrap().account_id;
+    let eves = eve.session.account().await.unwrap().account_id;
+    let alices = alice.session.account().await.unwrap().account_id;
     let mut last = 0;
     for number in 0..5 {
         last = alice.send("bob", &format!("message {number}")).await;
-        bob.client.acknowledge(&bob.token, last, &[]).await.unwrap();
-        bob.client.mark_read(&bob.token, alices, last).await.unwrap();
+        bob.acknowledge(last).await;
+        bob.mark_seen(alices, last).await;
         // Bob marks everything up to here of his conversation with eve too.
-        bob.client.mark_read(&bob.token, eves, last).await.unwrap();
+        bob.mark_seen(eves, last).await;
     }
     bob.send("eve", "the end").await;
     bob.send("alice", "the end").await;
@@ -177,9 +178,9 @@ async fn a_sender_learns_how_far_its_own_messages_got_and_hears_of_nothing_else(
         })
         .collect();
     assert_eq!(told, [(0, once)], "eve hears that hers was seen, once, and nothing else");
-    let (conversations, _) = eve.client.conversations(&eve.token, 0, 0).await.unwrap();
+    let conversations = eve.session.conversations(None, 0).await.unwrap().conversations;
     assert_eq!((conversations[0].delivered_up_to, conversations[0].seen_up_to), (once, once));
-    let (conversations, _) = alice.client.conversations(&alice.token, 0, 0).await.unwrap();
+    let conversations = alice.session.conversations(None, 0).await.unwrap().conversations;
     assert_eq!((conversations[0].delivered_up_to, conversations[0].seen_up_to), (last, last));
     let delivered = heard_until(&mut phone, "the end")
         .await
@@ -190,7 +191,7 @@ async fn a_sender_learns_how_far_its_own_messages_got_and_hears_of_nothing_else(
     let first = alice.send("bob", "one").await;
     let between = eve.send("bob", "between").await;
     alice.send("bob", "two").await;
-    bob.client.acknowledge(&bob.token, between, &[]).await.unwrap();
+    bob.acknowledge(between).await;
     bob.send("alice", "really").await;
     let heard = heard_until(&mut phone, "really").await;
     let told: Vec<u64> = heard
@@ -204,15 +205,15 @@ async fn a_sender_learns_how_far_its_own_messages_got_and_hears_of_nothing_else(
 }
 
 #[tokio::test]
-async fn nobody_marks_or_hears_anything_of_somebody_they_never_talked_with() {
+async fn no_account_marks_or_hears_anything_of_one_it_never_talked_with() {
     let cluster = Cluster::serving().await;
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
     let sent = alice.send("alice", "a note").await;
-    let bobs = bob.client.account(&bob.token).await.unwrap().account_id;
+    let bobs = bob.session.account().await.unwrap().account_id;
     let mut phone = device(&bob).await;
     let op = cluster.heartbeat(0).await.unwrap().op;
-    assert_eq!(alice.client.mark_read(&alice.token, bobs, sent).await.unwrap(), 0);
+    assert_eq!(alice.mark_seen(bobs, sent).await, 0);
     assert_eq!(cluster.heartbeat(0).await.unwrap().op, op, "an entry was made");
     alice.send("bob", "hello").await;
     let heard = heard_until(&mut phone, "hello").await;
@@ -235,10 +236,10 @@ async fn a_request_s_answer_is_for_who_made_it_with_the_passwords_it_was_made_wi
         text: "hello".into(),
         ..Default::default()
     };
-    let sent = chat.send_message(signed(send.clone(), &alice.token)).await.unwrap().into_inner();
-    let again = chat.send_message(signed(send.clone(), &alice.token)).await.unwrap().into_inner();
+    let sent = chat.send_message(signed(send.clone(), alice.session.token())).await.unwrap().into_inner();
+    let again = chat.send_message(signed(send.clone(), alice.session.token())).await.unwrap().into_inner();
     assert_eq!(again.id, sent.id);
-    let foreign = chat.send_message(signed(send.clone(), &eve.token)).await.map(drop);
+    let foreign = chat.send_message(signed(send.clone(), eve.session.token())).await.map(drop);
     assert_eq!(refusal(foreign), "REQUEST_ID_REUSED");
     let nobody = chat.send_message(signed(send.clone(), "none")).await.map(drop);
     assert_eq!(refusal(nobody), "SESSION_INVALID");
@@ -277,7 +278,7 @@ async fn a_request_s_answer_is_for_who_made_it_with_the_passwords_it_was_made_wi
         let refused = chat.change_password(signed(other, &opened.token)).await.map(drop);
         assert_eq!(refusal(refused), "REQUEST_ID_REUSED");
     }
-    let foreign = chat.change_password(signed(change, &eve.token)).await.map(drop);
+    let foreign = chat.change_password(signed(change, eve.session.token())).await.map(drop);
     assert_eq!(refusal(foreign), "REQUEST_ID_REUSED");
     assert_eq!(
         refusal(chat.login(login).await.map(drop)),
@@ -294,16 +295,19 @@ async fn a_request_s_answer_is_for_who_made_it_with_the_passwords_it_was_made_wi
         refusal(chat.delete_account(signed(other, &opened.token)).await.map(drop)),
         "REQUEST_ID_REUSED"
     );
-    let foreign = chat.delete_account(signed(delete.clone(), &eve.token)).await.map(drop);
+    let foreign = chat.delete_account(signed(delete.clone(), eve.session.token())).await.map(drop);
     assert_eq!(refusal(foreign), "REQUEST_ID_REUSED");
     let nobody = chat.delete_account(signed(delete, "none")).await.map(drop);
     assert_eq!(refusal(nobody), "SESSION_INVALID");
     // And a logout.
-    let phone = alice.client.login("alice", PASSWORD).await.unwrap().token;
+    let phone = alice.client.login("alice", PASSWORD).await.unwrap().session;
     let logout = v1::LogoutRequest { request_id: id() };
-    chat.logout(signed(logout.clone(), &phone)).await.unwrap();
-    chat.logout(signed(logout.clone(), &phone)).await.unwrap();
-    assert_eq!(refusal(chat.logout(signed(logout.clone(), &eve.token)).await.map(drop)), "REQUEST_ID_REUSED");
+    chat.logout(signed(logout.clone(), phone.token())).await.unwrap();
+    chat.logout(signed(logout.clone(), phone.token())).await.unwrap();
+    assert_eq!(
+        refusal(chat.logout(signed(logout.clone(), eve.session.token())).await.map(drop)),
+        "REQUEST_ID_REUSED"
+    );
     assert_eq!(refusal(chat.logout(signed(logout, "none")).await.map(drop)), "SESSION_INVALID");
 }
 
@@ -331,5 +335,5 @@ async fn tries_that_run_at_once_are_one_request() {
     });
     let tokens = futures_util::future::join_all(tries).await;
     assert!(tokens.iter().all(|token| *token == tokens[0]), "one login opened several sessions");
-    assert_eq!(cluster.client().account(&tokens[0]).await.unwrap().name, "carol");
+    assert_eq!(cluster.client().session(&tokens[0]).account().await.unwrap().name, "carol");
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-use client::Client;
+use client::{Reason, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs::File;
@@ -21,8 +21,8 @@ const CTRL_R: &str = "\x12";
 const CTRL_C: &str = "\x03";
 
 /// Everything that was ever said in a conversation, as the service has it.
-async fn texts(client: &Client, token: &str, with: &str) -> Vec<String> {
-    let page = client.history(token, with, 0, 500).await.unwrap();
+async fn texts(session: &Session, with: &str) -> Vec<String> {
+    let page = session.conversation(with, None, 500).await.unwrap();
     assert!(!page.more);
     page.messages.into_iter().rev().map(|message| message.text).collect()
 }
@@ -69,10 +69,9 @@ async fn two_people_chat_on_while_the_primary_dies_and_nothing_is_lost_or_double
     alice.until_shows("replica 1: everything works, with 2 of 3 copies").await;
     let person = Person::register(&cluster, "carol").await;
     drop(person);
-    let token = cluster.client().login("alice", PASSWORD).await.unwrap().token;
-    wait::until("all ten are there", async || texts(&cluster.client(), &token, "bob").await.len() == 12)
-        .await;
-    let said = texts(&cluster.client(), &token, "bob").await;
+    let session = cluster.client().login("alice", PASSWORD).await.unwrap().session;
+    wait::until("all ten are there", async || texts(&session, "bob").await.len() == 12).await;
+    let said = texts(&session, "bob").await;
     for who in ["alice", "bob"] {
         let theirs: Vec<&String> =
             said.iter().filter(|text| text.starts_with(&format!("from {who}"))).collect();
@@ -182,7 +181,7 @@ async fn a_chat_can_be_stopped_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_was_typed_while_nobody_served_outlives_a_crash_of_the_program_and_is_sent_once() {
+async fn what_was_typed_while_no_replica_served_outlives_a_crash_of_the_program_and_is_sent_once() {
     let mut cluster = Cluster::serving().await;
     let home = tempfile::tempdir().unwrap();
     let servers = cluster.servers();
@@ -206,8 +205,8 @@ async fn what_was_typed_while_nobody_served_outlives_a_crash_of_the_program_and_
     let mut screen = Screen::start(home.path(), &servers, &["chat"]);
     screen.until_shows("and something more").await;
     let expected = ["are you there?", "typed while nobody served", "and something more"];
-    wait::until("both are sent", async || texts(&alice.client, &alice.token, "bob").await.len() >= 3).await;
-    assert_eq!(texts(&alice.client, &alice.token, "bob").await, expected);
+    wait::until("both are sent", async || texts(&alice.session, "bob").await.len() >= 3).await;
+    assert_eq!(texts(&alice.session, "bob").await, expected);
     wait::until("nothing is on the way any more", async || !screen.text().contains("on the way")).await;
 
     // A second program for the same account on this machine would send twice: it says so.
@@ -260,7 +259,7 @@ async fn what_waited_for_days_is_sent_or_asked_about_and_never_thrown_away() {
     let home = tempfile::tempdir().unwrap();
     let alice = Person::register(&cluster, "alice").await;
     let bob = Person::register(&cluster, "bob").await;
-    let with = bob.client.account(&bob.token).await.unwrap().account_id;
+    let with = bob.session.account().await.unwrap().account_id;
     bob.send("alice", "are you there?").await;
     let mut first = Screen::start(home.path(), &cluster.servers(), &["chat", "alice"]);
     first.until_shows("Password").await;
@@ -288,7 +287,7 @@ async fn what_waited_for_days_is_sent_or_asked_about_and_never_thrown_away() {
     third.until_shows("it is dropped").await;
     third.types("half a sen");
     third.until_shows("half a sen").await;
-    wait::until("both are sent", async || texts(&alice.client, &alice.token, "bob").await.len() == 3).await;
+    wait::until("both are sent", async || texts(&alice.session, "bob").await.len() == 3).await;
     // The program ends in the middle of a sentence, a moment after it was typed.
     let drafts = outbox(home.path()).with_extension("drafts.json");
     wait::until("it is kept", async || {
@@ -302,7 +301,7 @@ async fn what_waited_for_days_is_sent_or_asked_about_and_never_thrown_away() {
     assert!(!fourth.text().contains("not sent"), "{fourth:?}");
     fourth.types("tence\r");
     let all = ["are you there?", "never tried", "sent once more", "half a sentence"];
-    wait::until("it is sent", async || texts(&alice.client, &alice.token, "bob").await == all).await;
+    wait::until("it is sent", async || texts(&alice.session, "bob").await == all).await;
     fourth.types("/logout\r");
     assert!(fourth.ended().await.success());
     cluster.assert_same().await;
@@ -331,7 +330,7 @@ async fn an_account_is_deleted_and_a_password_changed_from_the_screen() {
     screen.types(&format!("{PASSWORD}\r"));
     screen.types("another password\ranother password\r");
     screen.until_shows("the password is changed").await;
-    assert!(alice.client.account(&alice.token).await.unwrap_err().is_refused_for("SESSION_INVALID"));
+    assert!(alice.session.account().await.unwrap_err().is_refused_for(&Reason::SessionInvalid));
     screen.types("/delete-account\r");
     screen.until_shows("the password of the account").await;
     screen.types("another password\ralice\r");
@@ -343,6 +342,6 @@ async fn an_account_is_deleted_and_a_password_changed_from_the_screen() {
             .login("alice", "another password")
             .await
             .unwrap_err()
-            .is_refused_for("WRONG_CREDENTIALS")
+            .is_refused_for(&Reason::WrongCredentials)
     );
 }

@@ -100,7 +100,7 @@ async fn what_a_server_says_drives_no_terminal() {
         let name = format!("bob{HOSTILE}");
         let sql = cluster.sql(i);
         sql.execute("UPDATE accounts SET name = ?1 WHERE key = 'bob'", [&name]).unwrap();
-        sql.execute("UPDATE messages SET recipient_name = ?1", [&name]).unwrap();
+        sql.execute("UPDATE messages SET to_name = ?1", [&name]).unwrap();
     }
     cluster.start_all();
     cluster.until_all_in_sync().await;
@@ -152,11 +152,13 @@ async fn the_scheme_of_a_token_is_known_in_any_case() {
     let alice = Person::register(&cluster, "alice").await;
     let mut chat = raw::chat(&cluster, 0).await;
     for scheme in ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  "] {
-        let request = raw::with_authorization(v1::GetAccountRequest {}, &format!("{scheme}{}", alice.token));
+        let request =
+            raw::with_authorization(v1::GetAccountRequest {}, &format!("{scheme}{}", alice.session.token()));
         assert_eq!(chat.get_account(request).await.unwrap().into_inner().name, "alice", "{scheme:?}");
     }
     for wrong in ["Basic ", "Bearer", "Bearer:", "", "Bearers ", "Bear\u{e9}r "] {
-        let request = raw::with_authorization(v1::GetAccountRequest {}, &format!("{wrong}{}", alice.token));
+        let request =
+            raw::with_authorization(v1::GetAccountRequest {}, &format!("{wrong}{}", alice.session.token()));
         let refused = chat.get_account(request).await.unwrap_err();
         assert_eq!(raw::reason(&refused), "SESSION_INVALID", "{wrong:?}");
     }
@@ -178,7 +180,7 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocke
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 
 #[tokio::test]
-async fn a_name_that_somebody_made_to_point_here_opens_nothing() {
+async fn a_name_that_a_stranger_made_to_point_here_opens_nothing() {
     let up = Up::start(&["--playground"]);
     let settings = "host_names = ['Chat.example', 'other.example:8080', '10.0.0.9']";
     let named = Cluster::serving_with(1, settings).await;
@@ -348,6 +350,7 @@ async fn links_in_the_folders_are_not_followed_and_the_folder_itself_may_be_one(
         "replica-0/replica.log",
         "replica-0/chat.db",
         "replica-0/chat.db-wal",
+        "replica-0/log",
     ] {
         let path = real.join(name);
         let had = path.exists();
@@ -429,7 +432,7 @@ async fn what_belongs_to_another_user_is_left_alone_and_the_sentence_says_whose_
 }
 
 #[tokio::test]
-async fn a_name_that_looks_like_somebody_elses_is_taken() {
+async fn a_name_that_looks_like_another_account_s_is_taken() {
     let cluster = Cluster::serving().await;
     let alice = Shell::new(&cluster);
     let password = format!("{}\n", whole_process_tests::people::PASSWORD);

@@ -63,6 +63,8 @@ async fn request(cluster: &Cluster, key: &ClusterKey, table: &str) -> (v1::Diges
 async fn a_digest_is_given_once_for_a_proof_and_one_at_a_time() {
     let cluster = Cluster::serving_with(1, "").await;
     let key = ClusterKey::read(&cluster.data().join("cluster.key")).unwrap();
+    // A replica may serve before it has logged anything: its log is compared once it has an entry.
+    Person::register(&cluster, "alice").await;
     let mut chat = chat(&cluster, 0).await;
     let (once, proofs) = request(&cluster, &key, "log").await;
     let answer = chat.digest(once.clone()).await.unwrap().into_inner();
@@ -133,7 +135,7 @@ async fn replicas_are_compared_while_people_write() {
     assert!(done.code == 1 && shown, "{done:?}");
 }
 
-/// A copy that was taken after a clean end is one file a replica, on a disk that can't be written to.
+/// A copy that was taken after a clean end is a file and a log a replica, on a disk that can't be written to.
 #[tokio::test]
 async fn copies_on_a_disk_that_is_read_only_are_compared() {
     let mut cluster = Cluster::serving_with(2, "").await;
@@ -143,8 +145,12 @@ async fn copies_on_a_disk_that_is_read_only_are_compared() {
     let mut copy = Cluster::prepared(2, "");
     let mut disks = Vec::new();
     for i in 0..2 {
-        let Some(disk) = copy.mount_disk(i, 8 << 20) else { return };
+        let Some(disk) = copy.mount_disk(i, 64 << 20) else { return };
         std::fs::copy(cluster.database(i), copy.database(i)).unwrap();
+        std::fs::create_dir(copy.log_folder(i)).unwrap();
+        for file in std::fs::read_dir(cluster.log_folder(i)).unwrap().map(|entry| entry.unwrap()) {
+            std::fs::copy(file.path(), copy.log_folder(i).join(file.file_name())).unwrap();
+        }
         disk.set_read_only(true);
         disks.push(disk);
     }

@@ -122,7 +122,7 @@ async fn a_page_is_told_that_its_message_is_kept_on_fewer_replicas_and_asks_agai
     let cluster = Cluster::serving_with(2, "min_in_sync = 2").await;
     let alice = Person::register(&cluster, "alice").await;
     let mut socket = Socket::open(&cluster.address(0).to_string(), "/socket", None).await.unwrap();
-    let me = socket.call("identify", json!({ "token": alice.token })).await;
+    let me = socket.call("identify", json!({ "token": alice.session.token() })).await;
     let to_id = &me["answer"]["answer"]["account"]["account_id"];
     let message = json!({ "request_id": id(), "to_id": to_id, "text": "to myself" });
     cluster.pause(1);
@@ -202,7 +202,7 @@ async fn a_socket_says_who_leads_and_ends_what_a_session_ends() {
     assert_eq!((&state["serving"], &state["primary"]), (&json!(false), &json!(first)));
     let elsewhere = aside.call("list_accounts", json!({ "pattern": "" })).await;
     assert_eq!(elsewhere["refused"]["reason"], "NOT_SIGNED_IN");
-    let elsewhere = aside.call("identify", json!({ "token": bob.token })).await;
+    let elsewhere = aside.call("identify", json!({ "token": bob.session.token() })).await;
     assert_eq!(elsewhere["try_again"]["primary"], json!(first));
 
     let mut socket = Socket::open(&first, "/socket", None).await.unwrap();
@@ -280,7 +280,7 @@ async fn whatever_a_page_sends_it_gets_a_clear_answer_and_the_service_goes_on() 
     }
     socket.0.send(Message::binary(vec![0, 1, 2])).await.unwrap();
     assert!(socket.hear(&["refused"]).await["refused"]["message"].as_str().unwrap().contains("text"));
-    assert!(socket.call("identify", json!({ "token": alice.token })).await.get("answer").is_some());
+    assert!(socket.call("identify", json!({ "token": alice.session.token() })).await.get("answer").is_some());
     for (to, text, why) in
         [(0, "x", "deleted"), (99, "x", "deleted"), (1, "", "empty"), (1, "a\u{1b}[2J", "control")]
     {

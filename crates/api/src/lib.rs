@@ -3,6 +3,9 @@
 //! [`status`] is the one place where a refusal becomes a gRPC status, and where a client reads it back;
 //! [`replica`] translates between the protocol's messages and their wire form.
 
+use tonic::metadata::AsciiMetadataValue;
+use tonic::metadata::errors::InvalidMetadataValue;
+
 mod heartbeat;
 pub mod replica;
 pub mod status;
@@ -26,9 +29,19 @@ pub mod v1 {
 
 /// The metadata key of the session token.
 pub const AUTHORIZATION: &str = "authorization";
+
+/// A call of the session that a token opens; an error if the token can't be written in a header, and so opens none.
+pub fn signed<T>(message: T, token: &str) -> Result<tonic::Request<T>, InvalidMetadataValue> {
+    let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))?;
+    value.set_sensitive(true);
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert(AUTHORIZATION, value);
+    Ok(request)
+}
 /// The number of the protocol between replicas. Programs with different numbers refuse each other.
-/// 1 was that of the programs which sent the cluster's key instead of proving that they have it; they did not say it.
-pub const PROTOCOL: u32 = 2;
+/// 1 was that of the programs which sent the cluster's key instead of proving that they have it; they did not say it. With 2 the
+/// records were JSON, and with 3 a secondary applied what it logged.
+pub const PROTOCOL: u32 = 4;
 /// This program, as it names itself to other replicas.
 pub const PROGRAM: &str = concat!("trialogue ", env!("CARGO_PKG_VERSION"));
 /// The largest message between a client and a replica, in bytes: a text, its names and some room.

@@ -4,7 +4,7 @@
 
 use crate::v1;
 use crate::v1::replica_message::Message as Wire;
-use chat::Record;
+use chat::{Record, RecordError};
 use protocol::{
     Chain, DatabaseId, Entry, Incarnation, Member, Message, Op, Position, Proposer, Record as _, RegisterId,
     ReplicaIndex, ReplicaSet, Time, View, ViewNumber,
@@ -20,9 +20,14 @@ pub enum WireError {
     /// A field has the wrong length or range.
     #[error("the field {0} is out of range")]
     OutOfRange(&'static str),
-    /// A fact that can't be understood.
-    #[error("a fact can't be understood: {0}")]
-    Fact(String),
+    /// An entry that can't be read.
+    #[error("entry {op} can't be read: {source}")]
+    Record {
+        /// Which.
+        op: Op,
+        /// Whether it is damaged, or a newer version's.
+        source: RecordError,
+    },
 }
 
 /// The wire form of a message.
@@ -49,19 +54,25 @@ pub fn to_wire(message: &Message<Record>) -> v1::ReplicaMessage {
         Message::Refused { known, promised } => {
             Wire::Refused(v1::RefusedView { known: known.as_ref().map(view), promised: promised.0 })
         }
-        Message::Beat { view: led, sent_at } => {
-            Wire::Beat(v1::PrimaryBeat { view: Some(view(led)), sent_at: sent_at.as_micros() })
-        }
+        Message::Beat { view: led, sent_at, committed } => Wire::Beat(v1::PrimaryBeat {
+            view: Some(view(led)),
+            sent_at: sent_at.as_micros(),
+            committed: Some(position(committed)),
+        }),
         Message::BeatAnswered { number, sent_at } => {
             Wire::BeatAnswered(v1::BeatAnswered { number: number.0, sent_at: sent_at.as_micros() })
         }
-        Message::Append { view: led, previous, entries: all } => Wire::Append(v1::Append {
+        Message::Append { view: led, previous, entries: all, committed } => Wire::Append(v1::Append {
             view: Some(view(led)),
             previous: Some(position(previous)),
             entries: entries(all),
+            committed: Some(position(committed)),
         }),
-        Message::Persisted { number, position: at } => {
-            Wire::Persisted(v1::Persisted { number: number.0, position: Some(position(at)) })
+        Message::Confirmed { number, position: at } => {
+            Wire::Confirmed(v1::Confirmed { number: number.0, position: Some(position(at)) })
+        }
+        Message::Cut { view: led, position: at } => {
+            Wire::Cut(v1::Cut { view: Some(view(led)), position: Some(position(at)) })
         }
         Message::Fetch { view: led, after } => {
             Wire::Fetch(v1::Fetch { view: Some(view(led)), after: after.0 })
@@ -106,7 +117,11 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             known: m.known.map(read_view).transpose()?,
             promised: read_number(m.promised)?,
         },
-        Wire::Beat(m) => Message::Beat { view: need_view(m.view)?, sent_at: Time::from_micros(m.sent_at) },
+        Wire::Beat(m) => Message::Beat {
+            view: need_view(m.view)?,
+            sent_at: Time::from_micros(m.sent_at),
+            committed: read_committed(m.committed)?,
+        },
         Wire::BeatAnswered(m) => {
             Message::BeatAnswered { number: read_number(m.number)?, sent_at: Time::from_micros(m.sent_at) }
         }
@@ -114,10 +129,12 @@ pub fn from_wire(message: v1::ReplicaMessage) -> Result<Message<Record>, WireErr
             view: need_view(m.view)?,
             previous: read_position(m.previous)?,
             entries: read_entries(&m.entries)?,
+            committed: read_committed(m.committed)?,
         },
-        Wire::Persisted(m) => {
-            Message::Persisted { number: read_number(m.number)?, position: read_position(m.position)? }
+        Wire::Confirmed(m) => {
+            Message::Confirmed { number: read_number(m.number)?, position: read_position(m.position)? }
         }
+        Wire::Cut(m) => Message::Cut { view: need_view(m.view)?, position: read_position(m.position)? },
         Wire::Fetch(m) => Message::Fetch { view: need_view(m.view)?, after: read_op(m.after)? },
         Wire::Tail(m) => Message::Tail {
             number: read_number(m.number)?,
@@ -216,6 +233,11 @@ fn read_position(position: Option<v1::Position>) -> Result<Position, WireError> 
     Ok(Position { op: read_op(position.op)?, chain: read_chain(&position.chain)? })
 }
 
+/// A primary of an earlier version says nothing of what is committed.
+fn read_committed(position: Option<v1::Position>) -> Result<Position, WireError> {
+    position.map_or(Ok(Position::ORIGIN), |position| read_position(Some(position)))
+}
+
 fn entries(entries: &[Entry<Record>]) -> Vec<v1::Entry> {
     let wire = entries.iter().map(|entry| v1::Entry {
         op: entry.op.0,
@@ -227,8 +249,9 @@ fn entries(entries: &[Entry<Record>]) -> Vec<v1::Entry> {
 
 fn read_entries(entries: &[v1::Entry]) -> Result<Vec<Entry<Record>>, WireError> {
     let read = entries.iter().map(|entry| {
-        let record = Record::decode(&entry.fact).map_err(|error| WireError::Fact(error.to_string()))?;
-        Ok(Entry { op: read_op(entry.op)?, chain: read_chain(&entry.chain)?, record })
+        let op = read_op(entry.op)?;
+        let record = Record::decode(&entry.fact).map_err(|source| WireError::Record { op, source })?;
+        Ok(Entry { op, chain: read_chain(&entry.chain)?, record })
     });
     read.collect()
 }
@@ -268,10 +291,16 @@ mod tests {
             Message::Call { base: sample_view(), number, register },
             Message::Shown { number, database, position: at },
             Message::Refused { known: Some(sample_view()), promised: number },
-            Message::Beat { view: sample_view(), sent_at },
+            Message::Beat { view: sample_view(), sent_at, committed: at },
             Message::BeatAnswered { number, sent_at },
-            Message::Append { view: sample_view(), previous: at, entries: vec![entry.clone()] },
-            Message::Persisted { number, position: at },
+            Message::Append {
+                view: sample_view(),
+                previous: at,
+                entries: vec![entry.clone()],
+                committed: at,
+            },
+            Message::Confirmed { number, position: at },
+            Message::Cut { view: sample_view(), position: at },
             Message::Fetch { view: sample_view(), after: Op(9) },
             Message::Tail { number, chain: Some(Chain([1; 32])), entries: vec![entry] },
             Message::Tail { number, chain: None, entries: vec![] },

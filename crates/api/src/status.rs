@@ -1,7 +1,8 @@
-//! Refusals and faults as gRPC statuses, and back. This is the only place that knows which code and reason is which.
+//! Refusals and faults as gRPC statuses, and back. Which code goes with which reason stands here alone; which reason a
+//! refusal has, in `chat`.
 
 use crate::v1;
-use chat::{BUSY_RETRY_AFTER, KeptOnFewer, Refusal};
+use chat::{BUSY_RETRY_AFTER, KeptOnFewer, Reason, Refusal};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -11,72 +12,25 @@ use tonic_types::{ErrorDetails, StatusExt};
 pub const DOMAIN: &str = "trialogue";
 
 /// This replica does not lead; ask the one named in the metadata.
-pub const NOT_PRIMARY: &str = "NOT_PRIMARY";
-/// The history was lost or replaced since a cursor was given.
-pub const HISTORY_REPLACED: &str = "HISTORY_REPLACED";
-/// The session is unknown, expired or revoked.
-pub const SESSION_INVALID: &str = "SESSION_INVALID";
-/// More is under way than the replica takes on; nothing was done, and the same call may be repeated after `RetryInfo`.
-pub const BUSY: &str = "BUSY";
-/// The call is for those who prove that they have the cluster's key.
-pub const CLUSTER_KEY_NEEDED: &str = "CLUSTER_KEY_NEEDED";
+const NOT_PRIMARY: &str = "NOT_PRIMARY";
 /// The replica could not do its work.
-pub const FAULT: &str = "FAULT";
-/// A request or an answer is larger than a message may be; repeating it can't help.
-pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-
+const FAULT: &str = "FAULT";
 /// It took effect, and fewer replicas hold it than were asked for: the same request id asks again.
 pub const KEPT_ON_FEWER: &str = "KEPT_ON_FEWER";
-/// Reason of a request id whose date is too far from the service's clock.
-pub const REQUEST_ID_OUT_OF_DATE: &str = "REQUEST_ID_OUT_OF_DATE";
-/// Too few replicas are in sync for what was asked.
-pub const TOO_FEW_IN_SYNC: &str = "TOO_FEW_IN_SYNC";
-/// Reason of a write for which the disk has too little room.
-pub const DISK_FULL: &str = "DISK_FULL";
 
-/// The reason of a refusal, a word for programs.
-pub fn reason(refusal: &Refusal) -> &'static str {
-    code_and_reason(refusal).1
-}
-
-/// The code and the reason of a refusal.
-pub fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
-    match refusal {
-        Refusal::NameTaken { .. } | Refusal::NameLooksTaken { .. } => (Code::AlreadyExists, "NAME_TAKEN"),
-        Refusal::RegistrationClosed => (Code::PermissionDenied, "REGISTRATION_CLOSED"),
-        Refusal::ClusterKeyNeeded => (Code::PermissionDenied, CLUSTER_KEY_NEEDED),
-        Refusal::WrongCredentials => (Code::Unauthenticated, "WRONG_CREDENTIALS"),
-        Refusal::NotSignedIn => (Code::Unauthenticated, "NOT_SIGNED_IN"),
-        Refusal::SessionInvalid => (Code::Unauthenticated, SESSION_INVALID),
-        Refusal::NoSuchAccount { .. } | Refusal::AccountGone => (Code::NotFound, "NO_SUCH_ACCOUNT"),
-        Refusal::TooFewInSync { .. } => (Code::FailedPrecondition, TOO_FEW_IN_SYNC),
-        Refusal::DiskFull => (Code::ResourceExhausted, DISK_FULL),
-        Refusal::HistoryReplaced => (Code::FailedPrecondition, HISTORY_REPLACED),
-        Refusal::Busy => (Code::ResourceExhausted, BUSY),
-        Refusal::MessageTooLarge(_) => (Code::OutOfRange, MESSAGE_TOO_LARGE),
-        Refusal::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
-        Refusal::RequestTooOld { .. } | Refusal::RequestTooEarly { .. } => {
-            (Code::InvalidArgument, REQUEST_ID_OUT_OF_DATE)
+/// The code that goes with a reason.
+const fn code(reason: &Reason) -> Code {
+    match reason {
+        Reason::NameTaken => Code::AlreadyExists,
+        Reason::RegistrationClosed | Reason::ClusterKeyNeeded => Code::PermissionDenied,
+        Reason::WrongCredentials | Reason::NotSignedIn | Reason::SessionInvalid => Code::Unauthenticated,
+        Reason::NoSuchAccount => Code::NotFound,
+        Reason::TooFewInSync | Reason::HistoryReplaced => Code::FailedPrecondition,
+        Reason::DiskFull | Reason::Busy => Code::ResourceExhausted,
+        Reason::MessageTooLarge => Code::OutOfRange,
+        Reason::RequestIdReused | Reason::RequestIdOutOfDate | Reason::InvalidInput | Reason::Other(_) => {
+            Code::InvalidArgument
         }
-        Refusal::NameEmpty
-        | Refusal::NameTooLong { .. }
-        | Refusal::NameCharacter { .. }
-        | Refusal::NameMixed
-        | Refusal::PasswordTooShort
-        | Refusal::PasswordTooLong
-        | Refusal::PasswordCharacter
-        | Refusal::TextEmpty
-        | Refusal::TextTooLong { .. }
-        | Refusal::TextCharacter { .. }
-        | Refusal::NotText { .. }
-        | Refusal::PatternTooLong { .. }
-        | Refusal::PatternInvalid { .. }
-        | Refusal::PatternTooCostly
-        | Refusal::Address { .. }
-        | Refusal::PageTooLarge { .. }
-        | Refusal::Malformed(_)
-        | Refusal::RequestIdInvalid
-        | Refusal::TooManyCopies { .. } => (Code::InvalidArgument, "INVALID_INPUT"),
     }
 }
 
@@ -85,8 +39,8 @@ pub fn refused(refusal: &Refusal) -> Status {
     if *refusal == Refusal::Busy {
         return busy(&refusal.to_string(), BUSY_RETRY_AFTER);
     }
-    let (code, reason) = code_and_reason(refusal);
-    with_reason(code, reason, &refusal.to_string(), HashMap::new())
+    let reason = refusal.reason();
+    with_reason(code(&reason), &reason.to_string(), &refusal.to_string(), HashMap::new())
 }
 
 /// The status of what took effect on fewer replicas than were asked for.
@@ -96,10 +50,10 @@ pub fn kept_on_fewer(kept: &KeptOnFewer) -> Status {
 
 /// A refusal as one answer of a stream.
 pub fn in_a_stream(refusal: &Refusal) -> v1::Refused {
-    let (code, reason) = code_and_reason(refusal);
+    let reason = refusal.reason();
     v1::Refused {
-        code: code.into(),
-        reason: reason.into(),
+        code: code(&reason).into(),
+        reason: reason.to_string(),
         message: refusal.to_string(),
         metadata: HashMap::new(),
     }
@@ -128,10 +82,9 @@ pub fn not_primary(primary: Option<&str>) -> Status {
 
 /// The status of a replica that takes on no more now; the call may be repeated after `wait`.
 pub fn busy(why: &str, wait: Duration) -> Status {
-    let (code, reason) = code_and_reason(&Refusal::Busy);
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(Reason::Busy.to_string(), DOMAIN, HashMap::new());
     details.set_retry_info(Some(wait));
-    Status::with_error_details(code, why, details)
+    Status::with_error_details(code(&Reason::Busy), why, details)
 }
 
 /// The status of a replica that could not do its work; what went wrong stands in its log.
@@ -165,7 +118,7 @@ pub enum Meaning {
         /// The code.
         code: Code,
         /// The reason, from `ErrorInfo`.
-        reason: String,
+        reason: Reason,
         /// One sentence for people.
         message: String,
     },
@@ -192,39 +145,30 @@ impl Kept {
 
 /// Reads a status as a client must.
 pub fn meaning(status: &Status) -> Meaning {
+    let refused =
+        |reason| Meaning::Refused { code: status.code(), reason, message: status.message().to_owned() };
     let details = status.get_error_details();
-    let info = details.error_info().filter(|info| info.domain == DOMAIN);
-    match info {
-        Some(info) if info.reason == NOT_PRIMARY => {
-            Meaning::NotPrimary { primary: info.metadata.get("primary").cloned() }
-        }
-        Some(info) if info.reason == FAULT => Meaning::Unknown,
-        Some(info) if info.reason == BUSY => {
-            let asked = details.retry_info().and_then(|retry| retry.retry_delay);
-            Meaning::Busy { retry_after: asked.unwrap_or(BUSY_RETRY_AFTER) }
-        }
-        Some(info) if info.reason == KEPT_ON_FEWER => {
-            Meaning::KeptOnFewer(Kept::read(&info.metadata, status.message()))
-        }
-        Some(info) => Meaning::Refused {
-            code: status.code(),
-            reason: info.reason.clone(),
-            message: status.message().to_owned(),
-        },
-        // Without our mark it comes from the transport; a code that cannot come from a broken connection is final.
-        None => match status.code() {
-            // The transport's codes for a message over its limit, when it is read and when it is written.
-            Code::OutOfRange | Code::ResourceExhausted => refused_by_transport(status, MESSAGE_TOO_LARGE),
-            Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied => {
-                refused_by_transport(status, "INVALID_INPUT")
-            }
-            _ => Meaning::Unknown,
-        },
+    if let Some(info) = details.error_info().filter(|info| info.domain == DOMAIN) {
+        return match &*info.reason {
+            NOT_PRIMARY => Meaning::NotPrimary { primary: info.metadata.get("primary").cloned() },
+            FAULT => Meaning::Unknown,
+            KEPT_ON_FEWER => Meaning::KeptOnFewer(Kept::read(&info.metadata, status.message())),
+            word => match Reason::from(word) {
+                Reason::Busy => {
+                    let asked = details.retry_info().and_then(|retry| retry.retry_delay);
+                    Meaning::Busy { retry_after: asked.unwrap_or(BUSY_RETRY_AFTER) }
+                }
+                reason => refused(reason),
+            },
+        };
     }
-}
-
-fn refused_by_transport(status: &Status, reason: &str) -> Meaning {
-    Meaning::Refused { code: status.code(), reason: reason.to_owned(), message: status.message().to_owned() }
+    // Without our mark it comes from the transport; a code that cannot come from a broken connection is final.
+    match status.code() {
+        // The transport's codes for a message over its limit, when it is read and when it is written.
+        Code::OutOfRange | Code::ResourceExhausted => refused(Reason::MessageTooLarge),
+        Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied => refused(Reason::InvalidInput),
+        _ => Meaning::Unknown,
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +179,7 @@ mod tests {
     fn a_client_reads_back_what_was_refused() {
         let refusal = Refusal::NameTaken { name: "bob".into() };
         let Meaning::Refused { code, reason, message } = meaning(&refused(&refusal)) else { panic!() };
-        assert_eq!((code, &*reason, message), (Code::AlreadyExists, "NAME_TAKEN", refusal.to_string()));
+        assert_eq!((code, reason, message), (Code::AlreadyExists, Reason::NameTaken, refusal.to_string()));
     }
 
     #[test]
@@ -263,7 +207,7 @@ mod tests {
         assert_eq!(meaning(&busy), Meaning::Busy { retry_after: BUSY_RETRY_AFTER });
         for status in [Status::out_of_range("decoded"), Status::resource_exhausted("received")] {
             let Meaning::Refused { reason, .. } = meaning(&status) else { panic!("{status} is final") };
-            assert_eq!(reason, MESSAGE_TOO_LARGE);
+            assert_eq!(reason, Reason::MessageTooLarge);
         }
     }
 

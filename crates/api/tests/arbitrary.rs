@@ -8,17 +8,17 @@ use chat::{Fact, Millis, Record, SessionId};
 use proptest::prelude::*;
 use prost::Message as _;
 use protocol::{
-    Chain, DatabaseId, Effect, Entry, Event, Identity, Incarnation, Member, Message, Op, Position, Proposer,
-    RegisterId, RegisterRead, Replica, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Timing, View,
-    ViewNumber,
+    Bounds, Chain, DatabaseId, Effect, Entry, Event, Identity, Incarnation, Member, Message, Op, Position,
+    Proposer, RegisterId, RegisterRead, Replica, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time,
+    Timing, View, ViewNumber,
 };
 use std::time::Duration;
 
-/// A replica whose effects are carried out at once, and whose disk keeps only its position.
+/// A replica whose effects are carried out at once, and whose disk keeps only where its log ends.
 struct Core {
     replica: Replica<Record>,
     register: View,
-    position: Position,
+    logged: Position,
     now: Time,
 }
 
@@ -45,13 +45,15 @@ impl Core {
             all: ReplicaSet::first(3),
             incarnation: Incarnation(1),
             database: database(index),
-            position: Position::ORIGIN,
+            logged: Position::ORIGIN,
+            committed: Position::ORIGIN,
+            applied: Position::ORIGIN,
             after_power_failure: false,
             remembered: None,
         };
         let now = Time::from_micros(1_000_000);
-        let replica = Replica::new(identity, Timing::DEFAULT, now);
-        let mut core = Self { replica, register: first_view(), position: Position::ORIGIN, now };
+        let replica = Replica::new(identity, Timing::DEFAULT, Bounds::DEFAULT, now);
+        let mut core = Self { replica, register: first_view(), logged: Position::ORIGIN, now };
         core.handle(Event::Tick);
         for peer in (0..3).filter(|peer| *peer != index) {
             core.handle(Event::StreamOpened {
@@ -85,13 +87,18 @@ impl Core {
                 Event::SwapAnswered { token, outcome: SwapOutcome::Superseded(self.register.clone()) }
             }
             Effect::ProveDeath { token, .. } => Event::DeathAnswered { token, proven: false },
-            Effect::Execute { token, .. } => Event::BatchExecuted { token, entries: Vec::new() },
+            Effect::Execute { token, .. } => {
+                Event::BatchExecuted { token, entries: Vec::new(), barrier: false }
+            }
             Effect::Remember { token, .. } => Event::Remembered { token },
-            Effect::Commit { token, .. } => Event::BatchCommitted { token },
-            Effect::RollBack { token } => Event::BatchRolledBack { token },
-            Effect::Persist { token, entries } => {
-                self.position = self.position.extend(&entries).expect("only what follows is persisted");
-                Event::EntriesPersisted { token }
+            Effect::Log { token, entries, .. } => {
+                self.logged = self.logged.extend(&entries).expect("only what follows is logged");
+                Event::Logged { token }
+            }
+            Effect::Apply { token, up_to } => Event::Applied { token, applied: up_to },
+            Effect::Cut { token, to } => {
+                self.logged = to;
+                Event::LogCut { token }
             }
             Effect::ReadLog { token, after } => {
                 let chain = (after == Op(0)).then_some(Chain::GENESIS);
@@ -174,20 +181,23 @@ fn message() -> impl Strategy<Value = Message<Record>> {
             position
         }),
         (known(), at()).prop_map(|(known, promised)| Message::Refused { known, promised }),
-        (view(), time()).prop_map(|(view, sent_at)| Message::Beat { view, sent_at }),
-        (at(), time()).prop_map(|(number, sent_at)| Message::BeatAnswered { number, sent_at }),
-        (view(), position(), entries()).prop_map(|(view, previous, entries)| Message::Append {
+        (view(), time(), position()).prop_map(|(view, sent_at, committed)| Message::Beat {
             view,
-            previous,
-            entries
+            sent_at,
+            committed
         }),
-        (at(), position()).prop_map(|(number, position)| Message::Persisted { number, position }),
+        (at(), time()).prop_map(|(number, sent_at)| Message::BeatAnswered { number, sent_at }),
+        (view(), position(), entries(), position()).prop_map(|(view, previous, entries, committed)| {
+            Message::Append { view, previous, entries, committed }
+        }),
+        (at(), position()).prop_map(|(number, position)| Message::Confirmed { number, position }),
         (view(), number()).prop_map(|(view, after)| Message::Fetch { view, after: Op(after) }),
         (at(), entries()).prop_map(|(number, entries)| Message::Tail {
             number,
             chain: Some(Chain::GENESIS),
             entries
         }),
+        (view(), position()).prop_map(|(view, position)| Message::Cut { view, position }),
         view().prop_map(|view| Message::TakeSnapshot { view }),
         at().prop_map(|number| Message::NeedsSnapshot { number }),
         at().prop_map(|number| Message::Leaving { number }),

@@ -5,6 +5,7 @@
 //! What is refused is data: a [`Refusal`], one sentence that says what is wrong and what would be right.
 
 mod address;
+mod conversation;
 mod copies;
 mod fact;
 mod identity;
@@ -13,6 +14,8 @@ mod look;
 mod name;
 mod password;
 mod pattern;
+mod reason;
+mod record;
 mod refusal;
 mod request;
 mod sequence;
@@ -21,8 +24,9 @@ mod shown;
 mod text;
 
 pub use address::{Address, parse_servers};
+pub use conversation::{ConversationId, ConversationIdError};
 pub use copies::KeptOnFewer;
-pub use fact::{Fact, Record, RequestMark};
+pub use fact::{Fact, RequestMark};
 pub use identity::{
     AccountId, Cursor, HistoryId, MessageId, Millis, RequestId, SealedToken, SessionId, TokenHash,
 };
@@ -34,8 +38,10 @@ pub use look::{looks, looks_version};
 pub use name::{NameRules, UserName};
 pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
+pub use reason::Reason;
+pub use record::{RECORD_FORMAT, Record, RecordError};
 pub use refusal::{Refusal, span};
-pub use request::{Action, Answer, Recipient, Request};
+pub use request::{Action, Answer, Recipient, Request, SignedAction};
 pub use sequence::Sequence;
 pub use service_state::{Replication, ServiceState};
 pub use shown::{Escaped, escaped_json, harmless, harmless_line};

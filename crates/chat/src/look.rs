@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_can_tell_apart_look_alike() {
+    fn names_that_no_person_can_tell_apart_look_alike() {
         for (one, other) in [
             ("alice", "\u{430}lice"),
             ("alice", "\u{410}LICE"),

@@ -4,6 +4,7 @@ use crate::limits::{
     MESSAGE_BYTES_MAX, NAME_CHARACTERS_MAX, PAGE_MAX, PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN,
     PATTERN_CHARACTERS_MAX,
 };
+use crate::reason::Reason;
 use crate::service_state::ServiceState;
 use std::time::Duration;
 use thiserror::Error;
@@ -189,11 +190,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the same bytes are refused whenever they come. Every other refusal rests on something that changes (who is
-    /// in sync, which accounts there are, a clock), so the same request may be accepted later, and must not land behind
-    /// what followed it then.
-    pub const fn is_for_the_request_alone(&self) -> bool {
+    /// Its reason, for programs.
+    pub const fn reason(&self) -> Reason {
         match self {
+            Self::NameTaken { .. } | Self::NameLooksTaken { .. } => Reason::NameTaken,
+            Self::RegistrationClosed => Reason::RegistrationClosed,
+            Self::ClusterKeyNeeded => Reason::ClusterKeyNeeded,
+            Self::WrongCredentials => Reason::WrongCredentials,
+            Self::NotSignedIn => Reason::NotSignedIn,
+            Self::SessionInvalid => Reason::SessionInvalid,
+            Self::NoSuchAccount { .. } | Self::AccountGone => Reason::NoSuchAccount,
+            Self::TooFewInSync { .. } => Reason::TooFewInSync,
+            Self::DiskFull => Reason::DiskFull,
+            Self::HistoryReplaced => Reason::HistoryReplaced,
+            Self::Busy => Reason::Busy,
+            Self::MessageTooLarge(_) => Reason::MessageTooLarge,
+            Self::RequestIdReused => Reason::RequestIdReused,
+            Self::RequestTooOld { .. } | Self::RequestTooEarly { .. } => Reason::RequestIdOutOfDate,
             Self::NameEmpty
             | Self::NameTooLong { .. }
             | Self::NameCharacter { .. }
@@ -210,26 +223,34 @@ impl Refusal {
             | Self::PatternTooCostly
             | Self::Address { .. }
             | Self::PageTooLarge { .. }
-            | Self::MessageTooLarge(_)
             | Self::Malformed(_)
-            | Self::RequestIdInvalid => true,
-            Self::RequestTooOld { .. }
-            | Self::RequestTooEarly { .. }
-            | Self::RequestIdReused
-            | Self::NameTaken { .. }
-            | Self::NameLooksTaken { .. }
-            | Self::WrongCredentials
-            | Self::NotSignedIn
-            | Self::SessionInvalid
-            | Self::NoSuchAccount { .. }
-            | Self::AccountGone
-            | Self::TooFewInSync { .. }
-            | Self::DiskFull
-            | Self::TooManyCopies { .. }
-            | Self::RegistrationClosed
-            | Self::ClusterKeyNeeded
-            | Self::Busy
-            | Self::HistoryReplaced => false,
+            | Self::RequestIdInvalid
+            | Self::TooManyCopies { .. } => Reason::InvalidInput,
+        }
+    }
+
+    /// Whether the same bytes are refused whenever they come. Every other refusal rests on something that changes (who is
+    /// in sync, which accounts there are, a clock), so the same request may be accepted later, and must not land behind
+    /// what followed it then.
+    pub fn is_for_the_request_alone(&self) -> bool {
+        match self.reason() {
+            // How many replicas there are may change.
+            Reason::InvalidInput => !matches!(self, Self::TooManyCopies { .. }),
+            Reason::MessageTooLarge => true,
+            Reason::NameTaken
+            | Reason::RegistrationClosed
+            | Reason::ClusterKeyNeeded
+            | Reason::WrongCredentials
+            | Reason::NotSignedIn
+            | Reason::SessionInvalid
+            | Reason::NoSuchAccount
+            | Reason::TooFewInSync
+            | Reason::DiskFull
+            | Reason::HistoryReplaced
+            | Reason::Busy
+            | Reason::RequestIdReused
+            | Reason::RequestIdOutOfDate
+            | Reason::Other(_) => false,
         }
     }
 }

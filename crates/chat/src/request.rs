@@ -14,8 +14,6 @@ use sha2::{Digest, Sha256};
 pub struct Request {
     /// Chosen by the client; repeated, the request takes effect once and gets the same answer.
     pub id: RequestId,
-    /// Whose session it comes from; none for those who are not signed in yet.
-    pub session: Option<TokenHash>,
     /// The stream that it belongs to, whose requests take effect in order.
     pub sequence: Option<Sequence>,
     /// What is wanted.
@@ -28,8 +26,7 @@ impl Request {
         match &self.action {
             // Asked for by the replica itself.
             Action::BeginHistory => 0,
-            Action::SendMessage { min_copies, .. } => limits.min_in_sync.max(*min_copies),
-            _ => limits.min_in_sync,
+            action => limits.min_in_sync.max(action.min_copies()),
         }
     }
 }
@@ -59,21 +56,33 @@ pub enum Action {
         /// When it ends by itself.
         expires_at: Millis,
     },
-    /// The end of the calling session.
+    /// Something that the account of a session does.
+    Signed {
+        /// The session's token.
+        session: TokenHash,
+        /// What it does.
+        action: SignedAction,
+    },
+}
+
+/// What an account does in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedAction {
+    /// The session ends.
     CloseSession,
-    /// The end of the calling account, whose password was verified.
+    /// The account ends, whose password was verified.
     DeleteAccount {
         /// The hash that the password was verified against.
         verified: PasswordHash,
     },
-    /// A new password for the calling account; its other sessions end.
+    /// A new password; the account's other sessions end.
     ChangePassword {
         /// The hash that the old password was verified against.
         verified: PasswordHash,
         /// The new one.
         password: PasswordHash,
     },
-    /// A message from the calling account.
+    /// A message.
     SendMessage {
         /// To whom.
         to: Recipient,
@@ -82,20 +91,20 @@ pub enum Action {
         /// Refused without effect if fewer replicas are in sync; done once as many hold it.
         min_copies: usize,
     },
-    /// The calling account has everything up to this message.
+    /// The account has received everything up to this message.
     Acknowledge {
         /// The last message it has.
         up_to: MessageId,
     },
-    /// The calling account has seen everything of one conversation up to this message.
-    MarkRead {
+    /// The account has seen everything of one conversation up to this message.
+    MarkSeen {
         /// With whom.
         with: AccountId,
         /// The last message it has seen.
         up_to: MessageId,
     },
-    /// Whether others may know what the calling account has seen.
-    SetReadMarks {
+    /// Whether others may know what the account has seen.
+    ShowSeen {
         /// Whether they may.
         shown: bool,
     },
@@ -111,19 +120,33 @@ pub enum Recipient {
 }
 
 impl Action {
+    /// The session that it comes from; none for what a client does before it is signed in.
+    pub const fn session(&self) -> Option<TokenHash> {
+        match self {
+            Self::Signed { session, .. } => Some(*session),
+            Self::BeginHistory | Self::CreateAccount { .. } | Self::OpenSession { .. } => None,
+        }
+    }
+
+    /// On how many replicas its sender asks for it to be.
+    pub const fn min_copies(&self) -> usize {
+        match self {
+            Self::Signed { action: SignedAction::SendMessage { min_copies, .. }, .. } => *min_copies,
+            _ => 0,
+        }
+    }
+
     /// The passwords that came with it, as Argon2id hashes that they were verified against or turned into: what a retry
     /// must bring again, compared by those hashes alone.
     pub fn passwords(&self) -> Vec<PasswordHash> {
         match self {
             Self::CreateAccount { password, .. } => vec![password.clone()],
-            Self::OpenSession { verified, .. } | Self::DeleteAccount { verified } => vec![verified.clone()],
-            Self::ChangePassword { verified, password } => vec![verified.clone(), password.clone()],
-            Self::BeginHistory
-            | Self::CloseSession
-            | Self::SendMessage { .. }
-            | Self::Acknowledge { .. }
-            | Self::MarkRead { .. }
-            | Self::SetReadMarks { .. } => Vec::new(),
+            Self::OpenSession { verified, .. }
+            | Self::Signed { action: SignedAction::DeleteAccount { verified }, .. } => vec![verified.clone()],
+            Self::Signed { action: SignedAction::ChangePassword { verified, password }, .. } => {
+                vec![verified.clone(), password.clone()]
+            }
+            Self::BeginHistory | Self::Signed { .. } => Vec::new(),
         }
     }
 
@@ -142,20 +165,22 @@ impl Action {
             Self::BeginHistory => feed(&[b"begin"]),
             Self::CreateAccount { name, .. } => feed(&[b"create", name.key().as_bytes()]),
             Self::OpenSession { account, .. } => feed(&[b"login", &account.0.to_be_bytes()]),
-            Self::CloseSession => feed(&[b"logout"]),
-            Self::DeleteAccount { .. } => feed(&[b"delete"]),
-            Self::ChangePassword { .. } => feed(&[b"password"]),
-            Self::SendMessage { to: Recipient::Named(name), text, .. } => {
-                feed(&[b"send", name.key().as_bytes(), text.as_str().as_bytes()]);
-            }
-            Self::SendMessage { to: Recipient::Account(account), text, .. } => {
-                feed(&[b"send to account", &account.0.to_be_bytes(), text.as_str().as_bytes()]);
-            }
-            Self::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
-            Self::MarkRead { with, up_to } => {
-                feed(&[b"read", &with.0.to_be_bytes(), &up_to.0.to_be_bytes()]);
-            }
-            Self::SetReadMarks { shown } => feed(&[b"read marks", &[u8::from(*shown)]]),
+            Self::Signed { action, .. } => match action {
+                SignedAction::CloseSession => feed(&[b"logout"]),
+                SignedAction::DeleteAccount { .. } => feed(&[b"delete"]),
+                SignedAction::ChangePassword { .. } => feed(&[b"password"]),
+                SignedAction::SendMessage { to: Recipient::Named(name), text, .. } => {
+                    feed(&[b"send", name.key().as_bytes(), text.as_str().as_bytes()]);
+                }
+                SignedAction::SendMessage { to: Recipient::Account(account), text, .. } => {
+                    feed(&[b"send to account", &account.0.to_be_bytes(), text.as_str().as_bytes()]);
+                }
+                SignedAction::Acknowledge { up_to } => feed(&[b"acknowledge", &up_to.0.to_be_bytes()]),
+                SignedAction::MarkSeen { with, up_to } => {
+                    feed(&[b"read", &with.0.to_be_bytes(), &up_to.0.to_be_bytes()]);
+                }
+                SignedAction::ShowSeen { shown } => feed(&[b"read marks", &[u8::from(*shown)]]),
+            },
         }
         let full: [u8; 32] = hash.finalize().into();
         let mut digest = [0; 16];
@@ -183,9 +208,8 @@ pub enum Answer {
         account: AccountId,
         /// When it ends by itself.
         expires_at: Millis,
-        /// Its token, for a caller that has the password; none in answers of before tokens were random.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        sealed: Option<SealedToken>,
+        /// Its token, for a caller that has the password.
+        sealed: SealedToken,
     },
     /// The session is closed.
     SessionClosed,
@@ -206,12 +230,14 @@ pub enum Answer {
         up_to: MessageId,
     },
     /// Everything of the conversation up to here counts as seen.
-    ConversationRead {
+    #[serde(rename = "conversation_read")]
+    ConversationSeen {
         /// The last message that does.
         up_to: MessageId,
     },
-    /// Read marks are shown, or are not.
-    ReadMarksSet {
+    /// What the account has seen is shown, or is not.
+    #[serde(rename = "read_marks_set")]
+    SeenShown {
         /// Whether they are.
         shown: bool,
     },
@@ -227,8 +253,11 @@ mod tests {
         let name = |name| UserName::parse(name, &NameRules::default()).unwrap();
         let create =
             |n, hash: &str| Action::CreateAccount { name: name(n), password: PasswordHash(hash.into()) };
-        let send_to =
-            |to, text| Action::SendMessage { to, text: MessageText::parse(text).unwrap(), min_copies: 0 };
+        let send_to = |to, text| {
+            let action =
+                SignedAction::SendMessage { to, text: MessageText::parse(text).unwrap(), min_copies: 0 };
+            Action::Signed { session: TokenHash([1; 32]), action }
+        };
         let send = |to, text| send_to(Recipient::Named(name(to)), text);
         let send_number = |to, text| send_to(Recipient::Account(AccountId(to)), text);
         assert_eq!(create("alice", "salt1").digest(), create("Alice", "salt2").digest());

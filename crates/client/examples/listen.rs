@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example")]
 
 use chat::Address;
-use client::{Client, Heard, Options, Start};
+use client::{Client, Heard, MessageId, Options, Start};
 use std::error::Error;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,9 +15,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("give SERVER NAME PASSWORD COUNT".into());
     };
     let client = Client::new(vec![Address::parse(server)?], Options::default());
-    let session = client.login(name, password).await?;
+    let session = client.login(name, password).await?.session;
     // Without a cursor: from the first message that the account has not acknowledged.
-    let mut listening = client.listen(&session.token, Start::default());
+    let mut listening = session.listen(Start::default());
     let (mut history, mut left) = (Vec::new(), count.parse::<u64>()?);
     while left > 0 {
         match listening.next().await.ok_or("the stream is over")?? {
@@ -25,13 +25,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Heard::Message(message) => {
                 println!("{}: {}", message.from, message.text);
                 // What is acknowledged is not sent to this account's next listener.
-                client.acknowledge(&session.token, message.id, &history).await?;
+                session.acknowledge(MessageId(message.id), &history).await?;
                 left -= 1;
             }
             // The stream was lost and another is being opened; receipts are for those who asked for them.
             Heard::Reconnecting | Heard::Receipt(_) | Heard::ReceiptsMissed => {}
         }
     }
-    client.logout(&session.token).await?;
+    session.logout().await?;
     Ok(())
 }

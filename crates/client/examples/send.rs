@@ -8,7 +8,7 @@
 #![expect(clippy::print_stdout, reason = "an example")]
 
 use chat::Address;
-use client::{Client, Options};
+use client::{Client, Options, To};
 use std::error::Error;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
@@ -20,17 +20,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     // Any one replica is enough: the others are learned from it.
     let client = Client::new(vec![Address::parse(server)?], Options::default());
-    let session = client.login(name, password).await?;
-    let outbox = client.outbox(&session.token);
+    let session = client.login(name, password).await?.session;
+    let outbox = session.outbox();
     let mut lines = BufReader::new(stdin()).lines();
     let mut tickets = Vec::new();
     while let Some(line) = lines.next_line().await? {
-        tickets.push((line.clone(), outbox.send(to, &line, 0).await?));
+        tickets.push((line.clone(), outbox.send(To::parse(to), &line, 0).await?));
     }
     for (line, ticket) in tickets {
         let sent = ticket.answered().await?;
-        println!("{line:?} is message {} on {} of {} replicas", sent.id, sent.copies, sent.replicas);
+        println!("{line:?} is message {} on {} of {} replicas", sent.id.0, sent.copies, sent.replicas);
     }
-    client.logout(&session.token).await?;
+    session.logout().await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Asking one replica, whether it leads or not, for the digests by which it is compared with others.
 
-use crate::calls::Client;
+use crate::client::Client;
 use api::status::{Meaning, meaning};
 use api::v1;
 use api::v1::replica_client::ReplicaClient;

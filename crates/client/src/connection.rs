@@ -1,15 +1,15 @@
 //! Finding the primary, noticing its loss, finding the next one.
 
 use crate::error::ClientError;
+use crate::pause::Pause;
 use api::service_state;
-use api::status::{BUSY, Meaning, meaning};
+use api::status::{Meaning, meaning};
 use api::v1::chat_client::ChatClient;
 use api::v1::{HeartbeatRequest, HeartbeatResponse};
 use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX};
-use chat::{Address, ServiceState};
+use chat::{Address, Reason, RequestId, ServiceState};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use rand::RngExt;
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -39,9 +39,6 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_millis(400);
 const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 /// How often the primary in use is asked whether it still leads.
 const WATCH_EVERY: Duration = Duration::from_millis(400);
-/// How long to wait before asking around again, growing from the first to the last.
-const AGAIN_FIRST: Duration = Duration::from_millis(4);
-const AGAIN_AT_MOST: Duration = Duration::from_millis(60);
 
 /// The primary in use.
 #[derive(Debug)]
@@ -122,6 +119,11 @@ impl Connection {
         self.options.timeout
     }
 
+    /// Waits until a replica serves.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ClientError> {
+        self.primary(Instant::now() + self.options.timeout, "no replica serves").await.map(drop)
+    }
+
     /// Calls the primary, again and again, until it answers, refuses, or the time is up. Whatever the call changes must
     /// carry its request id, so that repeating it is harmless.
     pub(crate) async fn call<T, F>(
@@ -172,7 +174,7 @@ impl Connection {
                     status.message().clone_into(&mut last);
                     tokio::time::sleep_until(until.min(Instant::now() + retry_after)).await;
                     if Instant::now() >= until && always_busy {
-                        return Err(ClientError::Refused { reason: BUSY.into(), message: last });
+                        return Err(ClientError::Refused { reason: Reason::Busy, message: last });
                     }
                 }
             }
@@ -281,7 +283,7 @@ impl Connection {
 
     /// A new request id, dated by the service's clock once that is known: asked for at first, and by this machine's clock
     /// if no replica serves.
-    pub(crate) async fn new_request_id(self: &Arc<Self>) -> Vec<u8> {
+    pub(crate) async fn new_request_id(self: &Arc<Self>) -> RequestId {
         if self.known().service_ahead.is_none() {
             // If no primary is found, the call that the id is for says so.
             let _ = self.primary(Instant::now() + self.options.timeout, "no replica answered").await;
@@ -290,9 +292,9 @@ impl Connection {
     }
 
     /// A new request id, dated as well as can be told now.
-    pub(crate) fn request_id_now(&self) -> Vec<u8> {
+    pub(crate) fn request_id_now(&self) -> RequestId {
         let ahead = self.known().service_ahead.unwrap_or(0);
-        dated(own_clock().saturating_add(ahead)).as_bytes().to_vec()
+        RequestId(dated(own_clock().saturating_add(ahead)))
     }
 
     pub(crate) fn in_use(&self) -> watch::Receiver<Option<InUse>> {
@@ -340,9 +342,11 @@ impl Connection {
             return Err(format!("{server}: another service answers there"));
         }
         let mut known = self.known();
-        for address in heartbeat.addresses.iter().filter_map(|address| Address::parse(address).ok()) {
-            if !known.servers.contains(&address) {
-                known.servers.push(address);
+        for announced in &heartbeat.addresses {
+            match Address::parse(announced) {
+                Ok(address) if !known.servers.contains(&address) => known.servers.push(address),
+                Ok(_) => {}
+                Err(error) => debug!(%server, %error, "a replica announces what is no address"),
             }
         }
         drop(known);
@@ -429,25 +433,5 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
             connection.lose(&primary);
             return;
         }
-    }
-}
-
-/// A wait that doubles, with jitter, so that ten thousand clients do not come back in step.
-#[derive(Debug)]
-pub(crate) struct Pause {
-    next: Duration,
-}
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self { next: AGAIN_FIRST }
-    }
-}
-
-impl Pause {
-    pub(crate) async fn wait(&mut self) {
-        let part = rand::rng().random_range(0.5..1.0);
-        tokio::time::sleep(self.next.mul_f64(part)).await;
-        self.next = (self.next * 2).min(AGAIN_AT_MOST);
     }
 }

@@ -1,7 +1,7 @@
 //! What a call can come to, besides success.
 
 use api::status::Kept;
-use chat::ServiceState;
+use chat::{Reason, ServiceState};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -11,8 +11,8 @@ pub enum ClientError {
     /// It was refused and had no effect.
     #[error("{message}")]
     Refused {
-        /// A word for programs, such as `NAME_TAKEN`.
-        reason: String,
+        /// For programs.
+        reason: Reason,
         /// One sentence for people.
         message: String,
     },
@@ -49,7 +49,7 @@ impl From<Kept> for ClientError {
 
 impl ClientError {
     /// Whether it was refused for this reason.
-    pub fn is_refused_for(&self, wanted: &str) -> bool {
+    pub fn is_refused_for(&self, wanted: &Reason) -> bool {
         matches!(self, Self::Refused { reason, .. } if reason == wanted)
     }
 }

@@ -1,16 +1,17 @@
 //! Listening: one stream at a time, from the last message heard, for as long as someone wants to hear.
 
-use crate::connection::{Connection, Pause, Primary};
+use crate::connection::{Connection, Primary};
+use crate::ended::Ended;
 use crate::error::ClientError;
+use crate::pause::Pause;
 use crate::request::signed;
-use api::status::{BUSY, Meaning, meaning};
 use api::v1;
 use api::v1::listen_messages_response::Event;
+use chat::{MessageId, Reason};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
 
 /// Messages that wait for the application; then the stream waits too.
 const UNREAD_MAX: usize = 256;
@@ -23,7 +24,7 @@ const FIRST_SILENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, Default)]
 pub struct Start {
     /// After this message; without it, after the last one acknowledged.
-    pub after: Option<u64>,
+    pub after: Option<MessageId>,
     /// The history that `after` belongs to, if it is known.
     pub history: Vec<u8>,
     /// Also what the account itself sends.
@@ -57,7 +58,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn start(connection: Arc<Connection>, token: String, start: Start) -> Self {
+    pub(crate) fn start(connection: Arc<Connection>, token: Arc<str>, start: Start) -> Self {
         let (tell, heard) = mpsc::channel(UNREAD_MAX);
         let listener = Listener { connection, token, start, tell };
         tokio::spawn(listener.run());
@@ -83,21 +84,9 @@ impl Listening {
 
 struct Listener {
     connection: Arc<Connection>,
-    token: String,
+    token: Arc<str>,
     start: Start,
     tell: mpsc::Sender<Result<Heard, ClientError>>,
-}
-
-/// Why one stream ended.
-enum Ended {
-    /// The application has stopped listening.
-    Unwanted,
-    /// For good.
-    Final(ClientError),
-    /// Another one will do.
-    Broken(String),
-    /// The replica has too much to do: it is asked again after this.
-    Busy(Duration),
 }
 
 impl Listener {
@@ -128,7 +117,8 @@ impl Listener {
                 }
             }
             match ended {
-                Ended::Unwanted => return,
+                // A stream that only listens has nothing that could be refused.
+                Ended::Done | Ended::Refused => return,
                 Ended::Final(error) => {
                     let _ = self.tell.send(Err(error)).await;
                     return;
@@ -138,7 +128,7 @@ impl Listener {
                     self.connection.lose(&primary);
                 }
                 Ended::Busy(retry_after) => {
-                    BUSY.clone_into(&mut last);
+                    last = Reason::Busy.to_string();
                     tokio::time::sleep(retry_after).await;
                 }
             }
@@ -153,7 +143,8 @@ impl Listener {
     }
 
     async fn listen(&mut self, primary: &Primary, heard_something: &mut bool) -> Ended {
-        let cursor = self.start.after.map(|after| v1::Cursor { history: self.start.history.clone(), after });
+        let cursor =
+            self.start.after.map(|after| v1::Cursor { history: self.start.history.clone(), after: after.0 });
         let message = v1::ListenMessagesRequest {
             cursor,
             own_messages: self.start.own_messages,
@@ -169,7 +160,7 @@ impl Listener {
         };
         let mut events = match opened {
             Ok(Ok(opened)) => opened.into_inner(),
-            Ok(Err(status)) => return ended(&status),
+            Ok(Err(status)) => return status.into(),
             Err(_) => return Ended::Broken("no answer in time".into()),
         };
         let mut silence = FIRST_SILENCE;
@@ -177,12 +168,12 @@ impl Listener {
             let event = tokio::select! {
                 event = tokio::time::timeout(silence, events.message()) => event,
                 () = primary.lost() => return Ended::Broken("the primary was lost".into()),
-                () = self.tell.closed() => return Ended::Unwanted,
+                () = self.tell.closed() => return Ended::Done,
             };
             let event = match event {
                 Ok(Ok(Some(event))) => event.event,
                 Ok(Ok(None)) => return Ended::Broken("the stream ended".into()),
-                Ok(Err(status)) => return ended(&status),
+                Ok(Err(status)) => return status.into(),
                 Err(_) => return Ended::Broken("the stream fell silent".into()),
             };
             let heard = match event {
@@ -192,12 +183,14 @@ impl Listener {
                         + FIRST_SILENCE / 4;
                     let cursor = listening.cursor.unwrap_or_default();
                     // From here on this is the place to resume from, and the history it belongs to.
-                    self.start.after = Some(cursor.after);
+                    self.start.after = Some(MessageId(cursor.after));
                     self.start.history.clone_from(&cursor.history);
                     Heard::Listening { history: cursor.history }
                 }
-                Some(Event::Message(message)) if self.start.after.is_none_or(|after| message.id > after) => {
-                    self.start.after = Some(message.id);
+                Some(Event::Message(message))
+                    if self.start.after.is_none_or(|after| message.id > after.0) =>
+                {
+                    self.start.after = Some(MessageId(message.id));
                     Heard::Message(message)
                 }
                 Some(Event::Receipt(receipt)) => Heard::Receipt(receipt),
@@ -205,19 +198,8 @@ impl Listener {
                 Some(Event::Message(_) | Event::Beat(_)) | None => continue,
             };
             if self.tell.send(Ok(heard)).await.is_err() {
-                return Ended::Unwanted;
+                return Ended::Done;
             }
-        }
-    }
-}
-
-fn ended(status: &Status) -> Ended {
-    match meaning(status) {
-        Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
-        Meaning::Busy { retry_after } => Ended::Busy(retry_after),
-        // A stream that only listens changes nothing that could be kept.
-        Meaning::NotPrimary { .. } | Meaning::Unknown | Meaning::KeptOnFewer(_) => {
-            Ended::Broken(status.message().to_owned())
         }
     }
 }

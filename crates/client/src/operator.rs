@@ -1,11 +1,12 @@
 //! What an operator does who has the cluster's key.
 
-use crate::calls::Client;
+use crate::client::Client;
 use crate::connection;
 use crate::error::ClientError;
 use crate::request::check_size;
 use api::v1;
 use api::v1::replica_client::ReplicaClient;
+use chat::AccountId;
 
 impl Client {
     /// Makes an account where registration is closed. `prove` completes the request for the challenge that the primary gives,
@@ -15,9 +16,9 @@ impl Client {
         name: &str,
         password: &str,
         prove: impl Fn(v1::CreateAccountRequest, v1::ChallengeResponse) -> v1::CreateAccountRequest,
-    ) -> Result<u64, ClientError> {
+    ) -> Result<AccountId, ClientError> {
         let message = v1::CreateAccountRequest {
-            request_id: self.connection.new_request_id().await,
+            request_id: self.connection.new_request_id().await.0.into(),
             name: name.to_owned(),
             password: password.to_owned(),
             ..v1::CreateAccountRequest::default()
@@ -31,6 +32,6 @@ impl Client {
                 connection::client(channel).create_account(request).await
             })
         };
-        Ok(self.until_kept_on_enough(ask).await?.into_inner().account_id)
+        Ok(AccountId(self.connection.until_kept_on_enough(ask).await?.into_inner().account_id))
     }
 }

@@ -8,19 +8,20 @@
 //! with what follows it. What is kept on fewer replicas than were asked for has its place; it steps out of the line and is
 //! asked for again a little later, behind whatever is in the line then.
 
-use crate::connection::{Connection, Pause, Primary};
+use crate::connection::{Connection, Primary};
+use crate::ended::Ended;
 use crate::error::ClientError;
-use crate::request::{ASK_AGAIN_AFTER, Sent, check_size, check_text, signed};
-use api::status::{BUSY, KEPT_ON_FEWER, Kept, Meaning, meaning};
+use crate::pause::Pause;
+use crate::request::{ASK_AGAIN_AFTER, Sent, To, check_size, check_text, signed};
+use api::status::{KEPT_ON_FEWER, Kept};
 use api::v1;
 use api::v1::send_messages_response::Outcome;
+use chat::Reason;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 
 /// Messages without an answer; then `send` waits.
 const IN_FLIGHT_MAX: usize = 256;
@@ -72,15 +73,15 @@ impl Unanswered {
 
     /// What is known to be kept is told so, whatever asking again came to: it has taken effect.
     fn fail(mut self, error: ClientError) {
-        let told = self.kept.take().map_or(error, |kept| kept.error);
-        self.settle(Err(told));
+        let error = self.kept.take().map_or(error, |kept| kept.error);
+        self.settle(Err(error));
     }
 }
 
 impl Outbox {
-    pub(crate) fn start(connection: Arc<Connection>, token: String) -> Self {
+    pub(crate) fn start(connection: Arc<Connection>, token: Arc<str>) -> Self {
         let (messages, given) = mpsc::channel(IN_FLIGHT_MAX);
-        let postman = Postman {
+        let sender = Sender {
             connection: connection.clone(),
             token,
             given,
@@ -88,22 +89,22 @@ impl Outbox {
             unanswered: VecDeque::new(),
             kept: VecDeque::new(),
         };
-        tokio::spawn(postman.run());
+        tokio::spawn(sender.run());
         Self { connection, messages }
     }
 
     /// Gives a message to be sent after those given before. Waits only if too many have no answer yet. One that no replica would
     /// take has its refusal at once, and delays no other message.
-    pub async fn send(&self, to: &str, text: &str, min_copies: u32) -> Result<Ticket, ClientError> {
+    pub async fn send(
+        &self,
+        to: impl Into<To<'_>>,
+        text: &str,
+        min_copies: u32,
+    ) -> Result<Ticket, ClientError> {
+        let to = to.into();
         let (answer, ticket) = oneshot::channel();
         let ticket = Ticket { answer: ticket };
-        let message = v1::SendMessageRequest {
-            request_id: self.connection.new_request_id().await,
-            to: to.to_owned(),
-            to_id: 0,
-            text: text.to_owned(),
-            min_copies,
-        };
+        let message = to.message(self.connection.new_request_id().await, text, min_copies);
         let unanswered = Unanswered { message, answer, kept: None };
         match check_text(text).and_then(|()| check_size(&unanswered.message)) {
             Err(refusal) => unanswered.settle(Err(refusal)),
@@ -113,9 +114,9 @@ impl Outbox {
     }
 }
 
-struct Postman {
+struct Sender {
     connection: Arc<Connection>,
-    token: String,
+    token: Arc<str>,
     given: mpsc::Receiver<Unanswered>,
     /// The application has given its last message.
     given_up: bool,
@@ -125,19 +126,7 @@ struct Postman {
     kept: VecDeque<(Instant, Unanswered)>,
 }
 
-/// Why one stream ended.
-enum Ended {
-    /// Everything is answered, and nothing more will come.
-    Done,
-    /// With a refusal that may pass: the primary is as good as before.
-    Refused,
-    Final(ClientError),
-    Broken(String),
-    /// The replica has too much to do: it is asked again after this.
-    Busy(Duration),
-}
-
-impl Postman {
+impl Sender {
     async fn run(mut self) {
         let mut pause = Pause::default();
         let mut last = "no replica answered".to_owned();
@@ -176,7 +165,7 @@ impl Postman {
                     self.connection.lose(&primary);
                 }
                 Ended::Busy(retry_after) => {
-                    BUSY.clone_into(&mut last);
+                    last = Reason::Busy.to_string();
                     tokio::time::sleep(retry_after).await;
                 }
             }
@@ -196,15 +185,15 @@ impl Postman {
     /// One stream: what has no answer goes first, then what is given meanwhile.
     async fn deliver(&mut self, primary: &Primary, first_answer_by: Instant, progress: &mut bool) -> Ended {
         // Room for all that can be unanswered, so that giving to the stream never waits.
-        let (say, said) = mpsc::channel(2 * IN_FLIGHT_MAX);
-        for one in &self.unanswered {
-            if say.try_send(one.message.clone()).is_err() {
+        let (requests, to_send) = mpsc::channel(2 * IN_FLIGHT_MAX);
+        for unanswered in &self.unanswered {
+            if requests.try_send(unanswered.message.clone()).is_err() {
                 return Ended::Broken("the stream could not be filled".into());
             }
         }
         let opened = async {
             let mut client = primary.client();
-            client.send_messages(signed(ReceiverStream::new(said), &self.token)?).await
+            client.send_messages(signed(ReceiverStream::new(to_send), &self.token)?).await
         };
         let opened = tokio::select! {
             opened = opened => opened,
@@ -213,7 +202,7 @@ impl Postman {
         };
         let mut answers = match opened {
             Ok(opened) => opened.into_inner(),
-            Err(status) => return ended(&status),
+            Err(status) => return status.into(),
         };
         let mut answer_by = first_answer_by;
         let mut refused = false;
@@ -226,23 +215,23 @@ impl Postman {
                         Ok(Some(answer)) => answer,
                         Ok(None) if refused => return Ended::Refused,
                         Ok(None) => return Ended::Broken("the stream ended".into()),
-                        Err(status) => return ended(&status),
+                        Err(status) => return status.into(),
                     };
                     match self.answered(answer) {
-                        Some(told) => refused = told == Told::Refused,
+                        Some(answer) => refused = answer == Answer::Refused,
                         None => return Ended::Broken("an answer out of order".into()),
                     }
                     *progress = true;
                     answer_by = Instant::now() + self.connection.timeout();
                 }
                 given = self.given.recv(), if room => match given {
-                    Some(one) => {
+                    Some(unanswered) => {
                         if self.unanswered.is_empty() {
                             answer_by = Instant::now() + self.connection.timeout();
                         }
-                        let said = say.try_send(one.message.clone());
-                        self.unanswered.push_back(one);
-                        if said.is_err() {
+                        let sent = requests.try_send(unanswered.message.clone());
+                        self.unanswered.push_back(unanswered);
+                        if sent.is_err() {
                             return Ended::Broken("the stream is over".into());
                         }
                     }
@@ -253,9 +242,10 @@ impl Postman {
                         answer_by = Instant::now() + self.connection.timeout();
                     }
                     let due = self.due();
-                    let said = due.iter().all(|one| say.try_send(one.message.clone()).is_ok());
+                    let sent =
+                        due.iter().all(|unanswered| requests.try_send(unanswered.message.clone()).is_ok());
                     self.unanswered.extend(due);
-                    if !said {
+                    if !sent {
                         return Ended::Broken("the stream is over".into());
                     }
                 }
@@ -279,69 +269,59 @@ impl Postman {
     fn due(&mut self) -> Vec<Unanswered> {
         let now = Instant::now();
         let due = self.kept.iter().take_while(|(at, _)| *at <= now).count();
-        self.kept.drain(..due).map(|(_, one)| one).collect()
+        self.kept.drain(..due).map(|(_, unanswered)| unanswered).collect()
     }
 
     /// Gives the first message its answer. `None` if the answer belongs to another.
-    fn answered(&mut self, answer: v1::SendMessagesResponse) -> Option<Told> {
+    fn answered(&mut self, answer: v1::SendMessagesResponse) -> Option<Answer> {
         let outcome = answer.outcome?;
         let first = self.unanswered.pop_front_if(|first| first.message.request_id == answer.request_id)?;
         match outcome {
             Outcome::Sent(sent) => {
                 first.settle(Ok(sent.into()));
-                Some(Told::Sent)
+                Some(Answer::Sent)
             }
             Outcome::Refused(refused) if refused.reason == KEPT_ON_FEWER => {
                 self.keep(first, Kept::read(&refused.metadata, &refused.message).into());
-                Some(Told::Kept)
+                Some(Answer::Kept)
             }
             Outcome::Refused(refused) => {
-                let error = ClientError::Refused { reason: refused.reason, message: refused.message };
+                let error =
+                    ClientError::Refused { reason: (&*refused.reason).into(), message: refused.message };
                 first.fail(error);
-                Some(Told::Refused)
+                Some(Answer::Refused)
             }
         }
     }
 
     /// A message has its place, on fewer replicas than were asked for: it is asked for again, while there is time.
-    fn keep(&mut self, mut one: Unanswered, error: ClientError) {
+    fn keep(&mut self, mut unanswered: Unanswered, error: ClientError) {
         let now = Instant::now();
         let give_up_at =
-            one.kept.take().map_or_else(|| now + self.connection.timeout(), |kept| kept.give_up_at);
+            unanswered.kept.take().map_or_else(|| now + self.connection.timeout(), |kept| kept.give_up_at);
         if now >= give_up_at {
-            return one.settle(Err(error));
+            return unanswered.settle(Err(error));
         }
-        one.kept = Some(KeptUntil { give_up_at, error });
-        self.kept.push_back((now + ASK_AGAIN_AFTER, one));
+        unanswered.kept = Some(KeptUntil { give_up_at, error });
+        self.kept.push_back((now + ASK_AGAIN_AFTER, unanswered));
     }
 
     fn fail(mut self, error: &ClientError) {
         self.given.close();
-        while let Ok(one) = self.given.try_recv() {
-            self.unanswered.push_back(one);
+        while let Ok(unanswered) = self.given.try_recv() {
+            self.unanswered.push_back(unanswered);
         }
-        let kept = self.kept.into_iter().map(|(_, one)| one);
-        for one in self.unanswered.into_iter().chain(kept) {
-            one.fail(error.clone());
+        let kept = self.kept.into_iter().map(|(_, unanswered)| unanswered);
+        for unanswered in self.unanswered.into_iter().chain(kept) {
+            unanswered.fail(error.clone());
         }
     }
 }
 
-/// What an answer told.
+/// What became of the first message in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Answer {
     Sent,
     Kept,
     Refused,
-}
-
-fn ended(status: &Status) -> Ended {
-    match meaning(status) {
-        Meaning::Refused { reason, message, .. } => Ended::Final(ClientError::Refused { reason, message }),
-        Meaning::Busy { retry_after } => Ended::Busy(retry_after),
-        // No single message of the stream is meant: what has no answer is sent again, and gets its own.
-        Meaning::NotPrimary { .. } | Meaning::Unknown | Meaning::KeptOnFewer(_) => {
-            Ended::Broken(status.message().to_owned())
-        }
-    }
 }

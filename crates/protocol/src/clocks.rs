@@ -44,11 +44,11 @@ impl Clocks {
             || self.ahead.iter().filter(|(peer, _)| witnesses.contains(**peer)).map(|(_, ahead)| *ahead);
         let together = |one: i64, other: i64| one.abs_diff(other) <= APART_MAX;
         let with_me = 1 + known().filter(|ahead| together(*ahead, 0)).count();
-        let told = |ahead: &i64| match primary.filter(|primary| witnesses.contains(*primary)) {
+        let by_the_primary = |ahead: &i64| match primary.filter(|primary| witnesses.contains(*primary)) {
             Some(primary) => self.ahead.get(&primary) == Some(ahead),
             None => primary.is_none(),
         };
-        known().filter(|ahead| ahead.unsigned_abs() >= WRONG_BY).filter(told).any(|ahead| {
+        known().filter(|ahead| ahead.unsigned_abs() >= WRONG_BY).filter(by_the_primary).any(|ahead| {
             let against_me = known().filter(|other| together(*other, ahead)).count();
             against_me >= 2 && against_me > with_me
         })

@@ -1,21 +1,23 @@
 //! What every role shares: who this replica is, where its log ends, which view it knows, which streams live.
 
+use crate::bounds::Bounds;
 use crate::clocks::Clocks;
+use crate::commit_point::CommitPoint;
 use crate::doubt::Doubt;
 use crate::event::{Effect, Message};
 use crate::identity::{
-    DatabaseId, Incarnation, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
+    DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };
 use crate::impairment::Impaired;
 use crate::lease::Timing;
-use crate::log::{Entry, Position, Record};
+use crate::log::{Entry, Op, Position, Record};
 use crate::memory::Memory;
 use crate::note::Note;
 use crate::probation::Probation;
 use crate::store_health::StoreHealth;
+use crate::store_work::StoreWork;
 use crate::time::Time;
 use crate::view::{Proposer, View};
-use crate::writer::Writer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -30,14 +32,21 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Its database.
     pub database: DatabaseId,
-    /// Where that database's log ends.
-    pub position: Position,
+    /// Where its durable log ends.
+    pub logged: Position,
+    /// How much of it is known to be committed: by the tables, or by what the log's last entries carried.
+    pub committed: Position,
+    /// How far its tables go: `applied.op <= committed.op`, unless they are the base of an empty log, of which it is not known.
+    pub applied: Position,
     /// Whether the power has failed (the machine was started again) since that database was last known to be whole, without
     /// a clean end of its process before that.
     pub after_power_failure: bool,
     /// What that database remembers; nothing if it is new, or was made by a version that remembered nothing.
     pub remembered: Option<Memory>,
 }
+
+/// As many committed entries are applied at once, though more may come.
+const APPLY_AT_ONCE: u64 = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Common<R> {
@@ -47,17 +56,29 @@ pub(crate) struct Common<R> {
     /// This run of its process.
     pub(crate) incarnation: Incarnation,
     pub(crate) timing: Timing,
+    pub(crate) bounds: Bounds,
     /// Another one after a snapshot was installed.
     pub(crate) database: DatabaseId,
-    /// Where the durable log ends. Neither an open transaction counts, nor what a failed store effect may have left.
-    pub(crate) position: Position,
+    /// Where the durable log ends. What a failed store effect may have left does not count.
+    pub(crate) logged: Position,
+    /// How much of it is known to be committed: `commit_point.position().op <= logged.op`.
+    pub(crate) commit_point: CommitPoint,
+    /// How far the tables go: `applied.op <= commit_point.position().op`, or it is where the log begins.
+    pub(crate) applied: Position,
+    /// Something waits until the tables show this.
+    pub(crate) apply_awaited: Op,
+    /// Unless something waits, nothing is applied before that.
+    apply_at: Time,
+    /// How far the tables went when this process started, or a snapshot was installed: it may not be known that all of that is
+    /// committed.
+    pub(crate) base: Op,
     /// The newest view that this replica knows of, whether or not it has a part in it.
     pub(crate) view: Option<View>,
     /// The lowest view number that this replica still listens to: never below `view`, above it after a `Call`.
     pub(crate) promised: ViewNumber,
     /// What the database remembers durably.
     pub(crate) memory: Option<Memory>,
-    /// What the store is to remember with the effect that it carries out now.
+    /// What the store is remembering now.
     pub(crate) remembering: Option<Memory>,
     /// The identity of the register: remembered, or learned from it; not known before either.
     pub(crate) register: Option<RegisterId>,
@@ -65,10 +86,12 @@ pub(crate) struct Common<R> {
     pub(crate) register_asked: Option<(Token, ViewNumber)>,
     /// The open stream to each peer that is connected.
     pub(crate) streams: BTreeMap<ReplicaIndex, StreamId>,
-    /// The one store effect that is being carried out.
-    pub(crate) writer: Writer,
+    /// The store effects that are not answered yet.
+    pub(crate) work: StoreWork,
     /// Who was removed lately, and must wait before it is admitted again.
     pub(crate) probation: Probation,
+    /// Where a cut that failed may have left the end of the log.
+    pub(crate) perhaps_cut: Option<Position>,
     /// Whether what is on the disk is certain.
     pub(crate) store: StoreHealth,
     /// Why this replica must not lead yet, before all have shown what they have.
@@ -86,14 +109,20 @@ pub(crate) struct Common<R> {
 }
 
 impl<R: Record> Common<R> {
-    pub(crate) fn new(identity: Identity, timing: Timing) -> Self {
+    pub(crate) fn new(identity: Identity, timing: Timing, bounds: Bounds) -> Self {
         Self {
             me: identity.index,
             all: identity.all,
             incarnation: identity.incarnation,
             timing,
+            bounds,
             database: identity.database,
-            position: identity.position,
+            logged: identity.logged,
+            commit_point: CommitPoint::known(identity.committed),
+            applied: identity.applied,
+            apply_awaited: Op(0),
+            apply_at: Time::from_micros(0),
+            base: identity.applied.op,
             register: identity.remembered.as_ref().map(|memory| memory.register),
             memory: identity.remembered,
             remembering: None,
@@ -101,8 +130,9 @@ impl<R: Record> Common<R> {
             view: None,
             promised: ViewNumber(0),
             streams: BTreeMap::new(),
-            writer: Writer::Idle,
+            work: StoreWork::default(),
             probation: Probation::default(),
+            perhaps_cut: None,
             store: StoreHealth::SOUND,
             doubt: None,
             clocks: Clocks::default(),
@@ -159,13 +189,13 @@ impl<R: Record> Common<R> {
 
     /// Whether this replica holds every acknowledged entry, as far as it knows.
     pub(crate) fn in_sync(&self) -> bool {
-        self.view.as_ref().is_some_and(|view| view.holds(self.me, self.database, self.position))
+        self.view.as_ref().is_some_and(|view| view.holds(self.me, self.database, self.logged))
     }
 
     /// Whether this replica may lead: its store can be trusted, and its clock, and no other is better off.
     pub(crate) fn healthy(&self, now: Time) -> bool {
         self.store.is_fit(now)
-            && self.writer.busy_for(now) < self.timing.store_limit
+            && self.work.busy_for(now) < self.timing.store_limit
             && !self.clock_wrong()
             && self.impairment().is_none()
     }
@@ -193,7 +223,7 @@ impl<R: Record> Common<R> {
         let able = able && self.in_sync() && self.healthy(now) && self.doubt.is_none();
         let message = Message::Alive {
             database: self.database,
-            position: self.position,
+            position: self.logged,
             view: self.view.as_ref().or(self.memory.as_ref().map(|memory| &memory.view)).cloned(),
             register: self.register,
             able,
@@ -207,42 +237,95 @@ impl<R: Record> Common<R> {
         self.send(peer, message);
     }
 
-    pub(crate) fn persist(&mut self, entries: Vec<Entry<R>>, end: Position, now: Time) {
-        assert!(self.writer.is_idle(), "entries to persist while the store is busy: {:?}", self.writer);
-        let token = self.token();
-        self.writer = Writer::Persisting { token, since: now, end };
-        self.emit(Effect::Persist { token, entries });
+    /// How far this replica knows its log to be committed.
+    pub(crate) const fn committed(&self) -> Position {
+        self.commit_point.position()
     }
 
-    pub(crate) fn read_log(&mut self, after: crate::log::Op) -> Token {
+    /// Where the log ends once everything that was given to it is durable.
+    pub(crate) fn log_end(&self) -> Position {
+        self.work.log_end().unwrap_or(self.logged)
+    }
+
+    /// Whether nothing more will be found in the log than is known now, so that its end may be shown.
+    pub(crate) fn log_is_certain(&self) -> bool {
+        self.work.log_at_rest() && self.store.is_sound()
+    }
+
+    /// A primary says that this is committed. It counts once its view is remembered: a register that loses that view must find
+    /// nothing here that is committed by it.
+    pub(crate) fn hears_of_commits(&mut self, committed: Position) {
+        if self.remembers() {
+            self.commit_point.hears(committed, self.logged);
+        }
+    }
+
+    /// Gives entries to the log; `end` is where it ends with them.
+    pub(crate) fn log(&mut self, entries: Vec<Entry<R>>, end: Position, now: Time) {
+        assert!(self.store.is_sound(), "entries are given to a log that is not certain");
+        let token = self.token();
+        self.work.log(token, now, end);
+        self.emit(Effect::Log { token, entries, committed: self.committed() });
+    }
+
+    /// Where the log is cut: what is committed stays, and so does what the tables show.
+    pub(crate) fn cut_to(&self) -> Position {
+        if self.applied.op > self.committed().op { self.applied } else { self.committed() }
+    }
+
+    /// Has the log cut back to what is known to be committed.
+    pub(crate) fn cut(&mut self, now: Time) {
+        let (token, to) = (self.token(), self.cut_to());
+        self.work.cut(token, now, to);
+        self.emit(Effect::Cut { token, to });
+    }
+
+    pub(crate) fn read_log(&mut self, after: Op) -> Token {
         let token = self.token();
         self.emit(Effect::ReadLog { token, after });
         token
     }
 
-    pub(crate) fn roll_back(&mut self, token: Token, now: Time) {
-        self.writer = Writer::RollingBack { token, since: now };
-        self.emit(Effect::RollBack { token });
+    /// A read sees what is committed now, once the tables show it.
+    pub(crate) fn answer_read(&mut self, read: ReadId) {
+        self.apply_awaited = self.committed().op;
+        self.emit(Effect::AnswerRead { read, at_least: self.apply_awaited });
     }
 
-    /// Leaves the batch of a primacy that is over. One that is being executed is rolled back once it is there; one that is
-    /// being committed was persisted by all and may well commit.
-    pub(crate) fn abandon_batch(&mut self, now: Time) {
-        if let Writer::Open { token, .. } = self.writer {
-            self.roll_back(token, now);
+    /// When the tables are to be brought to what is committed; `None` if they show it, or are not free for it.
+    pub(crate) fn apply_due(&self) -> Option<Time> {
+        let lacks = self.apply_lag() > 0 && self.store.is_sound() && self.work.may_apply();
+        lacks.then_some(self.apply_at)
+    }
+
+    /// Brings the tables to what is committed, once that is due; at once if something waits for it, or if it is much.
+    pub(crate) fn apply(&mut self, now: Time, awaited: bool) {
+        let at_once = awaited || self.applied.op < self.apply_awaited || self.apply_lag() >= APPLY_AT_ONCE;
+        if self.apply_due().is_some_and(|due| at_once || now >= due) {
+            let (token, up_to) = (self.token(), self.committed());
+            self.work.apply(token, now, up_to);
+            self.emit(Effect::Apply { token, up_to });
+            if !self.bounds.apply_within.is_zero() {
+                self.apply_at = now + self.bounds.apply_within;
+            }
         }
+    }
+
+    /// How many committed entries the tables lack.
+    pub(crate) fn apply_lag(&self) -> u64 {
+        self.committed().op.0.saturating_sub(self.applied.op.0)
     }
 
     /// When the store is to be repaired, if it must be and is not at work.
     pub(crate) fn repair_due(&self) -> Option<Time> {
-        self.store.repair_at().filter(|_| self.writer.is_idle())
+        self.store.repair_at().filter(|_| self.work.is_idle())
     }
 
     /// Repairs the store where that is due.
     pub(crate) fn repair_store(&mut self, now: Time) {
         if self.repair_due().is_some_and(|due| now >= due) {
             let token = self.token();
-            self.writer = Writer::Repairing { token };
+            self.work.repair(token);
             self.emit(Effect::RepairStore { token });
         }
     }

@@ -37,8 +37,8 @@ pub(crate) struct Doubt {
     /// What each of them has shown.
     shown: BTreeMap<ReplicaIndex, (DatabaseId, Position)>,
     ask_again_at: Time,
-    /// For whom people were last told that this replica waits.
-    told: ReplicaSet,
+    /// For whom it waits by the last note.
+    noted: ReplicaSet,
 }
 
 impl Doubt {
@@ -48,7 +48,7 @@ impl Doubt {
             nothing_remembered: false,
             shown: BTreeMap::new(),
             ask_again_at: now,
-            told: ReplicaSet::EMPTY,
+            noted: ReplicaSet::EMPTY,
         }
     }
 
@@ -82,7 +82,7 @@ impl<R: Record> Common<R> {
     /// Whom this replica waits for, because it doubts, before it leads; none while it is not in sync, as it does not lead then.
     pub(crate) fn waits_for(&self) -> ReplicaSet {
         match (&self.doubt, &self.view) {
-            (Some(doubt), Some(view)) if self.in_sync() => doubt.awaited(view, self.me, self.position),
+            (Some(doubt), Some(view)) if self.in_sync() => doubt.awaited(view, self.me, self.logged),
             _ => ReplicaSet::EMPTY,
         }
     }
@@ -126,7 +126,7 @@ impl<R: Record> Common<R> {
     /// Asks those who have not shown what they have, and ends the doubt once it can't matter any more.
     pub(crate) fn look_past_doubt(&mut self, now: Time) {
         let (Some(view), Some(doubt)) = (&self.view, &self.doubt) else { return };
-        let waits_for = doubt.awaited(view, self.me, self.position);
+        let waits_for = doubt.awaited(view, self.me, self.logged);
         if self.in_sync() {
             if waits_for.is_empty() {
                 if self.doubt.take().is_some_and(|doubt| doubt.power_failed) {
@@ -142,7 +142,7 @@ impl<R: Record> Common<R> {
     fn say_who_is_awaited(&mut self, waits_for: ReplicaSet) {
         let Some(doubt) = &mut self.doubt else { return };
         let power_failed = doubt.power_failed;
-        if core::mem::replace(&mut doubt.told, waits_for) != waits_for {
+        if core::mem::replace(&mut doubt.noted, waits_for) != waits_for {
             self.note(if power_failed {
                 Note::PowerFailureWaitsFor(waits_for)
             } else {

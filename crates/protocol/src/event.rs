@@ -1,5 +1,8 @@
 //! The closed vocabulary between the protocol and the world: events in, effects out, messages between replicas.
 
+mod message;
+
+pub use self::message::Message;
 use crate::identity::{
     DatabaseId, Incarnation, ReadId, RegisterId, ReplicaIndex, ReplicaSet, StreamId, Token, ViewNumber,
 };
@@ -7,7 +10,6 @@ use crate::impairment::Impairment;
 use crate::log::{Chain, Entry, Op, Position};
 use crate::memory::Memory;
 use crate::note::{HaltReason, Note};
-use crate::time::Time;
 use crate::view::View;
 use alloc::vec::Vec;
 
@@ -60,25 +62,29 @@ pub enum Event<R> {
         /// True only with proof; false says nothing.
         proven: bool,
     },
-    /// Answers [`Effect::Execute`]: the transaction is open and holds these entries (none, if nothing had an effect).
+    /// Answers [`Effect::Execute`]: what the requests came to.
     BatchExecuted {
         /// The effect's token.
         token: Token,
-        /// The entries, following this replica's position.
+        /// The entries, following everything that was executed before; none, if nothing had an effect.
         entries: Vec<Entry<R>>,
+        /// The next batch can be decided only once the tables show all of this one.
+        barrier: bool,
     },
-    /// Answers [`Effect::Commit`]: the open transaction is durable and visible.
-    BatchCommitted {
+    /// Answers [`Effect::Log`]: the entries are durable. Answers come in the order of the effects.
+    Logged {
         /// The effect's token.
         token: Token,
     },
-    /// Answers [`Effect::RollBack`]: the open transaction is gone.
-    BatchRolledBack {
+    /// Answers [`Effect::Apply`]: the tables show more than before, perhaps not all that was asked for.
+    Applied {
         /// The effect's token.
         token: Token,
+        /// How far they go.
+        applied: Position,
     },
-    /// Answers [`Effect::Persist`]: the entries are durable.
-    EntriesPersisted {
+    /// Answers [`Effect::Cut`]: the log ends there, durably.
+    LogCut {
         /// The effect's token.
         token: Token,
     },
@@ -87,9 +93,9 @@ pub enum Event<R> {
         /// The effect's token.
         token: Token,
     },
-    /// Answers [`Effect::Execute`], [`Effect::Commit`], [`Effect::RollBack`], [`Effect::Persist`], [`Effect::Remember`] or
-    /// [`Effect::RepairStore`] when it failed. No transaction is open any
-    /// more, and it is unknown what of the last write is on the disk.
+    /// Answers [`Effect::Execute`], [`Effect::Log`], [`Effect::Apply`], [`Effect::Cut`], [`Effect::Remember`] or
+    /// [`Effect::RepairStore`] when it failed. It is unknown what of a write is on the disk. After a failed write of the log
+    /// every later one fails too, until the store is repaired.
     StoreFailed {
         /// The effect's token.
         token: Token,
@@ -98,8 +104,10 @@ pub enum Event<R> {
     StoreRepaired {
         /// The effect's token.
         token: Token,
-        /// Where the log ends.
-        position: Position,
+        /// Where the log ends: after the last entry whose [`Event::Logged`] was sent.
+        logged: Position,
+        /// How far the tables go.
+        applied: Position,
     },
     /// No path leads to the files of the database any more: they were removed, or others have taken their place.
     FilesLost,
@@ -109,7 +117,7 @@ pub enum Event<R> {
         token: Token,
         /// The chain at the op asked for; `None` where the log does not hold that op.
         chain: Option<Chain>,
-        /// Committed entries that follow it, up to the driver's size limit.
+        /// Logged entries that follow it, up to the driver's size limit.
         entries: Vec<Entry<R>>,
     },
     /// Answers [`Effect::InstallSnapshot`]: this replica is now another database.
@@ -118,7 +126,7 @@ pub enum Event<R> {
         token: Token,
         /// The new database's identity.
         database: DatabaseId,
-        /// Where its log ends.
+        /// How far its tables go, all of which was committed; its log is empty, and begins there.
         position: Position,
     },
     /// Answers [`Effect::InstallSnapshot`]: nothing has changed.
@@ -193,32 +201,41 @@ pub enum Effect<R> {
         /// Which of its runs.
         incarnation: Incarnation,
     },
-    /// Execute waiting requests in one transaction and leave it open. Answered by [`Event::BatchExecuted`], or by
-    /// [`Event::StoreFailed`].
+    /// Decide waiting requests, on top of everything that was executed before in this primacy; nothing is written. Answered by
+    /// [`Event::BatchExecuted`], or by [`Event::StoreFailed`].
     Execute {
-        /// For the answer, and for the `Commit`, `RollBack` and `Answer` of this batch.
+        /// For the answer, and for the `Answer` of this batch.
         token: Token,
         /// How many replicas in sync are to hold the batch, this one included; one may be lost before it is committed.
         copies: usize,
     },
-    /// Commit the open transaction. Answered by [`Event::BatchCommitted`], or by [`Event::StoreFailed`].
-    Commit {
-        /// The batch.
-        token: Token,
-        /// What the database is to remember from the same moment on, if that has changed.
-        memory: Option<Memory>,
-    },
-    /// Roll the open transaction back. Answered by [`Event::BatchRolledBack`], or by [`Event::StoreFailed`].
-    RollBack {
-        /// The batch.
-        token: Token,
-    },
-    /// Append these entries and apply them, durably. Answered by [`Event::EntriesPersisted`], or by [`Event::StoreFailed`].
-    Persist {
+    /// Append these entries to the log, durably, behind those of every `Log` before. Answered by [`Event::Logged`], or by
+    /// [`Event::StoreFailed`].
+    Log {
         /// For the answer.
         token: Token,
-        /// What follows this replica's position.
+        /// What follows the end of the log.
         entries: Vec<Entry<R>>,
+        /// How far the log is known to be committed, kept with the entries: a later start begins with it.
+        committed: Position,
+    },
+    /// Apply logged entries to the tables, in order, up to this place, which is committed; or the first of them, so that it does not
+    /// take long: the rest is asked for again. Need not be durable when it is
+    /// answered: after a power failure the tables may show an earlier place, and are brought forward from the log. Answered by
+    /// [`Event::Applied`], or by [`Event::StoreFailed`].
+    Apply {
+        /// For the answer.
+        token: Token,
+        /// The last entry to apply.
+        up_to: Position,
+    },
+    /// Cut the log back to this place, durably; nothing above it was committed. Answered by [`Event::LogCut`], or by
+    /// [`Event::StoreFailed`].
+    Cut {
+        /// For the answer.
+        token: Token,
+        /// Where the log is to end.
+        to: Position,
     },
     /// Remember this from now on, durably: not part of the log, not compared with others. Answered by
     /// [`Event::Remembered`], or by [`Event::StoreFailed`].
@@ -228,13 +245,13 @@ pub enum Effect<R> {
         /// What.
         memory: Memory,
     },
-    /// Write anew and sync whatever of the database may not be durable. Answered by [`Event::StoreRepaired`], or by
+    /// Write anew and sync whatever of the log and the tables may not be durable. Answered by [`Event::StoreRepaired`], or by
     /// [`Event::StoreFailed`].
     RepairStore {
         /// For the answer.
         token: Token,
     },
-    /// Read the committed log after an op. Answered by [`Event::LogRead`]; where it can't be read, with no chain and no
+    /// Read the durable log after an op. Answered by [`Event::LogRead`]; where it can't be read, with no chain and no
     /// entries.
     ReadLog {
         /// For the answer.
@@ -259,10 +276,12 @@ pub enum Effect<R> {
         /// On how many replicas in sync it is durable now: what was asked for may have been more.
         copies: usize,
     },
-    /// This read may be answered from the committed state as it is now. Not answered.
+    /// This read may be answered from the tables, once they show everything up to this op. Not answered.
     AnswerRead {
         /// Which.
         read: ReadId,
+        /// What is committed now.
+        at_least: Op,
     },
     /// This read must be refused: this replica does not lead. Not answered.
     RefuseRead {
@@ -324,137 +343,4 @@ pub enum SwapOutcome {
     Foreign,
     /// Unknown: it may be installed, or be installed later.
     Unknown,
-}
-
-impl<R> Message<R> {
-    /// The view that the sender leads, of a message that only a primary sends, or that a candidate calls on.
-    pub(crate) const fn led(&self) -> Option<&View> {
-        match self {
-            Self::Call { base: view, .. }
-            | Self::Beat { view, .. }
-            | Self::Append { view, .. }
-            | Self::Fetch { view, .. }
-            | Self::TakeSnapshot { view }
-            | Self::HandedOver { view } => Some(view),
-            _ => None,
-        }
-    }
-}
-
-/// What replicas say to each other. Every message that a primary sends carries its view, so none depends on another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Message<R> {
-    /// "Do you live?" From a candidate to the in-sync replicas below it, and from the founder to all.
-    Probe,
-    /// Answers `Probe`.
-    Alive {
-        /// The sender's database.
-        database: DatabaseId,
-        /// Where its log ends.
-        position: Position,
-        /// The newest view that it knows, or that its database remembers.
-        view: Option<View>,
-        /// The view register that it knows that view from, if it does.
-        register: Option<RegisterId>,
-        /// Whether it is in sync and healthy, so that the asker should leave the lead to it.
-        able: bool,
-    },
-    /// "Stop listening to any view before `number`, and show me your position." From a candidate that will propose
-    /// view `number` on top of `base`, or from the primary of `base` (then both numbers are equal).
-    Call {
-        /// The newest view that the caller knows.
-        base: View,
-        /// The view that the called is to follow.
-        number: ViewNumber,
-        /// The view register that the caller believes.
-        register: RegisterId,
-    },
-    /// Answers `Call`, once nothing is being persisted.
-    Shown {
-        /// The call's number.
-        number: ViewNumber,
-        /// The sender's database.
-        database: DatabaseId,
-        /// Where its log ends.
-        position: Position,
-    },
-    /// "I follow someone newer." Answers whatever comes from an older view.
-    Refused {
-        /// The newest view the sender knows.
-        known: Option<View>,
-        /// The lowest view it still listens to.
-        promised: ViewNumber,
-    },
-    /// The primary lives.
-    Beat {
-        /// The view it leads.
-        view: View,
-        /// When it was sent, by the primary's clock; only the primary reads it.
-        sent_at: Time,
-    },
-    /// Answers `Beat`: a promise of silence for a whole grace.
-    BeatAnswered {
-        /// The beat's view.
-        number: ViewNumber,
-        /// The beat's time, returned.
-        sent_at: Time,
-    },
-    /// Entries to persist.
-    Append {
-        /// The view that the sender leads.
-        view: View,
-        /// What the first entry follows.
-        previous: Position,
-        /// The entries.
-        entries: Vec<Entry<R>>,
-    },
-    /// Answers `Append`: all entries up to this position are durable.
-    Persisted {
-        /// The view that the sender follows.
-        number: ViewNumber,
-        /// Where its log ends.
-        position: Position,
-    },
-    /// "Send me what you have after this op." From a new primary to an in-sync replica with a longer tail.
-    Fetch {
-        /// The view that the sender leads.
-        view: View,
-        /// The op before the first entry wanted.
-        after: Op,
-    },
-    /// Answers `Fetch`.
-    Tail {
-        /// The fetch's view.
-        number: ViewNumber,
-        /// The chain that the sender has at the op asked for.
-        chain: Option<Chain>,
-        /// What follows it.
-        entries: Vec<Entry<R>>,
-    },
-    /// "Your history can't be extended to mine: take a snapshot from me."
-    TakeSnapshot {
-        /// The view that the sender leads.
-        view: View,
-    },
-    /// "I can't be brought level by entries: tell me to take a snapshot." Answers a `Call` of the primary, from a replica
-    /// that is not in sync and has failed to persist the same entry again and again.
-    NeedsSnapshot {
-        /// The call's number.
-        number: ViewNumber,
-    },
-    /// "I can't persist: go on without me." Answers `Append`, and `Call` while the store is not to be trusted.
-    Leaving {
-        /// The view that the sender follows.
-        number: ViewNumber,
-    },
-    /// "I no longer lead this view, and hold no lease."
-    Resigned {
-        /// The view.
-        number: ViewNumber,
-    },
-    /// "I have installed this view, whose primary is another."
-    HandedOver {
-        /// The view.
-        view: View,
-    },
 }

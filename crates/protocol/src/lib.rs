@@ -5,10 +5,12 @@
 //!
 //! # Words
 //!
-//! A **view** says who is **in sync**, that is, has persisted every acknowledged entry; its **primary** is the lowest
+//! A **view** says who is **in sync**, that is, has logged every acknowledged entry; its **primary** is the lowest
 //! index among them. The **view register** holds the newest view and changes it by compare-and-swap. An **entry** is a
 //! place in the log (its **op**) with a **record**; the **chain** is a running hash, so that equal (op, chain) on two
-//! replicas proves equal histories. A **lease** lets a primary answer reads; **grace**, always longer, is how long a
+//! replicas proves equal histories. A replica **logs** an entry (durably), a secondary **confirms** to the primary what it has
+//! logged, an entry is **committed** once every replica in sync has logged it, and each replica **applies** what is committed
+//! to its tables: `applied <= committed <= logged`. A **lease** lets a primary answer reads; **grace**, always longer, is how long a
 //! secondary stays silent before it may take over. A database **remembers** the newest view that its replica has acted in,
 //! and the identity of its register.
 //!
@@ -20,14 +22,16 @@
 //!      │ and no view          │  │                                       │ swap installed
 //!      ▼                      │  │ superseded, handed over, unfit        ▼
 //!  swap view 1 ───────────────┼──┴──────────────────────────────────  Primary
-//!                             └─ snapshot installed
+//!                             └─ snapshot installed, log cut
 //! ```
 //!
 //! # The duties of a driver
 //!
 //! 1. Give every effect that can finish exactly one answer, as [`Effect`] says beside each, with the effect's token.
 //! 2. Carry an effect out whenever it likes: where B must wait until A is durable, the core emits A, is told that A is
-//!    done, and only then emits B. Store effects never overlap, because the core emits one at a time.
+//!    done, and only then emits B. Of the store's effects, `Log`s may overlap, and are carried out and answered in their order;
+//!    beside them at most one `Execute`, one `Apply` and one `Remember` are under way; while one of `Cut`, `InstallSnapshot` and
+//!    `RepairStore` is, nothing else is.
 //! 3. Deliver the messages of one stream only while that stream lives; name each stream by a fresh [`StreamId`].
 //! 4. Call [`Replica::handle`] with [`Event::Tick`] no later than [`Replica::next_deadline`].
 //! 5. Say at the start whether the power has failed since the database was last known to be whole, and remember
@@ -56,11 +60,14 @@
 //!         all: ReplicaSet::first(1),
 //!         incarnation: Incarnation(1),
 //!         database: DatabaseId([7; 16]),
-//!         position: end,
+//!         logged: end,
+//!         committed: end,
+//!         applied: end,
 //!         after_power_failure: false,
 //!         remembered: None,
 //!     },
 //!     Timing::DEFAULT,
+//!     Bounds::DEFAULT,
 //!     now,
 //! );
 //! let (mut events, mut installed, mut answered) = (vec![Event::Tick], None, false);
@@ -79,9 +86,10 @@
 //!             Effect::Execute { token, .. } => {
 //!                 let entry = end.follow(Word(b"hello"));
 //!                 end = entry.position();
-//!                 Some(Event::BatchExecuted { token, entries: vec![entry] })
+//!                 Some(Event::BatchExecuted { token, entries: vec![entry], barrier: false })
 //!             }
-//!             Effect::Commit { token, .. } => Some(Event::BatchCommitted { token }),
+//!             Effect::Log { token, .. } => Some(Event::Logged { token }),
+//!             Effect::Apply { token, up_to } => Some(Event::Applied { token, applied: up_to }),
 //!             Effect::Answer { copies, .. } => {
 //!                 answered = copies == 1;
 //!                 None
@@ -114,7 +122,9 @@
 
 extern crate alloc;
 
+mod bounds;
 mod clocks;
+mod commit_point;
 mod common;
 mod doubt;
 mod event;
@@ -135,11 +145,12 @@ mod secondary;
 mod starting;
 mod status;
 mod store_health;
+mod store_work;
 mod takeover;
 mod time;
 mod view;
-mod writer;
 
+pub use bounds::Bounds;
 pub use common::Identity;
 pub use event::{Effect, Event, Message, RegisterRead, SwapOutcome};
 pub use forgetting::{Forgetting, Remembering, Verdict, WallTime};

@@ -13,7 +13,6 @@ use crate::log::Record;
 use crate::note::HaltReason;
 use crate::time::Time;
 use crate::view::View;
-use crate::writer::Writer;
 
 /// What one database remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,12 +57,12 @@ impl<R: Record> Common<R> {
 
     /// Has the newest view remembered, as soon as the store is free for it.
     pub(crate) fn remember(&mut self, now: Time) {
-        if !self.writer.is_idle() || !self.healthy(now) {
+        if !self.work.may_remember() || !self.healthy(now) {
             return;
         }
         if let Some(memory) = self.due_memory() {
             let token = self.token();
-            self.writer = Writer::Remembering { token, since: now };
+            self.work.remember(token, now);
             self.remembering = Some(memory.clone());
             self.emit(Effect::Remember { token, memory });
         }

@@ -15,7 +15,7 @@ pub enum HaltReason {
     RegisterReplaced,
     /// The view register holds an older view than it held before.
     RegisterOlder,
-    /// The disk gave back a shorter log than it had confirmed.
+    /// The disk gave back another log than it had confirmed.
     DiskLied,
     /// No path leads to the files of the database any more.
     FilesLost,
@@ -28,8 +28,8 @@ pub enum RemovalReason {
     StreamClosed,
     /// It did not confirm in time.
     Silent,
-    /// It said that it can't persist.
-    CannotPersist,
+    /// It said that it can keep nothing.
+    Leaves,
     /// Its log is not a beginning of the primary's.
     Forked,
     /// It follows a newer view, or refuses this one.
@@ -90,6 +90,13 @@ pub enum Note {
         /// The op at which it is level.
         op: Op,
     },
+    /// A peer's log has what this primary's has not; it was told to cut it back to what is committed.
+    Cuts {
+        /// Who.
+        peer: ReplicaIndex,
+        /// Where its log ends.
+        position: Position,
+    },
     /// A peer's log can't be extended; it was told to take a snapshot.
     NeedsSnapshot {
         /// Who.
@@ -99,7 +106,7 @@ pub enum Note {
         /// Whether it is a fork, or only out of the log's reach.
         forked: bool,
     },
-    /// A peer fails to persist the same entry again and again; it was told to take a snapshot.
+    /// A peer fails to apply the same entry again and again; it was told to take a snapshot.
     AsksForSnapshot {
         /// Who.
         peer: ReplicaIndex,
@@ -147,7 +154,7 @@ impl fmt::Display for HaltReason {
                 "the view register holds an older view than this database remembers: it was put back as it was before; stop \
                  all replicas and see `trialogue recover`"
             }
-            Self::DiskLied => "the disk gave back a shorter log than it had confirmed; replace it and wipe this replica's folder",
+            Self::DiskLied => "the disk gave back another log than it had confirmed; replace it and wipe this replica's folder",
             Self::FilesLost => {
                 "the files of its database were removed or replaced; the next start begins with what is there now, and is brought level"
             }
@@ -160,7 +167,7 @@ impl fmt::Display for RemovalReason {
         f.write_str(match self {
             Self::StreamClosed => "its stream broke",
             Self::Silent => "it did not answer in time",
-            Self::CannotPersist => {
+            Self::Leaves => {
                 "it says that it is not fit: its disk, its clock or what it has to do keeps it from serving well"
             }
             Self::Forked => "its log is a fork",
@@ -194,6 +201,9 @@ impl fmt::Display for Note {
             Self::SteppedDown(reason) => write!(f, "steps down: {reason}"),
             Self::Removing { peers, reason } => write!(f, "goes on without {peers}: {reason}"),
             Self::Admitting { peer, op } => write!(f, "admits replica {peer}, level at op {op}"),
+            Self::Cuts { peer, position } => {
+                write!(f, "has replica {peer} cut its log, which has a fork at {position}")
+            }
             Self::NeedsSnapshot { peer, position, forked: true } => {
                 write!(f, "sends a snapshot to replica {peer}, which has a fork at {position}")
             }
@@ -201,7 +211,7 @@ impl fmt::Display for Note {
                 write!(f, "sends a snapshot to replica {peer}: the log no longer reaches back to {position}")
             }
             Self::AsksForSnapshot { peer } => {
-                write!(f, "sends a snapshot to replica {peer}, which can't persist what comes next")
+                write!(f, "sends a snapshot to replica {peer}, which entries can't bring level")
             }
             Self::TakingTail { from, until } => {
                 write!(f, "takes the tail up to op {until} from replica {from}")

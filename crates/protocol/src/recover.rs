@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_held_everything_last_is_chosen_and_what_it_costs_is_said() {
+    fn the_replica_that_held_everything_last_is_chosen_and_what_it_costs_is_said() {
         let [all, two, one] = [view(4, &[0, 1, 2]), view(5, &[0, 1]), view(6, &[1])];
         let sure = Cost::Nothing { by: one.clone() };
         let whole = remains(Some(one.clone()), 6, false);

@@ -1,13 +1,16 @@
 //! The replica: finds the role, refuses what is stale, delegates, and asserts the invariants on the way out.
 
+mod store_answers;
+
+use crate::bounds::Bounds;
 use crate::common::{Common, Identity};
 use crate::doubt::Doubt;
 use crate::event::{Effect, Event, Message, RegisterRead, SwapOutcome};
-use crate::identity::{DatabaseId, ReplicaIndex, StreamId, Token, ViewNumber};
+use crate::identity::{ReplicaIndex, StreamId, Token, ViewNumber};
 use crate::impairment::Impaired;
 use crate::lease::Timing;
-use crate::log::{Entry, Position, Record};
-use crate::next::{Next, Patience};
+use crate::log::{Position, Record};
+use crate::next::Next;
 use crate::note::{HaltReason, Note, StepDownReason};
 use crate::primary::Primary;
 use crate::secondary::Secondary;
@@ -15,7 +18,7 @@ use crate::starting::Starting;
 use crate::takeover::Takeover;
 use crate::time::Time;
 use crate::view::View;
-use crate::writer::Writer;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// One replica's protocol state: events in, effects out.
@@ -30,7 +33,7 @@ pub(crate) enum Role<R> {
     Starting(Starting),
     Secondary(Secondary<R>),
     Takeover(Takeover),
-    Primary(Primary),
+    Primary(Box<Primary<R>>),
     Halted(HaltReason),
 }
 
@@ -42,11 +45,15 @@ impl<R: Record> Replica<R> {
     ///
     /// # Panics
     /// If the timing is unsound, or the identity is not one of the configured replicas.
-    pub fn new(identity: Identity, timing: Timing, now: Time) -> Self {
+    pub fn new(identity: Identity, timing: Timing, bounds: Bounds, now: Time) -> Self {
         timing.assert_sound();
-        let Identity { index, all, after_power_failure, .. } = identity;
+        let Identity { index, all, after_power_failure, logged, committed, applied, .. } = identity;
         assert!(all.contains(index), "replica {index} is not among the configured {all}");
-        let mut common = Common::new(identity, timing);
+        assert!(
+            committed.op <= logged.op && applied.op <= logged.op,
+            "replica {index} starts with a log that ends at {logged}, {committed} committed and {applied} applied"
+        );
+        let mut common = Common::new(identity, timing, bounds);
         common.doubt = after_power_failure.then(|| Doubt::after_power_failure(now));
         Self { common, role: Role::Starting(Starting::new(now)) }
     }
@@ -91,6 +98,9 @@ impl<R: Record> Replica<R> {
             );
         }
         if !matches!(self.role, Role::Halted(_)) {
+            let awaited =
+                matches!(&self.role, Role::Primary(primary) if primary.awaits_the_tables(&self.common));
+            self.common.apply(now, awaited);
             self.common.repair_store(now);
         }
         self.assert_invariants(view_before);
@@ -106,7 +116,7 @@ impl<R: Record> Replica<R> {
             Role::Primary(primary) => primary.deadlines(&self.common, now),
             Role::Halted(_) => return None,
         };
-        soonest([of_the_role, self.common.repair_due()], now)
+        soonest([of_the_role, self.common.repair_due(), self.common.apply_due()], now)
     }
 
     fn dispatch(&mut self, now: Time, event: Event<R>) -> Next<R> {
@@ -176,9 +186,9 @@ impl<R: Record> Replica<R> {
                 Next::Stay
             }
             store @ (Event::BatchExecuted { .. }
-            | Event::BatchCommitted { .. }
-            | Event::BatchRolledBack { .. }
-            | Event::EntriesPersisted { .. }
+            | Event::Logged { .. }
+            | Event::Applied { .. }
+            | Event::LogCut { .. }
             | Event::Remembered { .. }
             | Event::StoreFailed { .. }
             | Event::StoreRepaired { .. }
@@ -235,7 +245,7 @@ impl<R: Record> Replica<R> {
     fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
         match &mut self.role {
             Role::Starting(starting) => starting.on_stream_closed(peer),
-            Role::Secondary(secondary) => secondary.on_stream_closed(now, peer, stream),
+            Role::Secondary(secondary) => secondary.on_stream_closed(&mut self.common, now, peer, stream),
             Role::Takeover(takeover) => takeover.on_stream_closed(peer, stream),
             Role::Primary(primary) => primary.on_stream_closed(&mut self.common, now, peer),
             Role::Halted(_) => {}
@@ -278,146 +288,6 @@ impl<R: Record> Replica<R> {
         }
     }
 
-    /// The store has answered. First the writer and the position change, then the role hears of it.
-    fn on_store(&mut self, now: Time, event: Event<R>) -> Next<R> {
-        let (Event::BatchExecuted { token, .. }
-        | Event::BatchCommitted { token }
-        | Event::BatchRolledBack { token }
-        | Event::EntriesPersisted { token }
-        | Event::Remembered { token }
-        | Event::StoreFailed { token }
-        | Event::StoreRepaired { token, .. }
-        | Event::SnapshotInstalled { token, .. }
-        | Event::SnapshotFailed { token }) = event
-        else {
-            return Next::Stay;
-        };
-        if !self.common.writer.awaits(token) {
-            return Next::Stay;
-        }
-        match event {
-            Event::BatchExecuted { entries, .. } => self.on_executed(now, token, entries),
-            Event::BatchCommitted { .. } => self.on_committed(now, token),
-            Event::EntriesPersisted { .. } => self.on_persisted(now),
-            Event::Remembered { .. } => {
-                self.common.writer = Writer::Idle;
-                self.common.on_remembered();
-                Next::Stay
-            }
-            Event::StoreFailed { .. } => self.on_store_failed(now),
-            Event::StoreRepaired { position, .. } => self.on_store_repaired(position),
-            Event::SnapshotInstalled { database, position, .. } => {
-                self.on_snapshot_installed(now, database, position)
-            }
-            _ => {
-                let failed_snapshot = matches!(event, Event::SnapshotFailed { .. });
-                self.common.writer = Writer::Idle;
-                self.common.remembering = None;
-                if failed_snapshot {
-                    self.common.store.not_replaced();
-                }
-                if let (true, Role::Secondary(secondary)) = (failed_snapshot, &mut self.role) {
-                    secondary.on_store_failed(&mut self.common);
-                }
-                Next::Stay
-            }
-        }
-    }
-
-    fn on_executed(&mut self, now: Time, token: Token, entries: Vec<Entry<R>>) -> Next<R> {
-        match &mut self.role {
-            Role::Primary(primary) => primary.on_executed(&mut self.common, now, token, entries),
-            // The primacy that wanted this batch is over.
-            _ => self.common.roll_back(token, now),
-        }
-        Next::Stay
-    }
-
-    fn on_committed(&mut self, now: Time, token: Token) -> Next<R> {
-        let Writer::Committing { end, .. } = self.common.writer else {
-            panic!("a commit is answered while the writer is {:?}", self.common.writer)
-        };
-        let changed = end != self.common.position;
-        self.common.writer = Writer::Idle;
-        self.common.position = end;
-        self.common.on_remembered();
-        // A batch of an earlier primacy that commits late has lost its clients: their retries find its effects.
-        if let Role::Primary(primary) = &mut self.role {
-            self.common.store.worked();
-            primary.on_committed(&mut self.common, now, token, changed);
-        }
-        Next::Stay
-    }
-
-    fn on_persisted(&mut self, now: Time) -> Next<R> {
-        let Writer::Persisting { end, .. } = self.common.writer else {
-            panic!("entries are persisted while the writer is {:?}", self.common.writer)
-        };
-        self.common.writer = Writer::Idle;
-        self.common.position = end;
-        self.common.store.worked();
-        if let Role::Secondary(secondary) = &mut self.role {
-            secondary.on_persisted(&mut self.common, now);
-        }
-        Next::Stay
-    }
-
-    fn on_store_failed(&mut self, now: Time) -> Next<R> {
-        let repairing = matches!(self.common.writer, Writer::Repairing { .. });
-        self.common.writer = Writer::Idle;
-        // It may have been kept all the same: then it is kept once more.
-        self.common.remembering = None;
-        self.common.store.failed(now, self.common.position.op);
-        // The replicas that must know of a suspect store knew before it was repaired in vain.
-        if repairing { Next::Stay } else { self.without_store(now, StepDownReason::StoreFailed) }
-    }
-
-    /// What the store holds is certain again, and may be more than was known: an entry that was written although that was
-    /// said to have failed.
-    fn on_store_repaired(&mut self, position: Position) -> Next<R> {
-        self.common.writer = Writer::Idle;
-        let known = self.common.position;
-        if position.op < known.op || (position.op == known.op && position.chain != known.chain) {
-            return Next::Halt(HaltReason::DiskLied);
-        }
-        self.common.position = position;
-        self.common.store.repaired();
-        Next::Stay
-    }
-
-    /// The store is suspect: a primary stops serving, a secondary says that it leaves.
-    fn without_store(&mut self, now: Time, reason: StepDownReason) -> Next<R> {
-        match &mut self.role {
-            Role::Primary(primary) => primary.resign(&mut self.common, now, reason),
-            Role::Secondary(secondary) => {
-                secondary.on_store_failed(&mut self.common);
-                Next::Stay
-            }
-            Role::Starting(_) | Role::Takeover(_) | Role::Halted(_) => Next::Stay,
-        }
-    }
-
-    /// Files that no path leads to are kept open for as long as they may be all that is left of what was acknowledged. Once
-    /// the others are in sync without them, this replica begins anew.
-    fn give_up_lost_files(&self) -> Next<R> {
-        let halted = matches!(self.role, Role::Halted(_));
-        let lost = self.common.store.files_lost() && self.common.view.is_some() && !self.common.in_sync();
-        if lost && !halted { Next::End(HaltReason::FilesLost) } else { Next::Stay }
-    }
-
-    /// Another database, another replica: everything that was said on its streams concerned the old one.
-    fn on_snapshot_installed(&mut self, now: Time, database: DatabaseId, position: Position) -> Next<R> {
-        self.common.writer = Writer::Idle;
-        self.common.database = database;
-        self.common.position = position;
-        self.common.on_remembered();
-        self.common.store.replaced();
-        for peer in self.common.connected().iter() {
-            self.common.disconnect(peer);
-        }
-        Next::Follow(Patience::fresh(now))
-    }
-
     fn turn(&mut self, now: Time, next: Next<R>) {
         let common = &mut self.common;
         self.role = match next {
@@ -431,7 +301,7 @@ impl<R: Record> Replica<R> {
             Next::Run { patience, released } => {
                 Role::Takeover(Takeover::start(common, now, patience, released))
             }
-            Next::Lead { view, shown } => Role::Primary(Primary::start(common, now, view, shown)),
+            Next::Lead { view, shown } => Role::Primary(Box::new(Primary::start(common, now, view, shown))),
             Next::Halt(reason) | Next::End(reason) => {
                 let ends = matches!(next, Next::End(_));
                 let why = match reason {
@@ -441,7 +311,7 @@ impl<R: Record> Replica<R> {
                     }
                 };
                 match &mut self.role {
-                    Role::Primary(primary) => primary.step_down(common, now, why),
+                    Role::Primary(primary) => primary.step_down(common, why),
                     _ => common.emit(Effect::StopServing),
                 }
                 common.emit(if ends { Effect::End { reason } } else { Effect::Halt { reason } });
@@ -465,6 +335,20 @@ impl<R: Record> Replica<R> {
             common.promised,
             common.view_number()
         );
+        assert!(
+            common.committed().op <= common.logged.op,
+            "replica {} knows more to be committed ({}) than it has logged ({})",
+            common.me,
+            common.committed(),
+            common.logged
+        );
+        assert!(
+            common.applied.op <= common.committed().op.max(common.base),
+            "replica {} has applied more ({}) than it knows to be committed ({})",
+            common.me,
+            common.applied,
+            common.committed()
+        );
         if let Role::Primary(primary) = &self.role {
             primary.assert_invariants(common);
         }
@@ -476,6 +360,16 @@ impl<R: Record> Replica<R> {
                 common.view_number()
             );
         }
+    }
+
+    /// How far this replica knows its log to be committed: in the log of every replica that is in sync.
+    pub const fn committed(&self) -> Position {
+        self.common.committed()
+    }
+
+    /// How far this replica's tables go, as far as it was told.
+    pub const fn applied(&self) -> Position {
+        self.common.applied
     }
 
     /// The view that this replica leads, if it leads one.

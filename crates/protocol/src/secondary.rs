@@ -1,4 +1,4 @@
-//! The secondary: persists what the primary sends, and notices when the primary is gone.
+//! The secondary: logs what the primary sends, applies what is committed, and notices when the primary is gone.
 //!
 //! Everyone who does not lead is a secondary, in sync or not. The difference shows in one place only: who is not in
 //! sync never runs for primary, however low its index and however long it hears nothing (invariant 2).
@@ -16,7 +16,6 @@ use crate::next::{Next, Patience};
 use crate::note::Note;
 use crate::time::Time;
 use crate::view::View;
-use crate::writer::Writer;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -25,13 +24,17 @@ pub(crate) struct Secondary<R> {
     patience: Patience,
     /// The primary of the known view has said that it no longer leads.
     released: bool,
-    /// Where the log ends once everything pending is persisted.
+    /// Where the log ends once everything pending is logged.
     accepted: Position,
-    /// Accepted entries that wait for the store.
+    /// Accepted entries that wait until the newest view is remembered.
     pending: Vec<Entry<R>>,
-    /// A call that is answered once nothing is being persisted.
+    /// A call that is answered once the log is at rest.
     show: Option<ViewNumber>,
-    /// The followed primary wants a snapshot to be taken, once nothing is being persisted.
+    /// Confirmations are held back until the tables have caught up.
+    held_back: bool,
+    /// The followed primary of the newest known view wants the log to be cut, if it ends here.
+    cut_wanted: Option<Position>,
+    /// The followed primary of the newest known view wants a snapshot to be taken, once the store is at rest.
     snapshot_wanted: bool,
     /// Reads of the log on behalf of a new primary that fetches the longest tail.
     fetches: BTreeMap<Token, (ReplicaIndex, StreamId, ViewNumber)>,
@@ -56,9 +59,11 @@ impl<R: Record> Secondary<R> {
         Self {
             patience,
             released: false,
-            accepted: common.position,
+            accepted: common.logged,
             pending: Vec::new(),
             show: None,
+            held_back: false,
+            cut_wanted: None,
             snapshot_wanted: false,
             fetches: BTreeMap::new(),
             polling: None,
@@ -79,13 +84,15 @@ impl<R: Record> Secondary<R> {
             Message::Call { base, number, register } => {
                 self.on_call(common, now, (peer, stream), &base, number, register);
             }
-            Message::Beat { view, sent_at } => {
+            Message::Beat { view, sent_at, committed } => {
                 if self.heed(common, now, peer, stream, &view) {
+                    common.hears_of_commits(committed);
                     common.send(peer, Message::BeatAnswered { number: view.number, sent_at });
                 }
             }
-            Message::Append { view, previous, entries } => {
+            Message::Append { view, previous, entries, committed } => {
                 if self.heed(common, now, peer, stream, &view) {
+                    common.hears_of_commits(committed);
                     self.on_append(common, now, peer, previous, entries);
                 }
             }
@@ -93,6 +100,12 @@ impl<R: Record> Secondary<R> {
                 if self.heed(common, now, peer, stream, &view) {
                     let token = common.read_log(after);
                     self.fetches.insert(token, (peer, stream, view.number));
+                }
+            }
+            Message::Cut { view, position } => {
+                // A replica that is in sync never gives up an entry: it may be the last one that has it.
+                if self.heed(common, now, peer, stream, &view) && !common.in_sync() {
+                    self.cut_wanted = Some(position);
                 }
             }
             Message::TakeSnapshot { view } => {
@@ -118,7 +131,7 @@ impl<R: Record> Secondary<R> {
             | Message::Refused { known: None, .. }
             | Message::Shown { .. }
             | Message::BeatAnswered { .. }
-            | Message::Persisted { .. }
+            | Message::Confirmed { .. }
             | Message::Tail { .. }
             | Message::NeedsSnapshot { .. }
             | Message::Leaving { .. } => {}
@@ -149,14 +162,14 @@ impl<R: Record> Secondary<R> {
         }
         let asks_for_snapshot = by_primary && !common.in_sync() && common.store.wants_snapshot();
         if !common.healthy(now) && !asks_for_snapshot {
-            // In sync it would be a member that can't persist; with the lowest index it would be handed a lead that it
+            // In sync it would be a member that can't log; with the lowest index it would be handed a lead that it
             // can't take up (story full_disk).
             common.send(peer, Message::Leaving { number });
             return;
         }
         common.believe_the_register(register);
         common.promised = number;
-        self.unfollow();
+        self.unfollow(common);
         self.patience.following = Some((peer, stream));
         if asks_for_snapshot {
             common.send(peer, Message::NeedsSnapshot { number });
@@ -196,6 +209,9 @@ impl<R: Record> Secondary<R> {
 
     fn learn(&mut self, common: &mut Common<R>, now: Time, view: &View) {
         if common.adopt(view) {
+            // Whoever leads that view judges anew what this replica lacks, which may be in sync by it.
+            self.cut_wanted = None;
+            self.snapshot_wanted = false;
             // The new primary can only hold a lease that this replica has granted, so a shorter wait would do; a whole grace
             // is simpler to prove.
             self.patience.heard_at = now;
@@ -219,13 +235,14 @@ impl<R: Record> Secondary<R> {
             Match::New(entries, end) => {
                 self.pending.extend(entries);
                 self.accepted = end;
+                common.commit_point.ends_at(end);
                 self.pump(common, now);
             }
             Match::Known => self.confirm(common),
             Match::Unsound => {
                 common.note(Note::StreamUnsound { peer });
                 common.disconnect(peer);
-                self.unfollow();
+                self.unfollow(common);
             }
         }
     }
@@ -253,38 +270,59 @@ impl<R: Record> Secondary<R> {
     }
 
     fn pump(&mut self, common: &mut Common<R>, now: Time) {
-        if common.writer.is_idle() && common.remembers() && !self.pending.is_empty() {
+        if !self.pending.is_empty() && common.remembers() && common.store.is_sound() && common.work.may_log()
+        {
             let entries = core::mem::take(&mut self.pending);
-            common.persist(entries, self.accepted, now);
+            common.log(entries, self.accepted, now);
         }
     }
 
-    fn confirm(&self, common: &mut Common<R>) {
+    /// Tells the primary how far the log is durable, unless the tables lag: whoever takes over must apply what they lack.
+    fn confirm(&mut self, common: &mut Common<R>) {
+        self.held_back = common.apply_lag() > common.bounds.apply_lag;
+        if self.held_back {
+            return;
+        }
         if let (Some((peer, _)), None) = (self.patience.following, self.show) {
-            let message = Message::Persisted { number: common.view_number(), position: common.position };
+            let message = Message::Confirmed { number: common.view_number(), position: common.logged };
             common.send(peer, message);
         }
     }
 
-    fn unfollow(&mut self) {
+    fn unfollow(&mut self, common: &mut Common<R>) {
         self.patience.following = None;
         self.show = None;
+        self.held_back = false;
+        self.cut_wanted = None;
         self.snapshot_wanted = false;
-        // What was accepted and not yet given to the store was never confirmed by this replica.
+        // What was accepted and not yet given to the log was never confirmed by this replica.
         self.pending.clear();
+        common.commit_point.cut(common.log_end().op);
     }
 
-    pub(crate) fn on_stream_closed(&mut self, now: Time, peer: ReplicaIndex, stream: StreamId) {
+    pub(crate) fn on_stream_closed(
+        &mut self,
+        common: &mut Common<R>,
+        now: Time,
+        peer: ReplicaIndex,
+        stream: StreamId,
+    ) {
         if self.patience.following == Some((peer, stream)) {
-            self.unfollow();
+            self.unfollow(common);
             self.patience.run_not_before = now;
         }
         self.fetches.retain(|_, (_, reader, _)| *reader != stream);
     }
 
-    pub(crate) fn on_persisted(&mut self, common: &mut Common<R>, now: Time) {
+    pub(crate) fn on_logged(&mut self, common: &mut Common<R>, now: Time) {
         self.confirm(common);
         self.pump(common, now);
+    }
+
+    pub(crate) fn on_applied(&mut self, common: &mut Common<R>) {
+        if self.held_back {
+            self.confirm(common);
+        }
     }
 
     /// The store failed: the primary hears of it at once, so that it does not wait for a confirmation.
@@ -292,7 +330,7 @@ impl<R: Record> Secondary<R> {
         if let Some((peer, _)) = self.patience.following {
             common.send(peer, Message::Leaving { number: common.view_number() });
         }
-        self.unfollow();
+        self.unfollow(common);
     }
 
     pub(crate) fn on_log_read(
@@ -327,21 +365,16 @@ impl<R: Record> Secondary<R> {
     /// Does what is due, and says whether it is time to run for primary.
     pub(crate) fn advance(&mut self, common: &mut Common<R>, now: Time) -> Next<R> {
         self.pump(common, now);
-        if common.writer.is_idle() && common.remembers() {
-            if let (Some(number), Some((peer, _))) = (self.show.take(), self.patience.following) {
-                self.accepted = common.position;
-                let message = Message::Shown { number, database: common.database, position: common.position };
-                common.send(peer, message);
-            }
-            if let (true, Some((from, _))) =
-                (core::mem::take(&mut self.snapshot_wanted), self.patience.following)
-            {
-                let token = common.token();
-                common.writer = Writer::Installing { token };
-                common.remembering = common.snapshot_memory();
-                common.emit(Effect::InstallSnapshot { token, from, memory: common.remembering.clone() });
-            }
+        if common.log_is_certain()
+            && common.remembers()
+            && let (Some(number), Some((peer, _))) = (self.show.take(), self.patience.following)
+        {
+            self.accepted = common.logged;
+            common.commit_point.ends_at(common.logged);
+            let message = Message::Shown { number, database: common.database, position: common.logged };
+            common.send(peer, message);
         }
+        self.give_up_its_own(common, now);
         if common.doubt.is_none() && self.should_run(common, now) {
             return Next::Run { patience: self.patience, released: self.released };
         }
@@ -354,9 +387,33 @@ impl<R: Record> Secondary<R> {
         Next::Stay
     }
 
+    /// Cuts the log or takes a snapshot, where the followed primary wants that and the store is at rest.
+    fn give_up_its_own(&mut self, common: &mut Common<R>, now: Time) {
+        let Some((from, _)) = self.patience.following else { return };
+        if !common.work.is_idle() || !common.remembers() || common.in_sync() {
+            return;
+        }
+        if let Some(position) = self.cut_wanted.take()
+            && position == common.logged
+            && common.store.is_sound()
+        {
+            if common.cut_to() == common.logged {
+                // The fork lies below what this replica knows to be committed: its rows are others.
+                common.send(from, Message::NeedsSnapshot { number: common.view_number() });
+            } else {
+                common.cut(now);
+            }
+        } else if core::mem::take(&mut self.snapshot_wanted) {
+            let token = common.token();
+            common.work.install(token);
+            common.remembering = common.snapshot_memory();
+            common.emit(Effect::InstallSnapshot { token, from, memory: common.remembering.clone() });
+        }
+    }
+
     fn should_run(&self, common: &Common<R>, now: Time) -> bool {
         let Some(view) = &common.view else { return false };
-        if !common.in_sync() || !common.healthy(now) || !common.writer.is_idle() || !common.remembers() {
+        if !common.in_sync() || !common.healthy(now) || !common.work.log_at_rest() || !common.remembers() {
             return false;
         }
         let primary = view.primary();

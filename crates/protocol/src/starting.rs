@@ -96,7 +96,7 @@ impl Starting {
                 }
                 Next::Follow(Patience::until(now, now + common.timing.patience))
             }
-            RegisterRead::Empty if common.position.op > Op(0) || self.view_was_shown => {
+            RegisterRead::Empty if common.logged.op > Op(0) || self.view_was_shown => {
                 Next::Halt(HaltReason::RegisterLost)
             }
             RegisterRead::Empty => {

@@ -12,7 +12,7 @@ use crate::view::View;
 pub enum RoleName {
     /// Has not read the view register yet, or waits for a first start.
     Starting,
-    /// Persists what the primary sends.
+    /// Logs what the primary sends, and applies what is committed.
     Secondary,
     /// Stands for primary.
     Candidate,
@@ -81,7 +81,7 @@ impl<R: Record> Replica<R> {
         Status {
             role,
             view: self.common.view.clone(),
-            position: self.common.position,
+            position: self.common.logged,
             in_sync: self.common.in_sync() && self.common.store.is_sound(),
             serving: matches!(&self.role, Role::Primary(primary) if primary.serving()),
             healthy: self.common.healthy(now),

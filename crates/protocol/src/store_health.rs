@@ -28,9 +28,11 @@ pub(crate) struct StoreHealth {
     /// The store hung: until then its replica does not lead.
     stuck_until: Option<Time>,
     wait: Duration,
-    /// Failures since the log last ended elsewhere, and where it ended.
+    /// Failures since the log, or the tables, last ended elsewhere, and where that was.
     failures: u32,
     failed_at: Op,
+    /// What failed last was an entry that was to be applied, and none was since.
+    tables_failed: bool,
 }
 
 impl StoreHealth {
@@ -41,6 +43,7 @@ impl StoreHealth {
         wait: WAIT_AT_FIRST,
         failures: 0,
         failed_at: Op(0),
+        tables_failed: false,
     };
 
     /// Whether what the store holds is certain.
@@ -71,8 +74,10 @@ impl StoreHealth {
         self.stuck_until
     }
 
-    /// A store effect has failed, or a repair; the certain part of the log ends at `op`.
-    pub(crate) fn failed(&mut self, now: Time, op: Op) {
+    /// A store effect has failed, or a repair; the certain part of the log ends at `op`, or the tables do, if it was they that
+    /// failed.
+    pub(crate) fn failed(&mut self, now: Time, op: Op, tables: bool) {
+        self.tables_failed |= tables;
         if op != self.failed_at {
             self.failures = 0;
         }
@@ -94,12 +99,20 @@ impl StoreHealth {
         self.stuck_until = Some(now + self.lengthen_wait());
     }
 
-    /// The store did its work. That makes nothing certain that was not.
-    pub(crate) fn worked(&mut self) {
+    /// The log was written. That makes nothing certain that was not, and says nothing of tables that have failed.
+    pub(crate) fn logged(&mut self) {
         if self.is_sound() {
             self.stuck_until = None;
-            self.wait = WAIT_AT_FIRST;
+            if !self.tables_failed {
+                self.wait = WAIT_AT_FIRST;
+            }
         }
+    }
+
+    /// Entries were applied.
+    pub(crate) fn applied(&mut self) {
+        self.tables_failed = false;
+        self.logged();
     }
 
     /// Everything that it holds is certain again. Whether the next entry can be applied will be seen.

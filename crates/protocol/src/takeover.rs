@@ -91,10 +91,10 @@ impl Takeover {
     ) -> Self {
         let base = common.view.clone().expect("only a replica that is in sync by some view runs for primary");
         assert!(
-            common.writer.is_idle(),
-            "replica {} runs while its store works, and may not know where its log ends: {:?}",
+            common.work.log_at_rest(),
+            "replica {} runs while its log is written, and may not know where it ends: {:?}",
             common.me,
-            common.writer
+            common.work
         );
         common.note(Note::Runs { after: base.number });
         let register = common.read_register();
@@ -158,7 +158,9 @@ impl Takeover {
                     && waiting.contains(peer)
                 {
                     *waiting = waiting.without(peer);
-                    if self.base.holds(peer, database, position) {
+                    // One that lacks what is committed has lost it: it is left out, and brought level as a newcomer.
+                    let lost = position.op < common.committed().op;
+                    if self.base.holds(peer, database, position) && !lost {
                         shown.insert(peer, (stream, position));
                     }
                 }
@@ -188,6 +190,7 @@ impl Takeover {
                 self.follow_then(common, now, peer, stream, message)
             }
             Message::Fetch { ref view, .. }
+            | Message::Cut { ref view, .. }
             | Message::TakeSnapshot { ref view }
             | Message::HandedOver { ref view }
                 if view.number > self.base.number =>
@@ -197,6 +200,7 @@ impl Takeover {
             Message::Beat { .. }
             | Message::Append { .. }
             | Message::Fetch { .. }
+            | Message::Cut { .. }
             | Message::TakeSnapshot { .. } => {
                 common.refuse(peer);
                 Next::Stay
@@ -205,7 +209,7 @@ impl Takeover {
             | Message::Probe
             | Message::HandedOver { .. }
             | Message::BeatAnswered { .. }
-            | Message::Persisted { .. }
+            | Message::Confirmed { .. }
             | Message::NeedsSnapshot { .. }
             | Message::Tail { .. } => Next::Stay,
         }
@@ -380,7 +384,7 @@ impl Takeover {
         proposal.op = shown
             .values()
             .map(|(_, position)| position.op)
-            .chain([common.position.op])
+            .chain([common.logged.op])
             .min()
             .expect("one at least");
         proposal.proposed_by = common.proposer();

@@ -8,6 +8,12 @@
 use datadriven::TestCase;
 use simulator::World;
 
+/// Milliseconds, with up to three places after the point.
+fn micros(text: &str) -> u64 {
+    let (millis, fraction) = text.split_once('.').unwrap_or((text, ""));
+    format!("{millis}{fraction:0<3}").parse().unwrap()
+}
+
 /// Carries out one step and gives what was said meanwhile.
 fn step(world: &mut Option<World>, case: &TestCase) -> String {
     let words: Vec<String> = case.args.keys().cloned().collect();
@@ -22,7 +28,7 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
         }
         let world = world.as_mut().expect("a story begins with `replicas N`");
         match parts[0] {
-            "wait" => world.run_for(number(1) as u64 * 1000),
+            "wait" => world.run_for(micros(parts[1])),
             "start" => parts[1..].iter().for_each(|i| world.start(i.parse().unwrap())),
             "crash" => parts[1..].iter().for_each(|i| world.crash(i.parse().unwrap())),
             "pause" => world.pause(number(1)),
@@ -45,12 +51,13 @@ fn step(world: &mut Option<World>, case: &TestCase) -> String {
             "syncs-work" => world.health[number(1)].syncs_fail = false,
             "lose-power" => parts[1..].iter().for_each(|i| {
                 world.crash(i.parse().unwrap());
-                world.disks[i.parse::<usize>().unwrap()].lose_power();
+                world.disk_loses_power(i.parse().unwrap());
             }),
             "lose" => world.lose(number(1), number(2)),
             "prune" => world.profile.log_entries_max = 4,
             "no-register" => world.isolate_from_register(number(1), true),
             "register" => world.isolate_from_register(number(1), false),
+            "empty-register" => world.empty_register(),
             "no-proof" => world.profile.proofs_withheld = 100,
             "read" => world.read(number(1)),
             "write" => assert!(world.write(parts[1]), "nobody serves:\n{}", world.trace.text),

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finds_it_the_process_ends_with_the_message_in_its_log() {
+    fn whichever_thread_or_task_finds_it_the_process_ends_with_the_message_in_its_log() {
         for finder in ["a_thread", "a_task", "blocking_work"] {
             let half = format!("broken_invariant::tests::{finder}_finds_a_broken_invariant");
             let ended = Command::new(std::env::current_exe().unwrap())

@@ -1,8 +1,11 @@
 //! The driver: one loop that feeds events to the core and performs its effects. It decides nothing.
 
+mod batches;
+
+use self::batches::Batch;
 use crate::clock;
 use crate::delivery::Delivery;
-use crate::gateway::{Gateway, Pending, Settled};
+use crate::gateway::Gateway;
 use crate::impairments::Impairments;
 use crate::incoming::{Incoming, Link, StoreAnswer};
 use crate::lock;
@@ -12,19 +15,19 @@ use crate::register::ViewRegister;
 use crate::room::RoomLeft;
 use crate::run_error::RunError;
 use crate::snapshot_transfer::SnapshotSource;
-use crate::store_thread::Command;
+use crate::storage::{Lanes, LogCommand, TablesCommand};
 use crate::{LOCK_FILE, Settings};
 use api::replica::to_wire;
-use chat::{Action, Record, Request, RequestId};
+use chat::Record;
 use protocol::{
-    Effect, Entry, Event, HaltReason, Impairment, Incarnation, LockRecord, Memory, RegisterId, RegisterRead,
+    Effect, Event, HaltReason, Impairment, Incarnation, LockRecord, Memory, Op, RegisterId, RegisterRead,
     Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
 };
+use replica_log::LogError;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
-use store::{Context, Readers};
+use store::{StoreError, decode_entries};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -37,20 +40,6 @@ const CLOCK_WRONG: &str = "the clock of this replica is an hour or more from tho
 
 const NO_CONNECTIONS: &str = "this replica can't accept connections: it has as many as it may have open files for; raise that limit, or find out who opens them";
 
-/// Requests whose transaction is open or being committed.
-#[derive(Debug)]
-struct Batch {
-    replies: Vec<Reply>,
-    executed: Option<store::Executed>,
-}
-
-/// Where the outcome of a request goes, and on how many replicas it must be before it is done.
-#[derive(Debug)]
-struct Reply {
-    to: oneshot::Sender<Settled>,
-    wanted: usize,
-}
-
 /// Everything that the driver needs to perform effects.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -60,8 +49,7 @@ pub(crate) struct Driver {
     pub(crate) incoming: mpsc::Receiver<Incoming>,
     /// For those who answer effects from elsewhere.
     pub(crate) answers: mpsc::Sender<Incoming>,
-    pub(crate) store: Sender<Command>,
-    pub(crate) readers: Arc<Readers>,
+    pub(crate) storage: Lanes,
     pub(crate) register: Arc<dyn ViewRegister>,
     pub(crate) snapshots: SnapshotSource,
     /// What this process's own lock file says.
@@ -79,6 +67,8 @@ pub(crate) struct Driver {
 pub(crate) struct State {
     links: BTreeMap<ReplicaIndex, Link>,
     batches: HashMap<Token, Batch>,
+    /// The tables show everything up to here.
+    applied: Op,
     /// Events that performing an effect gave rise to at once.
     backlog: VecDeque<Event<Record>>,
     fault: Option<String>,
@@ -91,6 +81,13 @@ pub(crate) struct State {
     primacies: u64,
     /// Dropped once nothing is left to be handed over.
     handing_over: Option<oneshot::Sender<()>>,
+}
+
+impl State {
+    /// Of tables that show everything up to there.
+    pub(crate) fn new(applied: Op) -> Self {
+        Self { applied, ..Self::default() }
+    }
 }
 
 impl Driver {
@@ -139,7 +136,9 @@ impl Driver {
                 self.state.links.insert(peer, link);
                 self.handle(Event::StreamOpened { peer, stream });
             }
-            Incoming::SnapshotReady { token, arrived: true } => self.command(Command::SwapIn { token }),
+            Incoming::SnapshotReady { token, arrived: true } => {
+                self.storage.tables(TablesCommand::SwapIn { token });
+            }
             Incoming::SnapshotReady { token, arrived: false } => self.handle(Event::SnapshotFailed { token }),
         }
         Ok(())
@@ -147,33 +146,32 @@ impl Driver {
 
     fn on_store(&mut self, answer: StoreAnswer) -> Result<(), RunError> {
         match answer {
-            StoreAnswer::Executed { token, executed } => {
-                let entries = executed.entries.clone();
-                if let Some(batch) = self.state.batches.get_mut(&token) {
-                    batch.executed = Some(executed);
-                }
-                self.handle(Event::BatchExecuted { token, entries });
+            StoreAnswer::Executed { token, executed, left } => self.on_executed(token, executed, left),
+            StoreAnswer::Logged { token } => self.handle(Event::Logged { token }),
+            StoreAnswer::Applied { token, applied } => {
+                self.on_applied(applied.op);
+                self.handle(Event::Applied { token, applied });
             }
-            StoreAnswer::Committed { token } => self.handle(Event::BatchCommitted { token }),
-            StoreAnswer::RolledBack { token } => {
-                self.state.batches.remove(&token);
-                self.handle(Event::BatchRolledBack { token });
-            }
-            StoreAnswer::Persisted { token } => self.handle(Event::EntriesPersisted { token }),
+            StoreAnswer::Cut { token } => self.handle(Event::LogCut { token }),
             StoreAnswer::Remembered { token } => self.handle(Event::Remembered { token }),
             StoreAnswer::SwappedIn { token, database, position } => {
                 info!(%position, "has taken a snapshot");
                 self.state.fault = None;
+                self.on_applied(position.op);
                 self.handle(Event::SnapshotInstalled { token, database, position });
             }
-            StoreAnswer::Repaired { token, position } => {
-                info!(%position, "the store is repaired: everything in it was written anew and synced");
+            StoreAnswer::Repaired { token, logged, applied } => {
+                info!(position = %logged, "the store is repaired: everything in it was written anew and synced");
                 self.state.fault = None;
-                self.handle(Event::StoreRepaired { token, position });
+                self.on_applied(applied.op);
+                self.handle(Event::StoreRepaired { token, logged, applied });
             }
             StoreAnswer::Failed { token, error } => {
-                warn!(%error, "the store failed; until it is repaired this replica counts as no copy");
-                self.state.fault = Some(error.to_string());
+                // Behind a write of the log that has failed, those that waited fail too: the first says why.
+                if !matches!(error, StoreError::Log(LogError::Closed { .. })) {
+                    warn!(%error, "the store failed; until it is repaired this replica counts as no copy");
+                    self.state.fault = Some(error.to_string());
+                }
                 self.state.batches.remove(&token);
                 self.handle(Event::StoreFailed { token });
             }
@@ -257,16 +255,24 @@ impl Driver {
                 self.state.backlog.push_back(Event::DeathAnswered { token, proven });
             }
             Effect::Execute { token, copies } => self.execute(token, copies),
-            Effect::Commit { token, memory } => self.command(Command::Commit { token, memory }),
-            Effect::RollBack { token } => self.command(Command::RollBack { token }),
-            Effect::RepairStore { token } => self.command(Command::Repair { token }),
-            Effect::Persist { token, entries } => self.command(Command::Persist { token, entries }),
-            Effect::Remember { token, memory } => self.command(Command::Remember { token, memory }),
+            Effect::Log { token, entries, committed } => {
+                self.storage.log(LogCommand::Log { token, entries, committed });
+            }
+            Effect::Cut { token, to } => {
+                self.storage.log(LogCommand::Cut { token, to });
+            }
+            Effect::Apply { token, up_to } => self.storage.tables(TablesCommand::Apply { token, up_to }),
+            Effect::RepairStore { token } => self.storage.tables(TablesCommand::Repair { token }),
+            Effect::Remember { token, memory } => {
+                self.storage.tables(TablesCommand::Remember { token, memory });
+            }
             Effect::ReadLog { token, after } => self.read_log(token, after),
             Effect::InstallSnapshot { token, from, memory } => self.fetch_snapshot(token, from, memory),
             Effect::Answer { token, copies } => self.answer(token, copies),
-            Effect::AnswerRead { read } => self.gateway.settle_read(read, true),
-            Effect::RefuseRead { read } => self.gateway.settle_read(read, false),
+            Effect::AnswerRead { read, at_least } => {
+                self.gateway.allow_read(read, at_least, self.state.applied);
+            }
+            Effect::RefuseRead { read } => self.gateway.refuse_read(read),
             Effect::RefuseRequests => self.gateway.close(),
             Effect::Serve { view } => {
                 info!(view = view.0, "serves");
@@ -331,73 +337,10 @@ impl Driver {
         }
     }
 
-    fn command(&self, command: Command) {
-        // The thread ends when this sender is dropped, or after it has answered that the store is lost: a panic on it ends
-        // the process.
-        if self.store.send(command).is_err() {
-            warn!("the store's thread has ended");
-        }
-    }
-
-    fn execute(&mut self, token: Token, copies: usize) {
-        let (pending, more) = self.gateway.take_batch();
-        if more {
-            self.state.backlog.push_back(Event::RequestsWaiting);
-        }
-        let limits = self.settings.limits;
-        let (requests, replies) = pending
-            .into_iter()
-            .map(|Pending { request, reply: to }| {
-                let wanted = request.copies_wanted(&limits);
-                (request, Reply { to, wanted })
-            })
-            .unzip();
-        self.state.batches.insert(token, Batch { replies, executed: None });
-        let context = Context {
-            now: clock::wall(),
-            monotonic: clock::now(),
-            primacy: self.state.primacies,
-            in_sync: copies,
-            replicas: self.settings.addresses.len(),
-            // What the core knows of it. How much room there is will be looked at when the batch is executed.
-            room: if self.impairments.has(Impairment::DiskFull) {
-                store::Room::TooLittle
-            } else {
-                store::Room::Enough
-            },
-            limits,
-        };
-        self.command(Command::Execute { token, requests, context });
-    }
-
-    fn answer(&mut self, token: Token, copies: usize) {
-        let Some(Batch { replies, executed: Some(executed) }) = self.state.batches.remove(&token) else {
-            return;
-        };
-        self.delivery.committed(&executed.entries);
-        for (Reply { to, wanted }, outcome) in replies.into_iter().zip(executed.outcomes) {
-            // What was passed over is told by the refusal before it, which ends its stream.
-            if let Some(outcome) = outcome {
-                // A client that is no longer there finds the answer by its request id.
-                let _ = to.send(Settled { outcome, copies, wanted });
-            }
-        }
-    }
-
-    /// The first request of every primacy: without effect where a history has begun.
-    fn begin_history(&self) {
-        let request = Request {
-            id: RequestId(uuid::Uuid::now_v7()),
-            session: None,
-            sequence: None,
-            action: Action::BeginHistory,
-        };
-        let gateway = self.gateway.clone();
-        tokio::spawn(async move {
-            if gateway.settle(request).await.is_err() {
-                info!("the primacy ended before it had begun");
-            }
-        });
+    /// The tables show more than before, or those of another database are in their place.
+    fn on_applied(&mut self, applied: Op) {
+        self.state.applied = applied;
+        self.gateway.applied(applied);
     }
 
     fn read_register(&self, token: Token) {
@@ -430,15 +373,19 @@ impl Driver {
     }
 
     fn read_log(&self, token: Token, after: protocol::Op) {
-        let (readers, answers) = (self.readers.clone(), self.answers.clone());
+        let (log, answers) = (self.storage.shared_log().reader(), self.answers.clone());
+        let database = self.settings.database(usize::from(self.index.0));
         tokio::task::spawn_blocking(move || {
-            let piece = readers.read(|reader| reader.log_after(after, LOG_PIECE_BYTES));
-            let (chain, entries) = match piece {
-                Ok(piece) => (piece.chain, piece.entries),
+            let read = || {
+                let piece = log.read_after(after, LOG_PIECE_BYTES)?;
+                Ok::<_, StoreError>((piece.chain, decode_entries(&database, piece.entries)?))
+            };
+            let (chain, entries) = match read() {
+                Ok(piece) => piece,
                 Err(error) => {
                     // Without an answer no replica can be brought level; a snapshot, read page by page, may still work.
                     warn!(%error, "the log could not be read");
-                    (None, Vec::<Entry<Record>>::new())
+                    (None, Vec::new())
                 }
             };
             // An error means that the driver has ended: it needs no answer.

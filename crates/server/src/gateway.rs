@@ -4,11 +4,15 @@
 //! its callers receive "outcome unknown". None is carried into the next primacy: otherwise message 2 of a stream could be
 //! executed after message 1 was dropped.
 
+mod requests;
+
+use self::requests::Requests;
+pub(crate) use self::requests::{Pending, Share};
 use crate::incoming::Incoming;
 use crate::published::Published;
-use chat::{AccountId, Address, Answer, KeptOnFewer, Refusal, Request, TokenHash};
-use protocol::{Event, ReadId, ReplicaIndex};
-use std::collections::{HashMap, VecDeque};
+use chat::{Action, Address, Answer, KeptOnFewer, Refusal, Request, SignedAction};
+use protocol::{Bounds, Event, Op, ReadId, ReplicaIndex};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -54,24 +58,6 @@ impl Settled {
     }
 }
 
-/// A request and who waits for it.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Settled>,
-}
-
-/// Whose share of each batch a request takes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Share {
-    /// All streams of an account.
-    Account(AccountId),
-    /// The calls of a session, one by one.
-    Session(TokenHash),
-    /// All that come without a session.
-    Stranger,
-}
-
 /// Why a request or a read was declined here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Declined {
@@ -92,44 +78,8 @@ struct Waiting {
     primacies: u64,
     requests: Requests,
     reads: HashMap<ReadId, oneshot::Sender<Result<(), Declined>>>,
-}
-
-/// The requests of the next batches: each share has a queue, and they take turns.
-#[derive(Debug, Default)]
-struct Requests {
-    queues: HashMap<Share, VecDeque<Pending>>,
-    /// The shares with a queue, the next one first.
-    turns: VecDeque<Share>,
-    count: usize,
-}
-
-impl Requests {
-    fn waiting_in(&self, share: Share) -> usize {
-        self.queues.get(&share).map_or(0, VecDeque::len)
-    }
-
-    fn push(&mut self, share: Share, pending: Pending) {
-        let queue = self.queues.entry(share).or_default();
-        if queue.is_empty() {
-            self.turns.push_back(share);
-        }
-        queue.push_back(pending);
-        self.count += 1;
-    }
-
-    /// The next request of the share whose turn it is.
-    fn pop(&mut self) -> Option<Pending> {
-        let share = self.turns.pop_front()?;
-        let queue = self.queues.get_mut(&share)?;
-        let next = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&share);
-        } else {
-            self.turns.push_back(share);
-        }
-        self.count -= 1;
-        next
-    }
+    /// Reads that are allowed once the tables show everything up to an op.
+    allowed: BTreeMap<Op, Vec<ReadId>>,
 }
 
 #[derive(Debug)]
@@ -142,6 +92,8 @@ pub(crate) struct Gateway {
     published: watch::Receiver<Published>,
     me: ReplicaIndex,
     addresses: Vec<Address>,
+    /// A batch takes no more requests once it has this many bytes.
+    batch_bytes_max: usize,
 }
 
 impl Gateway {
@@ -149,7 +101,8 @@ impl Gateway {
         driver: mpsc::Sender<Incoming>,
         published: watch::Receiver<Published>,
         me: ReplicaIndex,
-        addresses: Vec<Address>,
+        addresses: &[Address],
+        bounds: Bounds,
     ) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -158,7 +111,8 @@ impl Gateway {
             driver,
             published,
             me,
-            addresses,
+            addresses: addresses.to_vec(),
+            batch_bytes_max: bounds.bytes_in_flight.min(BATCH_BYTES_MAX),
         }
     }
 
@@ -235,7 +189,7 @@ impl Gateway {
         if count >= WAITING_MAX || (count >= CROWDED && waiting.requests.waiting_in(share) > 0) {
             return Err(Declined::Busy);
         }
-        waiting.requests.push(share, Pending { request, reply });
+        waiting.requests.push(Pending { share, primacy, request, reply });
         if waiting.requests.count == 1 {
             wake.send(Incoming::Core(Event::RequestsWaiting));
         }
@@ -245,15 +199,15 @@ impl Gateway {
     /// Hands in a request and waits for its outcome.
     pub(crate) async fn settle(&self, request: Request) -> Result<Settled, Declined> {
         let primacy = self.primacy()?;
-        let share = request.session.map_or(Share::Stranger, Share::Session);
+        let share = request.action.session().map_or(Share::Stranger, Share::Session);
         self.submit(share, request, primacy).await?.await.map_err(|_| Declined::NotServing)
     }
 
     /// Looks at the committed state once no acknowledged write can be missing from it.
     ///
-    /// The look is carried out on another thread, and may be late. A replica that has stopped leading in between applies
-    /// what the new primary sends it, before that is committed. So what was seen counts only if the primacy in which the read
-    /// was allowed still lasts after the look (invariant 4, and 6 for a listener's pages).
+    /// The look is carried out on another thread, and may be late. What a replica that has stopped leading shows is committed too,
+    /// but it may be another database by then, or lack what was acknowledged since. So what was seen counts only if the primacy in
+    /// which the read was allowed still lasts after the look (invariant 4, and 6 for a listener's pages).
     pub(crate) async fn read<T>(&self, look: impl Future<Output = T>) -> Result<T, Declined> {
         let primacy = self.may_read().await?;
         let seen = look.await;
@@ -275,14 +229,31 @@ impl Gateway {
         allowed.await.unwrap_or(Err(Declined::NotServing)).map(|()| primacy)
     }
 
-    /// For the driver: a read may be answered, or must be refused.
-    pub(crate) fn settle_read(&self, read: ReadId, allowed: bool) {
+    /// For the driver: a read may be answered once the tables show everything up to `at_least`; they show `applied`.
+    pub(crate) fn allow_read(&self, read: ReadId, at_least: Op, applied: Op) {
         let mut waiting = self.lock();
-        let Some(reply) = waiting.reads.remove(&read) else { return };
+        if at_least <= applied {
+            waiting.settle_read(read, Ok(()));
+        } else {
+            waiting.allowed.entry(at_least).or_default().push(read);
+        }
+    }
+
+    /// For the driver: the tables show everything up to there.
+    pub(crate) fn applied(&self, up_to: Op) {
+        let mut waiting = self.lock();
+        let later = waiting.allowed.split_off(&up_to.next());
+        for read in std::mem::replace(&mut waiting.allowed, later).into_values().flatten() {
+            waiting.settle_read(read, Ok(()));
+        }
+    }
+
+    /// For the driver: a read must be refused.
+    pub(crate) fn refuse_read(&self, read: ReadId) {
+        let mut waiting = self.lock();
         // A primary that serves refuses a read only because too many wait for the lease.
         let refused = if waiting.primacy.is_some() { Declined::Busy } else { Declined::NotServing };
-        // The caller may have given up.
-        let _ = reply.send(if allowed { Ok(()) } else { Err(refused) });
+        waiting.settle_read(read, Err(refused));
     }
 
     /// For the driver: the requests of the next batch, and whether some are left.
@@ -291,7 +262,7 @@ impl Gateway {
         let mut bytes = 0;
         let mut batch = Vec::new();
         while batch.len() < BATCH_REQUESTS_MAX
-            && bytes < BATCH_BYTES_MAX
+            && bytes < self.batch_bytes_max
             && let Some(pending) = waiting.requests.pop()
         {
             bytes += size_of(&pending.request);
@@ -301,6 +272,14 @@ impl Gateway {
         drop(waiting);
         self.room.notify_waiters();
         (batch, left)
+    }
+
+    /// For the driver: requests of the batch that was taken last, which was decided without them. They come first in the next.
+    pub(crate) fn put_back(&self, requests: Vec<Pending>) {
+        let mut waiting = self.lock();
+        let now = waiting.primacy.map(Primacy);
+        let kept = requests.into_iter().rev().filter(|pending| Some(pending.primacy) == now);
+        kept.for_each(|pending| waiting.requests.put_back(pending));
     }
 
     /// For the driver: a primacy begins.
@@ -316,6 +295,7 @@ impl Gateway {
         waiting.primacy = None;
         waiting.requests = Requests::default();
         waiting.reads.clear();
+        waiting.allowed.clear();
         drop(waiting);
         self.room.notify_waiters();
     }
@@ -325,164 +305,21 @@ impl Gateway {
     }
 }
 
+impl Waiting {
+    fn settle_read(&mut self, read: ReadId, outcome: Result<(), Declined>) {
+        if let Some(reply) = self.reads.remove(&read) {
+            // The caller may have given up.
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
 fn size_of(request: &Request) -> usize {
     match &request.action {
-        chat::Action::SendMessage { text, .. } => text.as_str().len() + 256,
+        Action::Signed { action: SignedAction::SendMessage { text, .. }, .. } => text.as_str().len() + 256,
         _ => 512,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chat::{Action, RequestId};
-    use protocol::{Identity, Replica};
-    use std::sync::Arc;
-    use std::task::Poll;
-
-    /// A gateway that serves, and the driver's end of its queue, which has room for `room` events.
-    fn serving(room: usize) -> (Arc<Gateway>, mpsc::Receiver<Incoming>) {
-        let (driver, incoming) = mpsc::channel(room);
-        let me = ReplicaIndex(0);
-        let identity = Identity {
-            index: me,
-            all: protocol::ReplicaSet::first(1),
-            incarnation: protocol::Incarnation(1),
-            database: protocol::DatabaseId([0; 16]),
-            position: protocol::Position::ORIGIN,
-            after_power_failure: false,
-            remembered: None,
-        };
-        let now = protocol::Time::from_micros(0);
-        let status = Replica::<chat::Record>::new(identity, protocol::Timing::DEFAULT, now).status(now);
-        let (_, published) =
-            watch::channel(Published { status, fault: None, disk_full: false, halted: None });
-        let address = Address::parse("127.0.0.1:5100").unwrap();
-        let gateway = Gateway::new(driver, published, me, vec![address]);
-        gateway.open();
-        (Arc::new(gateway), incoming)
-    }
-
-    fn request() -> Request {
-        let id = RequestId(uuid::Uuid::now_v7());
-        Request { id, session: None, sequence: None, action: Action::CloseSession }
-    }
-
-    /// Polls something once and drops it, as when its client goes away.
-    async fn give_up<T>(work: impl Future<Output = T>) {
-        let mut work = Box::pin(work);
-        let polled = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending()));
-        assert!(polled.await, "it had to wait");
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_is_dropped_while_the_driver_is_busy_leaves_the_next_ones_their_wake_up() {
-        let (gateway, mut driver) = serving(1);
-        let primacy = gateway.primacy().unwrap();
-        gateway.driver.try_send(Incoming::Core(Event::Tick)).unwrap();
-        give_up(gateway.submit(Share::Stranger, request(), primacy)).await;
-        give_up(gateway.may_read()).await;
-        assert!(gateway.lock().requests.count == 0, "nothing is queued without a wake-up");
-        assert!(gateway.lock().reads.is_empty(), "no read waits of which the driver does not know");
-        assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::Tick))));
-        let _first = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
-        assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::RequestsWaiting))));
-        let _second = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
-        assert_eq!(gateway.take_batch().0.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_busy_and_not_a_reason_to_go_elsewhere() {
-        let (gateway, _driver) = serving(4);
-        let primacy = gateway.primacy().unwrap();
-        let flood = |n: usize| Share::Session(TokenHash([u8::try_from(n % 100).unwrap(); 32]));
-        for n in 0..CROWDED {
-            let _outcome = gateway.submit(flood(n), request(), primacy).await.unwrap();
-        }
-        assert_eq!(gateway.submit(flood(0), request(), primacy).await.unwrap_err(), Declined::Busy);
-        for n in CROWDED..WAITING_MAX {
-            let _outcome =
-                gateway.submit(Share::Account(AccountId(n as u64)), request(), primacy).await.unwrap();
-        }
-        assert_eq!(gateway.submit(Share::Stranger, request(), primacy).await.unwrap_err(), Declined::Busy);
-        gateway.close();
-        assert_eq!(
-            gateway.submit(Share::Stranger, request(), primacy).await.unwrap_err(),
-            Declined::NotServing
-        );
-    }
-
-    /// One account's flood of two seconds kept everyone else waiting for as long.
-    #[tokio::test]
-    async fn shares_take_turns_and_one_that_has_its_fill_is_busy_or_slowed() {
-        let (gateway, _driver) = serving(4);
-        let primacy = gateway.primacy().unwrap();
-        let flood = Share::Account(AccountId(1));
-        for _ in 0..SHARE_MAX {
-            let _outcome = gateway.submit(flood, request(), primacy).await.unwrap();
-        }
-        assert_eq!(gateway.submit(flood, request(), primacy).await.unwrap_err(), Declined::Busy);
-        let honest = request();
-        let _outcome = gateway.submit(Share::Account(AccountId(2)), honest.clone(), primacy).await.unwrap();
-        let slowed = gateway.submit_in_turn(flood, request(), primacy);
-        let mut slowed = Box::pin(slowed);
-        let looked = std::future::poll_fn(|context| Poll::Ready(slowed.as_mut().poll(context).is_pending()));
-        assert!(looked.await, "the stream is read no further");
-        let (batch, left) = gateway.take_batch();
-        assert_eq!(batch[1].request.id, honest.id, "everyone is in the next batch");
-        assert!(left && batch.len() == BATCH_REQUESTS_MAX);
-        let _outcome = slowed.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_primary_does_not_send_its_callers_to_itself() {
-        let (gateway, _driver) = serving(1);
-        assert_eq!(gateway.primary_address(), None);
-    }
-
-    /// Allows every read, as a driver does whose core holds a lease.
-    fn allow_reads(gateway: &Arc<Gateway>, mut driver: mpsc::Receiver<Incoming>) {
-        let gateway = gateway.clone();
-        tokio::spawn(async move {
-            while let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await {
-                gateway.settle_read(read, true);
-            }
-        });
-    }
-
-    #[tokio::test]
-    async fn what_was_seen_counts_only_in_the_primacy_in_which_the_read_was_allowed() {
-        let (gateway, driver) = serving(4);
-        allow_reads(&gateway, driver);
-        assert_eq!(gateway.read(async { 7 }).await, Ok(7));
-        let handed_over = gateway.read(async { gateway.close() });
-        assert_eq!(handed_over.await, Err(Declined::NotServing), "another may lead by the time of the look");
-        gateway.open();
-        let led_again = gateway.read(async {
-            gateway.close();
-            gateway.open();
-        });
-        assert_eq!(
-            led_again.await,
-            Err(Declined::NotServing),
-            "the look may have been between two primacies"
-        );
-        assert_eq!(gateway.read(async { 8 }).await, Ok(8));
-    }
-
-    #[tokio::test]
-    async fn a_read_that_is_refused_while_this_replica_serves_may_be_repeated_here() {
-        let (gateway, mut driver) = serving(4);
-        let refuse = async {
-            let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await else { panic!() };
-            gateway.settle_read(read, false);
-        };
-        assert_eq!(tokio::join!(gateway.may_read(), refuse).0, Err(Declined::Busy));
-        let refuse = async {
-            let Some(Incoming::Core(Event::ReadWaiting { read })) = driver.recv().await else { panic!() };
-            gateway.close();
-            gateway.settle_read(read, false);
-        };
-        assert_eq!(tokio::join!(gateway.may_read(), refuse).0, Err(Declined::NotServing));
-    }
-}
+mod tests;

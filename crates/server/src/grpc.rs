@@ -8,7 +8,7 @@ pub(crate) use sending::{PATH as SEND_MESSAGES, serve as send_messages};
 pub(crate) use unreadable::answered as readable;
 
 use crate::caller::{Caller, Origin};
-use crate::delivery::Wants;
+use crate::delivery::Subscription;
 use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With, hash_of};
 use api::v1::chat_server::Chat;
 use api::{AUTHORIZATION, status, v1};
@@ -130,8 +130,8 @@ impl Chat for Grpc {
     ) -> Answer<Self::ListenMessagesStream> {
         let (token, asked) = signed(request)?;
         let cursor = asked.cursor.map(|cursor| place(&cursor.history, cursor.after)).transpose()?;
-        let wants = Wants { messages: true, own: asked.own_messages, receipts: asked.receipts };
-        Ok(Response::new(self.0.listen(token, cursor, wants).await?.map(wire::event)))
+        let subscription = Subscription { messages: true, own: asked.own_messages, receipts: asked.receipts };
+        Ok(Response::new(self.0.listen(token, cursor, subscription).await?.map(wire::event)))
     }
 
     async fn acknowledge_messages(
@@ -168,7 +168,7 @@ impl Chat for Grpc {
     async fn mark_read(&self, request: Request<v1::MarkReadRequest>) -> Answer<v1::MarkReadResponse> {
         let (token, asked) = signed(request)?;
         let (id, with) = (request_id(&asked.request_id)?, AccountId(asked.with_id));
-        let up_to = self.0.mark_read(token, id, with, MessageId(asked.up_to)).await?;
+        let up_to = self.0.mark_seen(token, id, with, MessageId(asked.up_to)).await?;
         Ok(Response::new(v1::MarkReadResponse { up_to: up_to.0 }))
     }
 
@@ -177,7 +177,7 @@ impl Chat for Grpc {
         request: Request<v1::SetReadMarksRequest>,
     ) -> Answer<v1::SetReadMarksResponse> {
         let (token, asked) = signed(request)?;
-        self.0.set_read_marks(token, request_id(&asked.request_id)?, asked.shown).await?;
+        self.0.show_seen(token, request_id(&asked.request_id)?, asked.shown).await?;
         Ok(Response::new(v1::SetReadMarksResponse {}))
     }
 

@@ -54,7 +54,7 @@ impl Credentials {
             return Err(Status::invalid_argument(format!("replica {peer} answers in the place of {called}")));
         }
         let proofs = self.proofs(self.me, peer, &nonce, &called_nonce);
-        say(outbound, Wire::Proof(Proof { proof: proofs.by(Side::Caller, &[]) })).await?;
+        send(outbound, Wire::Proof(Proof { proof: proofs.by(Side::Caller, &[]) })).await?;
         self.expect_proof(inbound, peer, &proofs, Side::Called).await
     }
 
@@ -82,10 +82,10 @@ impl Credentials {
         inbound: &mut (impl Stream<Item = Result<ReplicaMessage, Status>> + Unpin),
     ) -> Result<(), Status> {
         let nonce = draw_nonce();
-        say(outbound, Wire::Hello(self.hello(&nonce))).await?;
+        send(outbound, Wire::Hello(self.hello(&nonce))).await?;
         let proofs = self.proofs(caller.peer, self.me, &caller.nonce, &nonce);
         self.expect_proof(inbound, caller.peer, &proofs, Side::Caller).await?;
-        say(outbound, Wire::Proof(Proof { proof: proofs.by(Side::Called, &[]) })).await
+        send(outbound, Wire::Proof(Proof { proof: proofs.by(Side::Called, &[]) })).await
     }
 
     /// What this replica says first.
@@ -196,7 +196,7 @@ async fn read_hello(
     }
 }
 
-async fn say(outbound: &mpsc::Sender<ReplicaMessage>, message: Wire) -> Result<(), Status> {
+async fn send(outbound: &mpsc::Sender<ReplicaMessage>, message: Wire) -> Result<(), Status> {
     let message = ReplicaMessage { message: Some(message), ..ReplicaMessage::default() };
     outbound.send(message).await.map_err(|_| Status::unavailable("the stream has ended"))
 }
@@ -212,7 +212,7 @@ mod tests {
         mpsc::channel(8)
     }
 
-    fn heard(
+    fn received(
         receiver: mpsc::Receiver<ReplicaMessage>,
     ) -> impl Stream<Item = Result<ReplicaMessage, Status>> + Unpin {
         ReceiverStream::new(receiver).map(Ok)
@@ -235,13 +235,13 @@ mod tests {
         let (to_called, from_caller) = line();
         let (to_caller, from_called) = line();
         let nonce = draw_nonce();
-        say(&to_called, Wire::Hello(caller.hello(&nonce))).await.unwrap();
+        send(&to_called, Wire::Hello(caller.hello(&nonce))).await.unwrap();
         let calls = async move {
-            let mut from_called = heard(from_called);
+            let mut from_called = received(from_called);
             caller.call(ReplicaIndex(wanted), &to_called, &mut from_called, nonce).await
         };
         let answers = async move {
-            let mut from_caller = heard(from_caller);
+            let mut from_caller = received(from_caller);
             let greeted = called.greet(&mut from_caller).await?;
             called.answer(&greeted, &to_caller, &mut from_caller).await?;
             Ok(greeted.peer)
@@ -291,8 +291,8 @@ mod tests {
             (hello(9, &"x".repeat(100)), &format!("runs {},", "x".repeat(64))),
         ] {
             let (to_called, from_caller) = line();
-            say(&to_called, Wire::Hello(hello)).await.unwrap();
-            let refused = ours.greet(&mut heard(from_caller)).await.unwrap_err();
+            send(&to_called, Wire::Hello(hello)).await.unwrap();
+            let refused = ours.greet(&mut received(from_caller)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
             let both = format!("replica 0 runs {PROGRAM}, which speaks protocol {PROTOCOL}");
             assert!(refused.message().contains(named) && refused.message().contains(&both), "{refused}");
@@ -314,25 +314,25 @@ mod tests {
 
     /// A stranger took a lower replica's port: it knows every message of earlier meetings, and what the caller says to it.
     #[tokio::test]
-    async fn whoever_listens_in_a_replicas_place_gets_a_hello_and_a_proof_that_opens_nothing() {
+    async fn a_stranger_in_a_replicas_place_gets_a_hello_and_a_proof_that_opens_nothing() {
         let caller = replica(2, 7);
         for forgery in 0..6 {
             let (to_called, mut from_caller) = line();
             let (to_caller, from_called) = line();
             let nonce = draw_nonce();
-            say(&to_called, Wire::Hello(caller.hello(&nonce))).await.unwrap();
+            send(&to_called, Wire::Hello(caller.hello(&nonce))).await.unwrap();
             let caller = caller.clone();
             let calls = tokio::spawn(async move {
-                caller.call(ReplicaIndex(0), &to_called, &mut heard(from_called), nonce).await
+                caller.call(ReplicaIndex(0), &to_called, &mut received(from_called), nonce).await
             });
             assert!(matches!(next(&mut from_caller).await, Wire::Hello(_)));
             // The index and the cluster's id are no secrets. The nonce is the caller's own, so that its proof comes back.
             let hello = Hello { nonce: nonce.to_vec(), ..replica(0, 7).hello(&nonce) };
-            say(&to_caller, Wire::Hello(hello)).await.unwrap();
+            send(&to_caller, Wire::Hello(hello)).await.unwrap();
             let proof = next(&mut from_caller).await;
             assert!(matches!(proof, Wire::Proof(_)));
             match forgeries(&[proof]).swap_remove(forgery) {
-                Some(forged) => say(&to_caller, forged).await.unwrap(),
+                Some(forged) => send(&to_caller, forged).await.unwrap(),
                 None => drop(to_caller),
             }
             let refused = calls.await.unwrap().unwrap_err();
@@ -343,7 +343,7 @@ mod tests {
 
     /// A stranger calls, knows every message of an earlier meeting of the two, and is answered with a Hello at most.
     #[tokio::test]
-    async fn whoever_calls_and_can_only_repeat_gets_a_hello() {
+    async fn a_stranger_that_calls_and_can_only_repeat_gets_a_hello() {
         let (to_called, mut from_caller) = line();
         let (to_caller, from_called) = line();
         let (caller, called) = (replica(2, 7), replica(0, 7));
@@ -355,20 +355,20 @@ mod tests {
             let (relayed_to_caller, mut relayed_from_called) = line();
             let (caller, called) = (caller.clone(), called.clone());
             let calls = tokio::spawn(async move {
-                caller.call(ReplicaIndex(0), &to_called, &mut heard(from_called), nonce).await
+                caller.call(ReplicaIndex(0), &to_called, &mut received(from_called), nonce).await
             });
             let answers = tokio::spawn(async move {
-                let mut inbound = heard(relayed_from_caller);
+                let mut inbound = received(relayed_from_caller);
                 let greeted = called.greet(&mut inbound).await?;
                 called.answer(&greeted, &relayed_to_caller, &mut inbound).await
             });
-            say(&relayed_to_called, hello.clone()).await.unwrap();
+            send(&relayed_to_called, hello.clone()).await.unwrap();
             let answered = next(&mut relayed_from_called).await;
-            say(&to_caller, answered).await.unwrap();
+            send(&to_caller, answered).await.unwrap();
             let proof = next(&mut from_caller).await;
-            say(&relayed_to_called, proof.clone()).await.unwrap();
+            send(&relayed_to_called, proof.clone()).await.unwrap();
             let counter_proof = next(&mut relayed_from_called).await;
-            say(&to_caller, counter_proof.clone()).await.unwrap();
+            send(&to_caller, counter_proof.clone()).await.unwrap();
             calls.await.unwrap().unwrap();
             answers.await.unwrap().unwrap();
             [proof, counter_proof]
@@ -376,16 +376,16 @@ mod tests {
         for forged in forgeries(&recorded) {
             let (to_called, from_caller) = line();
             let (to_caller, mut from_called) = line();
-            say(&to_called, hello.clone()).await.unwrap();
+            send(&to_called, hello.clone()).await.unwrap();
             let called = called.clone();
             let answers = tokio::spawn(async move {
-                let mut inbound = heard(from_caller);
+                let mut inbound = received(from_caller);
                 let greeted = called.greet(&mut inbound).await?;
                 called.answer(&greeted, &to_caller, &mut inbound).await
             });
             assert!(matches!(next(&mut from_called).await, Wire::Hello(_)));
             match forged {
-                Some(forged) => say(&to_called, forged).await.unwrap(),
+                Some(forged) => send(&to_called, forged).await.unwrap(),
                 None => drop(to_called),
             }
             assert!(answers.await.unwrap().is_err());

@@ -2,7 +2,7 @@
 
 use crate::room::RoomLeft;
 use api::v1::ReplicaMessage;
-use chat::Record;
+use chat::{Record, Request};
 use protocol::{DatabaseId, Event, Impairment, Position, ReplicaIndex, StreamId, Token};
 use store::{Executed, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,14 +44,17 @@ pub(crate) enum StoreAnswer {
     Executed {
         token: Token,
         executed: Executed,
+        /// The requests that are to be decided with the next batch.
+        left: Vec<Request>,
     },
-    Committed {
+    Logged {
         token: Token,
     },
-    RolledBack {
+    Applied {
         token: Token,
+        applied: Position,
     },
-    Persisted {
+    Cut {
         token: Token,
     },
     Remembered {
@@ -64,7 +67,8 @@ pub(crate) enum StoreAnswer {
     },
     Repaired {
         token: Token,
-        position: Position,
+        logged: Position,
+        applied: Position,
     },
     /// The store failed: what is on the disk is not certain until it was repaired.
     Failed {

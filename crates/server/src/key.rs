@@ -2,13 +2,13 @@
 //! to anyone: `proof.rs` proves that one has it.
 
 use data_encoding::HEXLOWER;
+use files::{Files, NO_FOLLOW, RealFiles};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
-use store::files::{Files, RealFiles};
-use store::{NO_FOLLOW, OwnershipError, check_file_ownership};
+use store::{OwnershipError, check_file_ownership};
 use thiserror::Error;
 
 const KEY_BYTES: usize = 32;
@@ -103,8 +103,8 @@ impl fmt::Debug for ClusterKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use files::ForgetfulFiles;
     use std::os::unix::fs::PermissionsExt;
-    use store::files::ForgetfulFiles;
 
     #[test]
     fn a_power_failure_leaves_a_whole_key_or_none() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clients ──▶ grpc ──┐
-//!   pages   ──▶ web  ──┴─▶ service ──▶ gateway ──┐                       ┌──▶ store_thread ──▶ SQLite
+//!   pages   ──▶ web  ──┴─▶ service ──▶ gateway ──┐                       ┌──▶ storage ──▶ log, SQLite
 //!                                                ├──▶ driver ◀──▶ core ──┼──▶ register
 //!   listeners ◀── delivery ◀─────────────────────┤    (one loop)         ├──▶ lock (proof of death)
 //!   replicas  ◀──▶ peers ◀───────────────────────┘                       └──▶ peers
@@ -10,6 +10,7 @@
 //!
 //! The driver performs effects and decides nothing; whatever depends on a role or a view is in crate `protocol`.
 
+mod before_log;
 mod blocking;
 mod broken_invariant;
 mod caller;
@@ -44,7 +45,7 @@ mod run_error;
 mod serve;
 mod service;
 mod snapshot_transfer;
-mod store_thread;
+mod storage;
 mod timeline;
 mod web;
 

@@ -4,6 +4,7 @@
 //! inherits (close-on-exec). A replica writes into the file that it holds which file that is and who it is; what another one
 //! that obtains the lock may conclude from that is decided in [`protocol::LockRecord`].
 
+use files::{Files, NO_FOLLOW, RealFiles};
 use protocol::{FileIdentity, Incarnation, LockRecord};
 use rustix::fs::OFlags;
 use std::fmt::Write as _;
@@ -12,8 +13,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
-use store::NO_FOLLOW;
-use store::files::{Files, RealFiles};
 use thiserror::Error;
 
 /// A neighbour that proves a death holds the lock for microseconds; a new process waits it out.

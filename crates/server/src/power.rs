@@ -5,12 +5,12 @@
 //! it as it is until the protocol knows the database to be whole again ([`protocol::Effect::PowerFailureOver`]), however often
 //! it is started before that.
 
+use files::Files;
 use rustix::fs::OFlags;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use store::files::Files;
 use tracing::warn;
 
 /// Its name in a replica's folder.
@@ -111,7 +111,7 @@ pub(crate) fn boot_id(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::files::ForgetfulFiles;
+    use files::ForgetfulFiles;
 
     const FOLDER: &str = "/replica-0";
 

@@ -27,6 +27,18 @@ pub enum RegisterError {
         /// Why.
         source: std::io::Error,
     },
+    /// A newer version of the program wrote it.
+    #[error(
+        "a newer version of the program wrote the view register's file {path}: it has format {found}, and this one knows {known}; use the newer program"
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest known one.
+        known: u32,
+    },
     /// What it holds is not a view.
     #[error(
         "the view register's file {path} is damaged: {what}; if no other copy exists, see `trialogue recover`"

@@ -86,6 +86,12 @@ impl Room {
     }
 }
 
+/// The size of the disk that holds a folder, in bytes; as large as can be where it can't be looked at.
+pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+    let size = statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    getrlimit(Resource::Fsize).current.map_or(size, |limit| size.min(limit))
+}
+
 fn default_reserve(size: u64) -> u64 {
     (size / SHARE_OF_A_SMALL_DISK).clamp(RESERVE_AT_LEAST, RESERVE)
 }

@@ -1,5 +1,6 @@
 //! One replica, from its start to its end.
 
+use crate::before_log::remove_when_all_in_sync;
 use crate::blocking::blocking;
 use crate::challenges::Challenges;
 use crate::clock;
@@ -7,7 +8,7 @@ use crate::config::Settings;
 use crate::data_folder::check_data_folder;
 use crate::delivery::Delivery;
 use crate::doorkeeper::Doorkeeper;
-use crate::driver::Driver;
+use crate::driver::{Driver, State};
 use crate::gateway::Gateway;
 use crate::handshake::Credentials;
 use crate::impairments::{Envelope, Impairments};
@@ -17,25 +18,27 @@ use crate::lock::FolderLock;
 use crate::peers::Peers;
 use crate::power::{self, BootRecord};
 use crate::published::Published;
-use crate::register::{FileRegister, ViewRegister};
+use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
-use crate::room::Room;
+use crate::room::disk_bytes;
 use crate::run_error::RunError;
 use crate::serve::serve;
 use crate::service::{Attempts, Digests, Looks, Passwords, Service, beats_while_leased};
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
+use crate::storage::{self, Place, Threads};
 use crate::timeline::SignsOfLife;
 use crate::web::Web;
-use crate::{LOCK_FILE, store_thread, timeline};
+use crate::{LOCK_FILE, timeline};
 use chat::Address;
-use protocol::{Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing};
+use files::RealFiles;
+use protocol::{
+    Bounds, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing, ViewNumber,
+};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
-use store::files::RealFiles;
-use store::{LogRetention, Readers, StoreError, Writer, move_aside};
+use store::{LogRetention, Readers, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -48,6 +51,9 @@ const INCOMING_MAX: usize = 4096;
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// How long the store may take to finish what it does when the replica ends.
 const STORE_ENDS_WITHIN: Duration = Duration::from_secs(3);
+
+/// The share of a disk that batches in flight may have.
+const SHARE_IN_FLIGHT: u64 = 64;
 
 /// Why a replica is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,26 +80,24 @@ pub async fn run(
     let lock_record = lock.enter(incarnation)?;
     tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
-    let register = open_register(&settings, me, incarnation)?;
-    let retention = LogRetention::keep(settings.log_entries_max);
-    let writer = open_store(&settings, index, &retention)?;
+    let (register, known_view) = open_register(&settings, me, incarnation)?;
+    let (stored, place) = open_storage(&settings, index, &folder)?;
     let address = settings.addresses[index].clone();
     let listener = listen_on(&address).await?;
 
-    let path = settings.database(index);
-    let readers = Arc::new(Readers::new(&path));
+    let (database, readers, retention) = (place.path.clone(), place.readers.clone(), place.retention.clone());
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
-    let (boot, after_power_failure) = open_boot_record(&settings, &folder, writer.identity().position)?;
-    let identity = identity_of(me, replicas, incarnation, &writer, after_power_failure)?;
-    info!(%address, position = %identity.position, "starts");
-    let room = Room::new(&folder, settings.disk_reserve);
-    let (store, storing) =
-        store_thread::start(writer, path, retention.clone(), readers.clone(), room, answers.clone())
-            .map_err(RunError::StoreThread)?;
-    let core = Replica::new(identity, Timing::DEFAULT, clock::now());
+    let (boot, after_power_failure) = open_boot_record(&settings, &folder, stored.log.end())?;
+    let identity = identity_of(me, replicas, incarnation, &stored, after_power_failure)?;
+    info!(%address, position = %identity.logged, "starts");
+    let applied = identity.applied.op;
+    let (lanes, storing) = storage::start(stored, place, &answers).map_err(RunError::StoreThread)?;
+    let log = lanes.shared_log();
+    let bounds = bounds_on(disk_bytes(&folder));
+    let core = Replica::new(identity, Timing::DEFAULT, bounds, clock::now());
     let status = core.status(clock::now());
     let (published, seen) = watch::channel(Published { status, fault: None, disk_full: false, halted: None });
-    let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), me, settings.addresses.clone()));
+    let gateway = Arc::new(Gateway::new(answers.clone(), seen.clone(), me, &settings.addresses, bounds));
     let delivery = Arc::new(Delivery::new(settings.shares.streams_per_account));
     let snapshots = SnapshotSource { me, key: key.clone(), readers: readers.clone(), retention, folder };
     let signs = Arc::new(SignsOfLife::default());
@@ -108,8 +112,7 @@ pub async fn run(
         index: me,
         incoming,
         answers,
-        store,
-        readers: readers.clone(),
+        storage: lanes,
         register,
         snapshots: snapshots.clone(),
         lock: lock_record,
@@ -118,11 +121,13 @@ pub async fn run(
         delivery: delivery.clone(),
         published,
         impairments: Impairments::new(envelope),
-        state: crate::driver::State::default(),
+        state: State::new(applied),
     };
     let mut driver = tokio::spawn(driver.run());
     dial_lower(&peers, me, &settings);
 
+    let all = ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX));
+    tokio::spawn(remove_when_all_in_sync(database, all, known_view, seen.clone()));
     let (views, views_seen) = watch::channel(Vec::new());
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
     let beats = beats_while_leased(gateway.clone());
@@ -134,6 +139,7 @@ pub async fn run(
         gateway,
         delivery,
         readers,
+        log,
         passwords: Passwords::new(),
         attempts: Attempts::default(),
         looks: Looks::new(),
@@ -147,9 +153,7 @@ pub async fn run(
     let doorkeeper = Doorkeeper::new(to_driver.clone());
     let serving = serve(listener, pages, service, replica, seen, shares, doorkeeper);
     let to_end = async {
-        if shutdown.await == Ending::Alone {
-            hand_over(&to_driver).await;
-        }
+        hand_over(&to_driver, shutdown.await).await;
     };
     tokio::select! {
         () = to_end => {
@@ -179,22 +183,41 @@ fn which(settings: &Settings, index: usize) -> Result<ReplicaIndex, RunError> {
     me.ok_or(RunError::NoSuchReplica { index, replicas })
 }
 
+/// On a small disk less is in flight: what was decided while there was room must fit into what is kept free, in the log and in the
+/// tables.
+fn bounds_on(disk_bytes: u64) -> Bounds {
+    let share = usize::try_from(disk_bytes / SHARE_IN_FLIGHT).unwrap_or(usize::MAX);
+    Bounds { bytes_in_flight: share.min(Bounds::DEFAULT.bytes_in_flight), ..Bounds::DEFAULT }
+}
+
+/// Opens the database and its log.
+fn open_storage(settings: &Settings, index: usize, folder: &Path) -> Result<(Storage, Place), RunError> {
+    let path = settings.database(index);
+    let retention = LogRetention::keep(settings.log_entries_max);
+    let limits = Storage::limits(settings.log_entries_max, disk_bytes(folder));
+    let stored = Storage::open(&path, retention.clone(), limits)?;
+    let (readers, reserve) = (Arc::new(Readers::new(&path)), settings.disk_reserve);
+    Ok((stored, Place { path, folder: folder.to_owned(), reserve, retention, limits, readers }))
+}
+
 fn identity_of(
     me: ReplicaIndex,
     replicas: usize,
     incarnation: Incarnation,
-    writer: &Writer,
+    stored: &Storage,
     after_power_failure: bool,
 ) -> Result<Identity, RunError> {
-    let stored = writer.identity();
+    let state = stored.writer.state();
     Ok(Identity {
         index: me,
         all: ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX)),
         incarnation,
-        database: stored.database,
-        position: stored.position,
+        database: state.database,
+        logged: stored.log.end(),
+        committed: stored.committed(),
+        applied: state.applied,
         after_power_failure,
-        remembered: writer.memory()?,
+        remembered: stored.writer.memory()?,
     })
 }
 
@@ -203,18 +226,24 @@ async fn listen_on(address: &Address) -> Result<TcpListener, RunError> {
     bound.map_err(|source| RunError::Listen { address: address.clone(), source })
 }
 
-/// Opens the view register; one of a version before this one is given its identity.
+/// Opens the view register, and tells the number of the view that it holds; one of a version before this one is given its identity.
 fn open_register(
     settings: &Settings,
     me: ReplicaIndex,
     incarnation: Incarnation,
-) -> Result<Arc<dyn ViewRegister>, RunError> {
+) -> Result<(Arc<dyn ViewRegister>, ViewNumber), RunError> {
     let register = FileRegister::open(&settings.register_folder())?;
     if let Err(error) = register.give_identity(me, incarnation) {
         // What is wrong with it is said again with each attempt to read it.
         warn!(%error, "the view register could not be looked at");
     }
-    Ok(Arc::new(register))
+    let known = match register.read_now() {
+        Err(error @ RegisterError::Newer { .. }) => return Err(error.into()),
+        Ok(found) => found.map_or(ViewNumber(0), |(_, view)| view.number),
+        // Any view may have been there.
+        Err(_) => ViewNumber(u64::MAX),
+    };
+    Ok((Arc::new(register), known))
 }
 
 /// Of two replicas the one with the higher index calls the other.
@@ -248,9 +277,12 @@ fn open_boot_record(
     Ok((Arc::new(record), failed))
 }
 
-/// Lets another take the lead, if this replica has it and another can: what is under way is answered, and clients wait for
-/// no lease.
-async fn hand_over(driver: &mpsc::Sender<Incoming>) {
+/// Lets another take the lead, if this replica alone is to end, has the lead, and another can take it: what is under way is
+/// answered, and clients wait for no lease.
+async fn hand_over(driver: &mpsc::Sender<Incoming>, ending: Ending) {
+    if ending == Ending::WithTheOthers {
+        return;
+    }
     let (handed_over, done) = oneshot::channel();
     let asked = async {
         if driver.send(Incoming::Ends { handed_over }).await.is_ok() {
@@ -264,32 +296,14 @@ async fn hand_over(driver: &mpsc::Sender<Incoming>) {
 }
 
 /// Lets the store finish what it does, and writes down that nothing is written any more.
-async fn end_cleanly(
-    driver: JoinHandle<Result<(), RunError>>,
-    storing: thread::JoinHandle<()>,
-    boot: Arc<BootRecord>,
-) {
+async fn end_cleanly(driver: JoinHandle<Result<(), RunError>>, storing: Threads, boot: Arc<BootRecord>) {
     // With the driver its end of the store's queue is gone, whether it was aborted or had ended before.
     let _ = driver.await;
-    let end = blocking(move || storing.join().is_ok().then(|| boot.ends_cleanly()));
+    let end = blocking(move || storing.join().then(|| boot.ends_cleanly()));
     match timeout(STORE_ENDS_WITHIN, end).await {
         Ok(Some(Ok(()))) => {}
         Ok(Some(Err(error))) => warn!(%error, "the clean end could not be written down"),
-        Ok(None) => warn!("the store's thread has panicked; this is no clean end"),
+        Ok(None) => warn!("a thread of the storage has panicked; this is no clean end"),
         Err(_) => warn!("the store is stuck; this is no clean end"),
-    }
-}
-
-/// Opens the database. A damaged one is moved aside, and a new one takes its place, which is in sync with nothing until
-/// the primary has brought it level.
-fn open_store(settings: &Settings, index: usize, retention: &LogRetention) -> Result<Writer, StoreError> {
-    let path = settings.database(index);
-    match Writer::open(&path, retention.clone()) {
-        Err(StoreError::Corrupt { path, what }) => {
-            let aside = move_aside(&path, "damaged", clock::wall())?;
-            warn!("{} was damaged ({what}); it was moved to {}", path.display(), aside.display());
-            Writer::open(&path, retention.clone())
-        }
-        opened => opened,
     }
 }

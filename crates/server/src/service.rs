@@ -38,9 +38,10 @@ use crate::blocking::Places;
 use crate::delivery::Delivery;
 use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
+use crate::storage::SharedLog;
 use crate::timeline::ViewChange;
 use crate::{Settings, clock};
-use chat::{Action, Answer, PAGE_MAX, Refusal, Request, RequestId, TokenHash, UserName};
+use chat::{Action, Answer, PAGE_MAX, Refusal, Request, RequestId, SignedAction, TokenHash, UserName};
 use std::sync::Arc;
 use store::{Reader, Readers, Session, Stop};
 use tokio::sync::watch;
@@ -75,6 +76,7 @@ pub(crate) struct Service {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) log: Arc<SharedLog>,
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(crate) looks: Looks,
@@ -144,18 +146,23 @@ impl Service {
     }
 
     /// Has a request executed. Gives its answer, and how many replicas hold what it changed.
-    async fn write(
-        &self,
-        id: RequestId,
-        session: Option<TokenHash>,
-        action: Action,
-    ) -> Result<(Answer, usize), Failure> {
-        let request = Request { id, session, sequence: None, action };
+    async fn write(&self, id: RequestId, action: Action) -> Result<(Answer, usize), Failure> {
+        let request = Request { id, sequence: None, action };
         let settled = self.gateway.settle(request).await.map_err(|why| self.declined(why))?;
         settled.done(self.replicas()).map_err(|not_done| match not_done {
             NotDone::Refused(refusal) => refusal.into(),
             NotDone::KeptOnFewer(kept) => Failure::KeptOnFewer(kept),
         })
+    }
+
+    /// The same for what the account of a session does.
+    async fn write_signed(
+        &self,
+        id: RequestId,
+        session: TokenHash,
+        action: SignedAction,
+    ) -> Result<(Answer, usize), Failure> {
+        self.write(id, Action::Signed { session, action }).await
     }
 
     /// How many replicas are configured.

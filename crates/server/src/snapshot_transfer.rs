@@ -67,7 +67,7 @@ impl SnapshotSource {
             let copy = tempfile::Builder::new().prefix(OUTGOING).tempdir_in(&folder);
             let copy = copy.map_err(|source| TransferError::File { path: folder, source })?;
             readers.read(|reader| {
-                retention.hold(reader.head()?);
+                retention.hold(reader.applied()?.op);
                 reader.snapshot_to(&copy.path().join("chat.db"))
             })?;
             Ok::<_, TransferError>(copy)
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_that_nobody_will_send_any_more_are_removed_and_nothing_else() {
+    fn copies_that_no_replica_will_send_any_more_are_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let left_over = folder.path().join(format!("{OUTGOING}1"));
         std::fs::create_dir(&left_over).unwrap();

@@ -62,11 +62,11 @@ pub(crate) async fn follow(
     let mut seen = Seen::default();
     loop {
         let now = published.borrow_and_update().status.clone();
-        let told = now.view.as_ref().and_then(|view| {
+        let change = now.view.as_ref().and_then(|view| {
             let in_sync = view.in_sync.iter().map(|index| index.0).collect();
             seen.look(me, view.number.0, view.primary(), in_sync, now.serving, |peer| signs.since(peer))
         });
-        if let Some(change) = told {
+        if let Some(change) = change {
             views.send_modify(|views| {
                 views.retain(|known| known.view != change.view);
                 views.push(change);
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_successor_tells_how_long_nobody_served() {
+    fn a_successor_tells_how_long_no_replica_served() {
         let [other, me, third] = [ReplicaIndex(0), ReplicaIndex(1), ReplicaIndex(2)];
         let mut seen = Seen::default();
         let mut look = |view, primary, serving| {

@@ -31,6 +31,8 @@ pub(crate) enum Happening {
     Resume { node: usize },
     /// A store effect is carried out; its answer follows.
     Store { at: usize, incarnation: u64, effect: Box<Effect<Fact>> },
+    /// What waits to be written to the log is written; the answers follow.
+    WriteLog { at: usize, incarnation: u64 },
     /// The source of a snapshot is read.
     CopySnapshot {
         to: usize,

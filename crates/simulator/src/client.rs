@@ -6,7 +6,7 @@ use crate::node::{Asker, Held, Read, ReadFor, Waiter};
 use crate::sender::Sender;
 use crate::world::World;
 use crate::zones::{Operation, What};
-use protocol::{Event, ReadId};
+use protocol::{Event, Op, ReadId};
 
 /// What a client asks of a replica.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,8 @@ impl World {
             4..=6 => self.new_write(Action::Set { key }),
             _ => {
                 let to = u8::try_from(self.random.index(self.listeners.len())).expect("few listeners");
-                self.new_write(Action::Send { to })
+                let action = self.sends_or_turns(to);
+                self.new_write(action)
             }
         };
         self.begin_call(client, call);
@@ -102,6 +103,11 @@ impl World {
     pub(crate) fn draw_min_copies(&mut self) -> usize {
         let asks = self.profile.asks_for_copies;
         if asks > 0 && self.random.percent(asks) { self.random.index(self.nodes.len()) + 1 } else { 0 }
+    }
+
+    /// A message to that listener, or, in some cases, the page is turned.
+    pub(crate) fn sends_or_turns(&mut self, to: u8) -> Action {
+        if self.turns.percent(self.profile.turns) { Action::TurnPage } else { Action::Send { to } }
     }
 
     pub(crate) fn new_request(&mut self, action: Action) -> Request {
@@ -241,7 +247,7 @@ impl World {
         let id = ReadId(self.reads);
         let acknowledged = self.ledger.acknowledged.op;
         let Some(node) = &mut self.nodes[i] else { return };
-        node.reads.push(Read { id, purpose, acknowledged, primacy: node.primacy });
+        node.reads.push(Read { id, purpose, acknowledged, primacy: node.primacy, at_least: Op(0) });
         self.handle(i, Event::ReadWaiting { read: id });
     }
 }

@@ -1,5 +1,5 @@
 //! What the clients of the simulated clusters ask for, and the facts that come of it: registers and messages, and how
-//! far requests were forgotten.
+//! far requests were forgotten. And pages: some requests turn the page, and which page it is, the tables alone say.
 
 use protocol::WallTime;
 
@@ -22,6 +22,8 @@ pub enum Action {
         /// To which listener.
         to: u8,
     },
+    /// Turn the page: whatever is decided later is decided on the next one.
+    TurnPage,
 }
 
 /// A request.
@@ -38,32 +40,38 @@ pub struct Request {
 /// What happened, as the log carries it, with the time at which the primary wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fact {
-    encoded: [u8; 22],
+    encoded: [u8; Self::BYTES],
 }
 
 const FORGOTTEN: u8 = 2;
+const TURNED: u8 = 3;
 
 impl Fact {
-    /// The fact that a request leads to.
-    pub fn of(request: Request, at: WallTime) -> Self {
+    /// How long each is.
+    pub const BYTES: usize = 26;
+
+    /// The fact that a request leads to, decided on that page.
+    pub fn of(request: Request, at: WallTime, page: u32) -> Self {
         let (kind, place) = match request.action {
             Action::Set { key } => (0, key),
             Action::Send { to } => (1, to),
+            Action::TurnPage => (TURNED, 0),
         };
-        Self::encode(kind, place, request.id, request.dated, at)
+        Self::encode((kind, place), request.id, request.dated, at, page)
     }
 
-    /// Requests dated before this are forgotten.
-    pub fn forgotten(before: WallTime, at: WallTime) -> Self {
-        Self::encode(FORGOTTEN, 0, 0, before, at)
+    /// Requests dated before this are forgotten, as was decided on that page.
+    pub fn forgotten(before: WallTime, at: WallTime, page: u32) -> Self {
+        Self::encode((FORGOTTEN, 0), 0, before, at, page)
     }
 
-    fn encode(kind: u8, place: u8, id: RequestId, date: WallTime, at: WallTime) -> Self {
-        let mut encoded = [0; 22];
+    fn encode((kind, place): (u8, u8), id: RequestId, date: WallTime, at: WallTime, page: u32) -> Self {
+        let mut encoded = [0; Self::BYTES];
         (encoded[0], encoded[1]) = (kind, place);
         encoded[2..6].copy_from_slice(&id.to_be_bytes());
         encoded[6..14].copy_from_slice(&date.0.to_be_bytes());
-        encoded[14..].copy_from_slice(&at.0.to_be_bytes());
+        encoded[14..22].copy_from_slice(&at.0.to_be_bytes());
+        encoded[22..].copy_from_slice(&page.to_be_bytes());
         Self { encoded }
     }
 
@@ -77,6 +85,7 @@ impl Fact {
         let action = match kind {
             FORGOTTEN => return None,
             0 => Action::Set { key: place },
+            TURNED => Action::TurnPage,
             _ => Action::Send { to: place },
         };
         Some(Request { id: u32::from_be_bytes([a, b, c, d]), dated: WallTime(self.number(6)), action })
@@ -90,6 +99,23 @@ impl Fact {
     /// The time that the primary wrote; it never runs backwards.
     pub fn at(&self) -> WallTime {
         WallTime(self.number(14))
+    }
+
+    /// The page on which it was decided.
+    pub fn page(&self) -> u32 {
+        let [.., a, b, c, d] = self.encoded;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The page on which what follows it is decided.
+    pub fn next_page(&self) -> u32 {
+        self.page() + u32::from(self.encoded[0] == TURNED)
+    }
+
+    /// Whether the next batch can be decided only once the tables show it: it takes something away, or changes it, that is looked
+    /// for in the tables alone.
+    pub fn is_barrier(&self) -> bool {
+        matches!(self.encoded[0], FORGOTTEN | TURNED)
     }
 }
 

@@ -3,6 +3,9 @@
 //! Whatever strikes, one thing is left alone, because no protocol survives it: the last database that holds what was
 //! acknowledged. A folder is wiped, or an older copy put back, only while another replica in sync has everything.
 
+mod kind;
+
+pub use self::kind::{KINDS, Kind, REGISTER_KINDS};
 use crate::agenda::Happening;
 use crate::client::Call;
 use crate::disk::Disk;
@@ -10,116 +13,7 @@ use crate::fact::{KEYS, Request};
 use crate::network::index;
 use crate::profile::Profile;
 use crate::world::World;
-use protocol::{Event, Impairment, Incarnation, Position, ReplicaSet, View};
-
-/// The kinds of faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A process ends at once.
-    Crash,
-    /// All processes end at once, and start again in some order, at some time.
-    CrashAll,
-    /// One process ends again and again.
-    CrashStorm,
-    /// A process that is down starts.
-    Start,
-    /// A process hangs for a while.
-    Pause,
-    /// A process that hangs goes on.
-    Resume,
-    /// Nothing passes between two, in both directions.
-    Cut,
-    /// Nothing passes from one to another; the other way it does.
-    Deafen,
-    /// A replica receives nothing from any peer, and no peer receives anything from it.
-    Isolate,
-    /// A stream breaks.
-    Break,
-    /// All cuts end.
-    Heal,
-    /// A replica can't reach the view register, or can again.
-    Register,
-    /// A disk takes no more writes, or does again.
-    Full,
-    /// A disk hangs, or goes on.
-    Stuck,
-    /// Every sync of a disk fails, or succeeds again.
-    SyncsFail,
-    /// A machine loses its power: its process ends, and its disk keeps what was synced.
-    PowerFails,
-    /// All of them are one machine, which loses its power; what was synced stays.
-    PowerFailsEverywhere,
-    /// Rows of one replica begin to differ from the others'.
-    Differ,
-    /// The files of one replica's database are removed while its process has them open.
-    Remove,
-    /// A folder is wiped while its process is down.
-    Wipe,
-    /// An operator (or a backup program) copies a database of a process that is down.
-    Backup,
-    /// An operator puts such a copy back.
-    Restore,
-    /// The machine loses its power: all processes end at once, and some disks have lost what they had confirmed.
-    PowerFailure,
-    /// The folder of a replica is removed and made again, whether or not its process runs.
-    RemakeFolder,
-    /// The view register is emptied.
-    RegisterEmptied,
-    /// An operator (or a backup program) copies the view register.
-    RegisterCopied,
-    /// An operator puts the copy in its place.
-    RegisterPutBack,
-    /// A person removes the newest views.
-    RegisterShortened,
-    /// The newest view can't be read any more.
-    RegisterDamaged,
-    /// An operator looks at the view register, and if it is not what it was, decides what to go on with.
-    Recover,
-    /// A wall clock is wrong for a moment.
-    WrongClock,
-    /// All wall clocks are wrong for a moment, as those of one machine.
-    WrongClocks,
-}
-
-/// All of them, in the order of a profile's weights.
-pub const KINDS: [Kind; 26] = [
-    Kind::Crash,
-    Kind::CrashAll,
-    Kind::CrashStorm,
-    Kind::Start,
-    Kind::Pause,
-    Kind::Resume,
-    Kind::Cut,
-    Kind::Deafen,
-    Kind::Isolate,
-    Kind::Break,
-    Kind::Heal,
-    Kind::Register,
-    Kind::Full,
-    Kind::Stuck,
-    Kind::SyncsFail,
-    Kind::PowerFails,
-    Kind::PowerFailsEverywhere,
-    Kind::Differ,
-    Kind::Remove,
-    Kind::Wipe,
-    Kind::Backup,
-    Kind::Restore,
-    Kind::PowerFailure,
-    Kind::RemakeFolder,
-    Kind::WrongClock,
-    Kind::WrongClocks,
-];
-
-/// What people do to the view register, in the order of a profile's weights, after those of [`KINDS`].
-pub const REGISTER_KINDS: [Kind; 6] = [
-    Kind::RegisterEmptied,
-    Kind::RegisterCopied,
-    Kind::RegisterPutBack,
-    Kind::RegisterShortened,
-    Kind::RegisterDamaged,
-    Kind::Recover,
-];
+use protocol::{Event, Impairment, Incarnation, Op, Position, ReplicaSet, View};
 
 /// How long a wall clock is wrong at most, in microseconds: less than it takes until it is believed, by a monotonic clock
 /// that runs a fifth fast.
@@ -232,7 +126,7 @@ impl World {
             Kind::SyncsFail => self.health[i].syncs_fail = !self.health[i].syncs_fail,
             Kind::PowerFails => {
                 self.crash_and_restart(i);
-                self.disks[i].lose_power();
+                self.disk_loses_power(i);
             }
             Kind::Differ => {
                 if self.another_holds(i) {
@@ -250,13 +144,15 @@ impl World {
             Kind::Wipe => self.wipe_if_harmless(i),
             Kind::Backup => {
                 if self.nodes[i].is_none() {
-                    let mut copy = (*self.disks[i]).clone();
+                    let mut copy = self.disks[i].clone();
                     copy.read_back();
+                    copy.rows.rewrite();
                     self.backups[i] = Some(copy);
                 }
             }
             Kind::Restore => self.restore_if_harmless(i),
             Kind::PowerFailure => self.power_failure(i),
+            Kind::Fork => self.fork_if_harmless(i),
             Kind::RemakeFolder => {
                 let (copied, tried) = (self.random.percent(50), self.random.percent(50));
                 self.remake_folder(i, copied, tried);
@@ -286,11 +182,11 @@ impl World {
                 && views.iter().all(|view| view.holds(index(i), disk.database, disk.position()))
         };
         let replicas = self.nodes.len();
-        let unhurt = (0..replicas).map(|i| (first + i) % replicas).find(|i| holds_all(self, *i));
+        let unaltered = (0..replicas).map(|i| (first + i) % replicas).find(|i| holds_all(self, *i));
         self.lose_power();
         for i in 0..replicas {
             // With a register that people have meddled with, it is unknown what a disk that has lost something costs.
-            if !self.register_may_be_hurt() && unhurt.is_some_and(|unhurt| unhurt != i) {
+            if !self.register_may_be_altered() && unaltered.is_some_and(|unaltered| unaltered != i) {
                 match self.random.below(6) {
                     0 => self.wipe(i),
                     1 | 2 if self.disks[i].pruned == Position::ORIGIN => {
@@ -311,8 +207,15 @@ impl World {
         self.boot += 1;
         for i in 0..self.nodes.len() {
             self.crash(i);
-            self.disks[i].lose_power();
+            self.disk_loses_power(i);
         }
+    }
+
+    /// A disk keeps what was synced, and of the rest what it likes.
+    pub fn disk_loses_power(&mut self, i: usize) {
+        let (keeps_unseen, more) =
+            if self.profile.jitter { (self.random.percent(30), self.random.index(8)) } else { (false, 0) };
+        self.disks[i].lose_power(keeps_unseen, more);
     }
 
     /// A copy of it, or a new one, takes the place of a replica's folder; a process that lives goes on holding the lock
@@ -372,7 +275,7 @@ impl World {
     pub fn wipe(&mut self, i: usize) {
         self.crash(i);
         let database = self.new_database();
-        self.disks[i] = Disk { database, ..Disk::new(0) }.into();
+        self.disks[i] = Disk { database, ..Disk::new(0) };
         self.replaced[i] = true;
     }
 
@@ -381,7 +284,7 @@ impl World {
     pub(crate) fn leave_lost_files(&mut self, i: usize) {
         if std::mem::take(&mut self.health[i].removed) && self.another_holds(i) {
             let database = self.new_database();
-            self.disks[i] = Disk { database, ..Disk::new(0) }.into();
+            self.disks[i] = Disk { database, ..Disk::new(0) };
             self.replaced[i] = true;
         }
     }
@@ -400,16 +303,36 @@ impl World {
             self.views_to_come().iter().any(|view| view.holds(index(i), backup.database, backup.position()));
         if self.another_holds(i) && !taken_for_in_sync {
             self.crash(i);
-            self.disks[i] = backup.into();
+            self.disks[i] = backup;
+            self.replaced[i] = true;
+        }
+    }
+
+    /// Left alone where it would be chosen beside a register that has lost its newest views.
+    fn fork_if_harmless(&mut self, i: usize) {
+        let disk = &self.disks[i];
+        let possible = disk.pruned == Position::ORIGIN
+            && !disk.log.is_empty()
+            && disk.position().op <= self.ledger.promised().op
+            && !self.register_may_be_altered();
+        if possible && self.another_holds(i) {
+            self.crash(i);
+            let entries = self.random.index(3) + 1;
+            self.disks[i].fork(entries);
+            self.disks[i].database = self.new_database();
             self.replaced[i] = true;
         }
     }
 
     /// Whether by every view that is or may yet be installed, another replica holds everything; and where the register may be
-    /// hurt later, remembers the newest of them: else no database would know of it once both are lost.
+    /// altered later, remembers the newest of them: else no database would know of it once both are lost.
     fn another_holds(&self, i: usize) -> bool {
+        self.another_holds_up_to(i, Op(0))
+    }
+
+    fn another_holds_up_to(&self, i: usize, end: Op) -> bool {
         // What the register says is not what is so: it is unknown whether the fault is harmless.
-        if self.register.hurt {
+        if self.register.altered {
             return false;
         }
         let views = self.views_to_come();
@@ -418,16 +341,23 @@ impl World {
             && views.iter().all(|view| {
                 view.in_sync.without(index(i)).iter().any(|other| {
                     let disk = &self.disks[usize::from(other.0)];
-                    let remembers = disk.durable().memory.as_ref().map(|memory| memory.view.number) >= newest;
-                    (remembers || !self.register_may_be_hurt())
+                    let remembers = disk.memory.durable().as_ref().map(|memory| memory.view.number) >= newest;
+                    (remembers || !self.register_may_be_altered())
                         && !self.lied[usize::from(other.0)]
                         && view.holds(other, disk.database, disk.position())
+                        && disk.position().op >= end
                         && !self.health[usize::from(other.0)].removed
                 })
             })
     }
 
-    fn register_may_be_hurt(&self) -> bool {
+    /// Whether another holds everything, and has a log that is no shorter: after a power failure those that have less wait for the
+    /// one that has more.
+    pub(crate) fn another_holds_as_much(&self, i: usize) -> bool {
+        self.another_holds_up_to(i, self.disks[i].position().op)
+    }
+
+    fn register_may_be_altered(&self) -> bool {
         self.profile.weights.iter().skip(KINDS.len()).any(|weight| *weight > 0)
     }
 

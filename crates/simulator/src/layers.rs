@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 
 /// A content in its three parts. It reads as what was written; changing it in place is a write that is synced with it,
 /// unless [`Layers::stop_syncing`] was called before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layers<C> {
     written: C,
     /// What a power failure leaves, where that is not all that was written.

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Ledger {
     /// The last acknowledged entry. It stands for all before it, by its chain.
     pub acknowledged: Position,
+    /// The last entry that any replica has known to be committed.
+    pub committed: Position,
     /// Where each answered request took effect, as its clients were told.
     pub answers: BTreeMap<RequestId, Op>,
     /// The history of each register.
@@ -30,6 +32,7 @@ impl Ledger {
     pub(crate) const fn new() -> Self {
         Self {
             acknowledged: Position::ORIGIN,
+            committed: Position::ORIGIN,
             answers: BTreeMap::new(),
             history: [const { Vec::new() }; KEYS],
             primaries: BTreeMap::new(),
@@ -39,6 +42,11 @@ impl Ledger {
             kept: 0,
             passed_over: 0,
         }
+    }
+
+    /// The last entry that no replica in sync may lack: acknowledged, or known to be committed.
+    pub(crate) const fn promised(&self) -> Position {
+        if self.committed.op.0 > self.acknowledged.op.0 { self.committed } else { self.acknowledged }
     }
 
     /// The next moment: an order of beginnings and ends, without ties.

@@ -23,6 +23,7 @@ mod agenda;
 mod checks;
 mod client;
 pub mod disk;
+mod effects;
 pub mod fact;
 pub mod faults;
 pub mod layers;

@@ -2,7 +2,7 @@
 
 use crate::agenda::Happening;
 use crate::fact::RequestId;
-use crate::node::{Ear, ReadFor};
+use crate::node::{ReadFor, Subscription};
 use crate::world::World;
 use protocol::Op;
 
@@ -38,8 +38,8 @@ impl World {
         let after = self.listeners[listener].cursor();
         self.listeners[listener].node = Some(i);
         if let Some(node) = &mut self.nodes[i] {
-            // On the books first, then the store is read: what is committed in between comes by both ways.
-            node.ears.push(Ear { listener, session, given: None, queue: Vec::new() });
+            // Registered first, then the store is read: what is committed in between comes by both ways.
+            node.subscriptions.push(Subscription { listener, session, given: None, queue: Vec::new() });
         }
         self.ask(i, ReadFor::Listener { listener, session, after });
         let patience = self.micros(1_500_000, 3_000_000);
@@ -56,13 +56,16 @@ impl World {
         page: &[(Op, RequestId)],
     ) {
         let Some(node) = &mut self.nodes[i] else { return };
-        let ear = node.ears.iter_mut().find(|ear| (ear.listener, ear.session) == (listener, session));
+        let subscription = node
+            .subscriptions
+            .iter_mut()
+            .find(|subscription| (subscription.listener, subscription.session) == (listener, session));
         // Its stream may have ended since the read was allowed; what was read is under way all the same.
         let mut queue = Vec::new();
-        if let Some(ear) = ear {
-            queue = std::mem::take(&mut ear.queue);
+        if let Some(subscription) = subscription {
+            queue = std::mem::take(&mut subscription.queue);
             queue.retain(|(op, _)| *op > head);
-            ear.given = Some(queue.last().map_or(head, |(op, _)| *op));
+            subscription.given = Some(queue.last().map_or(head, |(op, _)| *op));
         }
         self.give(listener, session, page);
         self.give(listener, session, &queue);
@@ -72,16 +75,16 @@ impl World {
     pub(crate) fn publish(&mut self, i: usize, messages: &[(Op, u8, RequestId)]) {
         let Some(node) = &mut self.nodes[i] else { return };
         let mut given = Vec::new();
-        for ear in &mut node.ears {
+        for subscription in &mut node.subscriptions {
             for (op, to, request) in messages {
-                if usize::from(*to) != ear.listener {
+                if usize::from(*to) != subscription.listener {
                     continue;
                 }
-                match ear.given {
-                    None => ear.queue.push((*op, *request)),
+                match subscription.given {
+                    None => subscription.queue.push((*op, *request)),
                     Some(last) if *op > last => {
-                        ear.given = Some(*op);
-                        given.push((ear.listener, ear.session, *op, *request));
+                        subscription.given = Some(*op);
+                        given.push((subscription.listener, subscription.session, *op, *request));
                     }
                     Some(_) => {}
                 }
@@ -107,16 +110,16 @@ impl World {
     }
 
     pub(crate) fn hear(&mut self, listener: usize, session: u64, op: Op, request: RequestId) {
-        let ear = &mut self.listeners[listener];
-        if ear.session != session {
+        let hearing = &mut self.listeners[listener];
+        if hearing.session != session {
             return;
         }
         assert!(
-            op > ear.cursor(),
+            op > hearing.cursor(),
             "invariant 6: listener {listener} hears op {op} after op {}",
-            ear.cursor()
+            hearing.cursor()
         );
-        ear.heard.push((op, request));
+        hearing.heard.push((op, request));
     }
 
     /// The stream has been silent for a while: is there still a replica at its other end?
@@ -126,7 +129,10 @@ impl World {
         }
         let alive = self.listeners[listener].node.is_some_and(|i| {
             self.nodes[i].as_ref().is_some_and(|node| {
-                !node.paused && node.ears.iter().any(|ear| (ear.listener, ear.session) == (listener, session))
+                !node.paused
+                    && node.subscriptions.iter().any(|subscription| {
+                        (subscription.listener, subscription.session) == (listener, session)
+                    })
             })
         });
         if alive {
@@ -138,12 +144,15 @@ impl World {
     }
 
     /// A node's streams to listeners end.
-    pub(crate) fn hang_up(&mut self, ears: Vec<Ear>) {
-        for ear in ears {
-            if self.listeners[ear.listener].session == ear.session {
+    pub(crate) fn hang_up(&mut self, subscriptions: Vec<Subscription>) {
+        for subscription in subscriptions {
+            if self.listeners[subscription.listener].session == subscription.session {
                 let pause = self.micros(500, 60_000);
                 // What is under way may still arrive before the listener has noticed.
-                self.later(pause, Happening::Doubt { listener: ear.listener, session: ear.session });
+                self.later(
+                    pause,
+                    Happening::Doubt { listener: subscription.listener, session: subscription.session },
+                );
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Reads: the core allows one at one moment, another thread looks at the state at a later one, and only then it is known
-//! whether the look counts. In between the replica may stop leading, apply entries that are never committed, and even lead
-//! again.
+//! whether the look counts. In between the replica may stop leading, and even lead again.
 
 use crate::agenda::Happening;
 use crate::checks;
@@ -49,16 +48,22 @@ impl World {
             return;
         }
         let disk = &self.disks[i];
+        if disk.applied().op < read.at_least {
+            // It waits for the tables.
+            let incarnation = self.incarnation(i);
+            self.later(100, Happening::Look { at: i, incarnation, read });
+            return;
+        }
         let found = match read.purpose {
-            ReadFor::Client { key, .. } => Found::Value(disk.state.registers[usize::from(key)]),
+            ReadFor::Client { key, .. } => Found::Value(disk.state().registers[usize::from(key)]),
             ReadFor::Listener { listener, after, .. } => {
-                let page = disk.state.messages.iter();
+                let page = disk.state().messages.iter();
                 let page = page.filter(|message| usize::from(message.to) == listener && message.op > after);
                 Found::Page(page.map(|message| (message.op, message.request)).collect())
             }
             ReadFor::NoOne => Found::Nothing,
         };
-        let seen = Seen { read, position: disk.position(), found };
+        let seen = Seen { read, position: disk.applied(), found };
         if self.is_late() {
             let delay = self.micros(50, 2_000_000);
             let incarnation = self.incarnation(i);

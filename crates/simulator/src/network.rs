@@ -160,11 +160,11 @@ impl World {
         if far_was_open {
             let delay = self.micros(200, 3000);
             let event = Box::new(Event::StreamClosed { peer: index(node), stream: far });
-            let told = Happening::Tell { to: peer, incarnation: far_incarnation, event };
+            let closing = Happening::Tell { to: peer, incarnation: far_incarnation, event };
             if self.network.cut.contains(&(node, peer)) {
-                self.network.unheard.push(told);
+                self.network.unheard.push(closing);
             } else {
-                self.later(delay, told);
+                self.later(delay, closing);
             }
         }
         self.reconnect(node, peer);
@@ -253,9 +253,9 @@ impl World {
                 self.break_stream(b, a);
             }
         }
-        for told in std::mem::take(&mut self.network.unheard) {
+        for closing in std::mem::take(&mut self.network.unheard) {
             let delay = self.micros(200, 3000);
-            self.later(delay, told);
+            self.later(delay, closing);
         }
         for (at, message) in std::mem::take(&mut self.network.stuck) {
             if self.network.end(at).open {

@@ -5,7 +5,8 @@ use crate::fact::{Fact, Request, RequestId};
 use crate::looks::Seen;
 use crate::sender::{Carried, Feed};
 use protocol::{
-    Event, FileIdentity, Forgetting, Op, Position, ReadId, Replica, ReplicaIndex, StreamId, Token,
+    Entry, Event, FileIdentity, Forgetting, Message, Op, Position, ReadId, Replica, ReplicaIndex, StreamId,
+    Token, View, ViewNumber,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -42,15 +43,41 @@ pub(crate) enum Decided {
     PassedOver,
 }
 
-/// A batch whose transaction is open or being committed.
+/// A batch that is in flight.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) token: Token,
-    pub(crate) waiters: Vec<(Waiter, Decided)>,
+    pub(crate) waiters: Vec<(Waiter, Decided, Option<Op>)>,
     /// Its messages, for those who listen.
     pub(crate) messages: Vec<(Op, u8, RequestId)>,
     /// Where the log ends once it is committed.
     pub(crate) end: Position,
+}
+
+/// A batch that is to be executed.
+#[derive(Debug)]
+pub(crate) struct Executing {
+    pub(crate) waiters: Vec<Waiter>,
+    /// In which primacy.
+    pub(crate) primacy: u64,
+}
+
+/// Who has told a replica to give up what only it has, on the stream on which it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The view that it leads.
+    pub(crate) number: ViewNumber,
+    /// Who.
+    pub(crate) peer: ReplicaIndex,
+    pub(crate) stream: StreamId,
+}
+
+/// Entries that wait to be written to the log.
+#[derive(Debug)]
+pub(crate) struct LogWrite {
+    pub(crate) token: Token,
+    pub(crate) entries: Vec<Entry<Fact>>,
+    pub(crate) committed: Position,
 }
 
 /// What a read is for.
@@ -73,11 +100,13 @@ pub(crate) struct Read {
     pub(crate) acknowledged: Op,
     /// The primacy to which it was put.
     pub(crate) primacy: u64,
+    /// What the tables must show first.
+    pub(crate) at_least: Op,
 }
 
 /// An open stream to a listener.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub(crate) struct Subscription {
     pub(crate) listener: usize,
     pub(crate) session: u64,
     /// The last message given to it; `None` until the store was read for it.
@@ -103,6 +132,16 @@ pub struct Node {
     pub index: ReplicaIndex,
     /// Its protocol state.
     pub replica: Replica<Fact>,
+    /// What the replica has known to be committed; nothing from when a snapshot takes the place of its database until it is told.
+    pub(crate) committed: Option<Position>,
+    /// The stream on which it has shown its position the last time, or asked for a snapshot, while that stream lives.
+    pub(crate) listens_on: Option<(ReplicaIndex, StreamId)>,
+    /// It was told to cut its log, and where that ended.
+    pub(crate) told_to_cut: Option<(Told, Position)>,
+    /// It was told to take a snapshot.
+    pub(crate) told_to_take_a_snapshot: Option<Told>,
+    /// For which view and to whom it has shown its position the last time, and what it was.
+    pub(crate) shown: Option<(ViewNumber, ReplicaIndex, Position)>,
     /// Between `Serve` and `StopServing`.
     pub serving: bool,
     /// Counts the primacies of this process: how often it has begun to serve.
@@ -115,8 +154,24 @@ pub struct Node {
     pub(crate) streams: Vec<Option<StreamId>>,
     pub(crate) queue: VecDeque<Waiter>,
     pub(crate) batches: Vec<Batch>,
+    /// The batch that is being executed.
+    pub(crate) executing: Option<Executing>,
+    /// What was executed in this primacy and may not be applied yet.
+    pub(crate) overlay: Vec<Entry<Fact>>,
+    /// The end of what was executed in this primacy.
+    pub(crate) executed: Position,
+    /// The end of the last batch of this primacy that the tables must show before the next is executed.
+    pub(crate) barrier: Op,
+    /// What waits to be written to the log.
+    pub(crate) log_queue: VecDeque<LogWrite>,
+    /// A write of the log has failed: the next ones fail too, until the log is repaired.
+    pub(crate) log_failed: bool,
+    /// No answer of the log reaches the core before that.
+    pub(crate) log_answered_at: u64,
+    /// How far the tables are known to be durable: nothing is, before a checkpoint has succeeded in this run.
+    pub(crate) checkpointed: Op,
     pub(crate) reads: Vec<Read>,
-    pub(crate) ears: Vec<Ear>,
+    pub(crate) subscriptions: Vec<Subscription>,
     /// The streams of senders.
     pub(crate) feeds: Vec<Feed>,
     /// Streams in which something was refused that may be accepted later: nothing behind it takes effect.
@@ -140,6 +195,11 @@ impl Node {
         Self {
             index,
             replica,
+            committed: Some(Position::ORIGIN),
+            listens_on: None,
+            told_to_cut: None,
+            told_to_take_a_snapshot: None,
+            shown: None,
             serving: false,
             primacy: 0,
             paused: false,
@@ -148,14 +208,67 @@ impl Node {
             streams: vec![None; replicas],
             queue: VecDeque::new(),
             batches: Vec::new(),
+            executing: None,
+            overlay: Vec::new(),
+            executed: Position::ORIGIN,
+            barrier: Op(0),
+            log_queue: VecDeque::new(),
+            log_failed: false,
+            log_answered_at: 0,
+            checkpointed: Op(0),
             reads: Vec::new(),
-            ears: Vec::new(),
+            subscriptions: Vec::new(),
             feeds: Vec::new(),
             broken: BTreeSet::new(),
             held: VecDeque::new(),
             tick_at: None,
             ahead: vec![(0, 0); replicas],
             forgetting: None,
+        }
+    }
+
+    /// Keeps what the checks look at of an event that the replica is about to handle.
+    pub(crate) fn takes_note(&mut self, event: &Event<Fact>) {
+        match event {
+            Event::SnapshotInstalled { .. } => self.committed = Some(Position::ORIGIN),
+            Event::StreamOpened { peer, .. } => {
+                self.listens_on.take_if(|(other, _)| other == peer);
+            }
+            Event::StreamClosed { stream, .. } => {
+                self.listens_on.take_if(|(_, other)| other == stream);
+            }
+            Event::Received { peer, stream, message } if self.listens_on == Some((*peer, *stream)) => {
+                let told = |view: &View| Told { number: view.number, peer: *peer, stream: *stream };
+                match message {
+                    // What was said in an older view may come late, where messages overtake each other.
+                    Message::Cut { view, position }
+                        if self.told_to_cut.is_none_or(|(before, _)| before.number <= view.number) =>
+                    {
+                        self.told_to_cut = Some((told(view), *position));
+                    }
+                    Message::TakeSnapshot { view }
+                        if self.told_to_take_a_snapshot.is_none_or(|before| before.number <= view.number) =>
+                    {
+                        self.told_to_take_a_snapshot = Some(told(view));
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// It listens on this stream from now on. Whatever it was told before it has shown its position is void.
+    pub(crate) fn listens(
+        &mut self,
+        peer: ReplicaIndex,
+        stream: StreamId,
+        shown: Option<(ViewNumber, Position)>,
+    ) {
+        self.listens_on = Some((peer, stream));
+        if shown.is_some() {
+            (self.told_to_cut, self.told_to_take_a_snapshot) = (None, None);
+            self.shown = shown.map(|(number, position)| (number, peer, position));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What people do to the view register, and the operator who mends it: by the very function that the command `recover` runs.
 //!
-//! A register is hurt as a file system is: emptied, its newest view damaged, or an older copy put in its place, which is
+//! A register is altered as a file system is: emptied, its newest view damaged, or an older copy put in its place, which is
 //! thereby another register. From then on what it says proves nothing, and who believes it leads by a view that was true once.
 
 use crate::agenda::Happening;
@@ -15,13 +15,13 @@ impl World {
     pub fn empty_register(&mut self) {
         if !self.register.views.is_empty() {
             self.register.views.clear();
-            self.register.hurt = true;
+            self.register.altered = true;
         }
     }
 
     /// An operator (or a backup program) copies the register.
     pub fn copy_register(&mut self) {
-        if !self.register.hurt && !self.register.views.is_empty() {
+        if !self.register.altered && !self.register.views.is_empty() {
             self.register.copy = Some(self.register.views.clone());
         }
     }
@@ -29,7 +29,7 @@ impl World {
     /// A copy is put in the place of the register.
     pub fn put_register_back(&mut self) {
         let Some(copy) = self.register.copy.clone() else { return };
-        self.register.hurt = true;
+        self.register.altered = true;
         self.register.views = copy;
         self.register.damaged = false;
         self.register.id = self.new_register();
@@ -39,7 +39,7 @@ impl World {
     pub fn damage_register(&mut self) {
         if !self.register.views.is_empty() {
             self.register.damaged = true;
-            self.register.hurt = true;
+            self.register.altered = true;
         }
     }
 
@@ -49,10 +49,10 @@ impl World {
         let kept = self.register.views.len().saturating_sub(views);
         let Some(left) = kept.checked_sub(1).and_then(|last| self.register.views.get(last)) else { return };
         let knows = |disk: &Disk| disk.memory.as_ref().is_some_and(|memory| memory.view.number > left.number);
-        if self.register.views.len() > kept && self.disks.iter().all(|disk| knows(disk)) {
+        if self.register.views.len() > kept && self.disks.iter().all(knows) {
             self.register.views.truncate(kept);
             self.register.damaged = false;
-            self.register.hurt = true;
+            self.register.altered = true;
         }
     }
 
@@ -64,7 +64,7 @@ impl World {
     /// An operator looks at the register. If it is not what its swaps have made of it, every replica is stopped, and what
     /// to go on with is decided. No fault has destroyed the last database that has everything, so nothing may be lost.
     pub fn look_after_the_register(&mut self) {
-        if !self.register.hurt {
+        if !self.register.altered {
             return;
         }
         for i in 0..self.nodes.len() {
@@ -78,7 +78,7 @@ impl World {
                 index: index(i),
                 database: disk.database,
                 position: disk.position(),
-                memory: disk.memory.clone(),
+                memory: (*disk.memory).clone(),
             })
             .collect();
         let highest = self.register.newest().map_or(ViewNumber(0), |view| view.number);
@@ -102,6 +102,8 @@ impl World {
             "invariant 2: recover goes on with replica {chosen} ({}), which lacks op {op}: {candidates:?} {remains:?}",
             disk.position()
         );
+        // What no client was told of may be lost.
+        self.ledger.committed = self.ledger.acknowledged;
         let proposer =
             Proposer { index: recovery.chosen, incarnation: Incarnation(self.now), attempt: u64::MAX };
         let view = recovery.view(disk.position(), proposer);
@@ -114,14 +116,15 @@ impl World {
         self.ledger.primaries.split_off(&view.number);
         let register = self.new_register();
         for (disk, candidate) in self.disks.iter_mut().zip(&candidates) {
-            disk.memory = Some(recovery.memory(candidate, register, &view));
-            // The command closes the database behind it, which writes the whole log of its writes into its file and syncs it.
-            disk.rewrite();
+            *disk.memory = Some(recovery.memory(candidate, register, &view));
+            // The command writes anew and syncs whatever it leaves.
+            disk.memory.rewrite();
+            disk.rows.rewrite();
         }
         self.register.id = register;
         self.register.views.push(view);
         self.register.damaged = false;
-        self.register.hurt = false;
+        self.register.altered = false;
         // A copy of what the register was is of no use any more, and a database that remembers that one neither.
         self.register.copy = None;
         self.backups.iter_mut().for_each(|backup| *backup = None);

@@ -2,7 +2,7 @@
 //! all at once (Groce and others: Swarm testing, ISSTA 2012).
 
 use crate::random::Random;
-use protocol::Remembering;
+use protocol::{Bounds, Remembering};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -47,10 +47,16 @@ pub struct Profile {
     pub ends_before_syncs: u64,
     /// Store effects, of 10,000, that take up to four seconds.
     pub store_slow: u64,
+    /// Times, of 100, that entries are applied and that takes up to half a second.
+    pub applies_slow: u64,
     /// Snapshots, of 100, that break off.
     pub snapshots_break: u64,
     /// Deadlines, of 100, before which a tick comes too.
     pub early_ticks: u64,
+    /// How much may be under way at once.
+    pub bounds: Bounds,
+    /// Times, of 100, that the tables become durable when entries were applied.
+    pub checkpoints: u64,
     /// How many entries logs keep.
     pub log_entries_max: usize,
     /// Replies to clients, of 100, that are lost.
@@ -85,6 +91,8 @@ pub struct Profile {
     pub remembering: Remembering,
     /// Requests, of 100, that are dated by a replica's wall clock; the others by the right time.
     pub dated_by_the_service: u64,
+    /// What would be a message turns the page instead, in so many of 100 cases: its batch is a barrier.
+    pub turns: u64,
 }
 
 /// Long enough that no run notices.
@@ -99,6 +107,16 @@ const REMEMBERED_BRIEFLY: Remembering = Remembering {
     age_max: Duration::from_secs(4),
     agree_for: Duration::from_millis(500),
     tolerance: Duration::from_millis(200),
+};
+
+/// So little that every bound is met.
+const TIGHT: Bounds = Bounds {
+    batches_in_flight: 3,
+    bytes_in_flight: 236,
+    batches_kept: 3,
+    bytes_kept: 177,
+    apply_lag: 4,
+    apply_within: Duration::ZERO,
 };
 
 impl Profile {
@@ -117,8 +135,11 @@ impl Profile {
             store_fails: 0,
             ends_before_syncs: 0,
             store_slow: 0,
+            applies_slow: 0,
             snapshots_break: 0,
             early_ticks: 0,
+            bounds: Bounds { apply_within: Duration::ZERO, ..Bounds::DEFAULT },
+            checkpoints: 50,
             log_entries_max: usize::MAX,
             replies_lost: 0,
             looks_late: 0,
@@ -136,6 +157,7 @@ impl Profile {
             senders: 0,
             remembering: REMEMBERED_FOR_EVER,
             dated_by_the_service: 0,
+            turns: 0,
         }
     }
 
@@ -164,8 +186,11 @@ impl Profile {
             store_fails: sometimes(random, 20, 100),
             ends_before_syncs: random.pick(&[0, 50]),
             store_slow: sometimes(random, 15, 60),
+            applies_slow: random.pick(&[0, 0, 0, 20, 80]),
             snapshots_break: random.pick(&[0, 15, 50]),
             early_ticks: random.pick(&[0, 10]),
+            bounds: random.pick(&[Bounds::DEFAULT, Bounds::DEFAULT, TIGHT]),
+            checkpoints: random.pick(&[5, 30, 80]),
             log_entries_max: random.pick(&[usize::MAX, usize::MAX, 8, 3]),
             replies_lost: sometimes(random, 40, 20),
             looks_late: sometimes(random, 30, 3000),
@@ -183,10 +208,11 @@ impl Profile {
             senders: random.pick(&[0, 0, 1, 2]),
             remembering: random.pick(&[REMEMBERED_FOR_EVER, REMEMBERED_BRIEFLY]),
             dated_by_the_service: random.pick(&[0, 0, 20]),
+            turns: 0,
         };
-        // A register that is hurt stops most of what the other faults are there for: so it is, in a few runs.
-        let hurts = random.percent(15);
-        let register = |_| if hurts { random.pick(&[0, 1, 1, 4]) } else { 0 };
+        // A register that is altered stops most of what the other faults are there for: so it is, in a few runs.
+        let is_altered = random.percent(15);
+        let register = |_| if is_altered { random.pick(&[0, 1, 1, 4]) } else { 0 };
         drawn.weights.extend(crate::faults::REGISTER_KINDS.iter().map(register));
         drawn
     }

@@ -16,7 +16,7 @@ pub struct Register {
     /// An older copy that an operator (or a backup program) keeps.
     pub(crate) copy: Option<Vec<View>>,
     /// It is not what its swaps have made of it, until an operator has decided what to go on with.
-    pub hurt: bool,
+    pub altered: bool,
     pub(crate) isolated: Vec<bool>,
 }
 
@@ -27,7 +27,7 @@ impl Register {
             views: Vec::new(),
             damaged: false,
             copy: None,
-            hurt: false,
+            altered: false,
             isolated: vec![false; replicas],
         }
     }

@@ -18,6 +18,8 @@ const FAULTS_FOR: u64 = 30_000_000;
 /// Something impairs replicas in every seed that is a multiple of this; what the others do stays as it was when they were
 /// written down.
 const IMPAIRED_EVERY: u64 = 4;
+/// The page is turned in every seed that is a multiple of this, for the same reason.
+const TURNED_EVERY: u64 = 3;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +61,9 @@ pub fn prepare(seed: u64, detail: Detail) -> World {
     let mut random = Random::new(seed ^ 0x5eed_5eed_5eed_5eed);
     let profile = Profile::draw(&mut random);
     let mut world = World::new(profile, seed);
+    if seed.is_multiple_of(TURNED_EVERY) {
+        world.profile.turns = world.turns.pick(&[2, 20, 60]);
+    }
     world.impairments = seed.is_multiple_of(IMPAIRED_EVERY).then(|| Random::new(!seed));
     world.trace.detail = detail;
     if detail != Detail::Silent {

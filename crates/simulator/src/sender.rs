@@ -5,7 +5,7 @@
 
 use crate::agenda::Happening;
 use crate::client::Outcome;
-use crate::fact::{Action, Request, RequestId};
+use crate::fact::{Request, RequestId};
 use crate::node::{Asker, Held, Waiter};
 use crate::world::World;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ const UNANSWERED_MAX: usize = 6;
 
 /// A message on its way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Sending {
     request: Request,
     min_copies: usize,
 }
@@ -27,7 +27,7 @@ pub(crate) enum Carried {
     Opening {
         sender: usize,
     },
-    Letter(Letter),
+    Send(Sending),
     /// The sender has given it up.
     End,
 }
@@ -48,13 +48,13 @@ pub(crate) enum Step {
     /// It looks whether there was an answer since the last look.
     Look { stream: u64, answers: u64 },
     /// It asks again for what was kept on too few replicas.
-    AskAgain(Letter),
+    AskAgain(Sending),
 }
 
 /// A client that sends.
 #[derive(Debug, Default)]
 pub(crate) struct Sender {
-    unanswered: VecDeque<Letter>,
+    unanswered: VecDeque<Sending>,
     /// Kept on fewer replicas than were asked for, and not yet asked for again.
     kept: usize,
     /// Everything sent, in order, but what was refused and given up.
@@ -100,9 +100,9 @@ impl World {
                 }
             }
             Step::Look { stream, answers } => self.look_for_answers(sender, stream, answers),
-            Step::AskAgain(letter) => {
+            Step::AskAgain(sending) => {
                 self.senders[sender].kept -= 1;
-                self.put_in_line(sender, letter);
+                self.put_in_line(sender, sending);
             }
         }
     }
@@ -123,16 +123,17 @@ impl World {
             return;
         }
         let to = u8::try_from(self.random.index(self.listeners.len())).expect("few listeners");
-        let request = self.new_request(Action::Send { to });
-        let letter = Letter { request, min_copies: self.draw_min_copies() };
+        let action = self.sends_or_turns(to);
+        let request = self.new_request(action);
+        let sending = Sending { request, min_copies: self.draw_min_copies() };
         self.senders[sender].sent.push(request.id);
-        self.put_in_line(sender, letter);
+        self.put_in_line(sender, sending);
     }
 
-    fn put_in_line(&mut self, sender: usize, letter: Letter) {
-        self.senders[sender].unanswered.push_back(letter);
+    fn put_in_line(&mut self, sender: usize, sending: Sending) {
+        self.senders[sender].unanswered.push_back(sending);
         if self.senders[sender].node.is_some() {
-            self.carry(sender, Carried::Letter(letter));
+            self.carry(sender, Carried::Send(sending));
         } else {
             self.open_stream(sender);
         }
@@ -144,12 +145,12 @@ impl World {
         }
         self.streams += 1;
         let node = self.random.index(self.nodes.len());
-        let one = &mut self.senders[sender];
-        (one.stream, one.node, one.next_arrival) = (self.streams, Some(node), 0);
-        let (stream, answers) = (one.stream, one.answers);
+        let outbox = &mut self.senders[sender];
+        (outbox.stream, outbox.node, outbox.next_arrival) = (self.streams, Some(node), 0);
+        let (stream, answers) = (outbox.stream, outbox.answers);
         self.carry(sender, Carried::Opening { sender });
-        for letter in self.senders[sender].unanswered.clone() {
-            self.carry(sender, Carried::Letter(letter));
+        for sending in self.senders[sender].unanswered.clone() {
+            self.carry(sender, Carried::Send(sending));
         }
         let patience = self.micros(300_000, 1_500_000);
         self.later_step(patience, sender, Step::Look { stream, answers });
@@ -158,11 +159,11 @@ impl World {
     /// Gives something to the stream in use, which keeps its order.
     fn carry(&mut self, sender: usize, carried: Carried) {
         let at = self.now + self.micros(50, 800);
-        let one = &mut self.senders[sender];
-        let Some(node) = one.node else { return };
-        let at = at.max(one.next_arrival);
-        one.next_arrival = at + 1;
-        let step = Step::Carry { node, stream: one.stream, carried };
+        let outbox = &mut self.senders[sender];
+        let Some(node) = outbox.node else { return };
+        let at = at.max(outbox.next_arrival);
+        outbox.next_arrival = at + 1;
+        let step = Step::Carry { node, stream: outbox.stream, carried };
         self.later_step(at - self.now, sender, step);
     }
 
@@ -176,46 +177,46 @@ impl World {
     }
 
     fn look_for_answers(&mut self, sender: usize, stream: u64, answers: u64) {
-        let one = &self.senders[sender];
-        if one.stream != stream || one.node.is_none() {
+        let outbox = &self.senders[sender];
+        if outbox.stream != stream || outbox.node.is_none() {
             return;
         }
-        if one.answers == answers && !one.unanswered.is_empty() {
+        if outbox.answers == answers && !outbox.unanswered.is_empty() {
             return self.abandon_stream(sender);
         }
-        let answers = one.answers;
+        let answers = outbox.answers;
         let patience = self.micros(300_000, 1_500_000);
         self.later_step(patience, sender, Step::Look { stream, answers });
     }
 
     fn hear_answer(&mut self, sender: usize, stream: u64, request: RequestId, outcome: Outcome) {
-        let one = &mut self.senders[sender];
-        if one.stream != stream || one.node.is_none() {
+        let outbox = &mut self.senders[sender];
+        if outbox.stream != stream || outbox.node.is_none() {
             return;
         }
-        one.answers += 1;
-        let first = *one.unanswered.front().expect("only what was sent is answered");
+        outbox.answers += 1;
+        let first = *outbox.unanswered.front().expect("only what was sent is answered");
         assert_eq!(first.request.id, request, "sender {sender} is answered out of order");
         match outcome {
             Outcome::Done | Outcome::Value(_) => {
-                one.unanswered.pop_front();
+                outbox.unanswered.pop_front();
             }
             Outcome::KeptOnFewer => {
-                one.unanswered.pop_front();
-                one.kept += 1;
+                outbox.unanswered.pop_front();
+                outbox.kept += 1;
                 let pause = self.micros(10_000, 200_000);
                 self.later_step(pause, sender, Step::AskAgain(first));
             }
             Outcome::OutOfDate => {
                 // Whether it took effect long ago is not known any more.
-                one.unanswered.pop_front();
-                one.sent.retain(|sent| *sent != request);
+                outbox.unanswered.pop_front();
+                outbox.sent.retain(|sent| *sent != request);
             }
             Outcome::TooFewInSync if self.random.percent(50) => {
                 // Refused is refused: it is not sent again.
-                let one = &mut self.senders[sender];
-                one.unanswered.pop_front();
-                one.sent.retain(|sent| *sent != request);
+                let outbox = &mut self.senders[sender];
+                outbox.unanswered.pop_front();
+                outbox.sent.retain(|sent| *sent != request);
             }
             // It must be sent, before anything behind it.
             Outcome::TooFewInSync | Outcome::NotServing => self.abandon_stream(sender),
@@ -240,7 +241,7 @@ impl World {
                 node.feeds.push(Feed { sender, stream, waiting, next_arrival: 0, lost: false });
             }
             Carried::Opening { sender } => self.stream_over(sender, stream),
-            Carried::Letter(Letter { request, min_copies }) => {
+            Carried::Send(Sending { request, min_copies }) => {
                 // Without a feed the stream is over, and its sender is told, or knows.
                 let Some(feed) = node.feeds.iter_mut().find(|feed| feed.stream == stream) else { return };
                 feed.waiting.push_back((request.id, None));

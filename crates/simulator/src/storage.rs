@@ -5,12 +5,12 @@ use crate::agenda::Happening;
 use crate::checks;
 use crate::disk::{Dates, Disk};
 use crate::fact::{Action, Fact};
-use crate::node::{Asker, Batch, Decided, Waiter};
+use crate::node::{Asker, Batch, Decided, Executing, LogWrite, Node, Waiter};
 use crate::world::World;
-use protocol::{Effect, Event, Forgetting, Memory, ReplicaIndex, Token, Verdict};
+use protocol::{Effect, Entry, Event, Forgetting, Memory, Op, Position, ReplicaIndex, Token, Verdict};
 
 /// A batch takes at most this many requests.
-const BATCH_MAX: usize = 4;
+pub(crate) const BATCH_MAX: usize = 4;
 
 /// How a replica's disk is doing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,39 +32,102 @@ const START_AGAIN: u64 = 500_000;
 impl World {
     /// Opens the store of a process that starts. False if that fails: then it is started again later.
     pub(crate) fn open_store(&mut self, i: usize) -> bool {
-        self.disks[i].open = None;
         if self.health[i].syncs_fail {
-            self.disks[i].fail_to_sync();
-            self.disks[i].read_back();
+            self.disks[i].rows.fail_to_sync();
             self.later(START_AGAIN, Happening::Start { node: i });
             return false;
         }
-        self.make_certain(i);
+        self.disks[i].read_back();
         true
     }
 
-    /// A process ends. What it was writing may have been written and not synced.
-    pub(crate) fn end_in_the_middle_of_a_write(&mut self, i: usize, ended: u64) {
-        let open = self.disks[i].open.take();
-        let written = self.planned().find_map(|happening| match happening {
-            Happening::Store { at, incarnation, effect } if (*at, *incarnation) == (i, ended) => {
-                match (&**effect, &open) {
-                    (Effect::Commit { .. }, Some(entries)) | (Effect::Persist { entries, .. }, _) => {
-                        Some(entries.clone())
-                    }
-                    _ => None,
-                }
-            }
-            _ => None,
-        });
-        let Some(entries) = written else { return };
-        if self.health[i].full || self.health[i].stuck || self.disks[i].refuses(&entries) {
+    /// A process ends. What it was writing to the log may have been written and not synced.
+    pub(crate) fn end_in_the_middle_of_a_write(&mut self, i: usize, node: &Node) {
+        let Health { full, stuck, .. } = self.health[i];
+        if node.log_queue.is_empty() || node.log_failed || full || stuck {
             return;
         }
         if self.random.percent(self.profile.ends_before_syncs) {
-            self.disks[i].stop_syncing();
-            self.disks[i].unseen = Some(entries);
+            let written = self.random.index(node.log_queue.len()) + 1;
+            let writes = node.log_queue.iter().take(written);
+            self.disks[i].unseen = writes.flat_map(|write| write.entries.clone()).collect();
         }
+    }
+
+    /// Entries wait to be written to the log, behind those that wait already.
+    pub(crate) fn log_later(
+        &mut self,
+        i: usize,
+        token: Token,
+        entries: Vec<Entry<Fact>>,
+        committed: Position,
+    ) {
+        let Some(node) = &mut self.nodes[i] else { return };
+        node.log_queue.push_back(LogWrite { token, entries, committed });
+        if node.log_queue.len() == 1 {
+            self.write_log_later(i);
+        }
+        checks::queues_for_the_log(self, i);
+    }
+
+    fn write_log_later(&mut self, i: usize) {
+        let (incarnation, delay) = (self.incarnation(i), self.store_delay());
+        self.later(delay, Happening::WriteLog { at: i, incarnation });
+    }
+
+    fn store_delay(&mut self) -> u64 {
+        let slow = self.random.in_ten_thousand(self.profile.store_slow);
+        if slow { self.micros(20_000, 4_000_000) } else { self.micros(300, 6_000) }
+    }
+
+    /// Writes some of what waits for the log as one group, with one sync: all of it is durable, or none is known to be.
+    pub(crate) fn write_log(&mut self, i: usize, incarnation: u64) {
+        if !self.alive(i, incarnation) {
+            return;
+        }
+        let Health { full, stuck, syncs_fail, .. } = self.health[i];
+        if stuck {
+            self.later(50_000, Happening::WriteLog { at: i, incarnation });
+            return;
+        }
+        let fails = self.random.in_ten_thousand(self.profile.store_fails);
+        // At times everything was written, and only the sync has failed: it reads well from then on.
+        let written = !full && (syncs_fail || (fails && self.random.percent(40)));
+        let Some(node) = &mut self.nodes[i] else { return };
+        let waiting = node.log_queue.len();
+        let group = if self.profile.jitter { self.random.index(waiting) + 1 } else { waiting };
+        let group: Vec<LogWrite> = node.log_queue.drain(..group).collect();
+        let failed_before = node.log_failed;
+        let failed = failed_before || fails || full || syncs_fail;
+        node.log_failed = failed;
+        let more = !node.log_queue.is_empty();
+        let committed = group.last().expect("what is written was waiting").committed;
+        let tokens: Vec<Token> = group.iter().map(|write| write.token).collect();
+        let entries: Vec<_> = group.into_iter().flat_map(|write| write.entries).collect();
+        let disk = &mut self.disks[i];
+        if !failed {
+            disk.append(entries);
+            disk.committed = committed;
+        } else if written && !failed_before {
+            disk.unseen = entries;
+        }
+        for token in tokens {
+            let event = if failed { Event::StoreFailed { token } } else { Event::Logged { token } };
+            self.answer_of_the_log(i, event);
+        }
+        if more {
+            self.write_log_later(i);
+        }
+    }
+
+    /// Answers of the log keep their order.
+    fn answer_of_the_log(&mut self, i: usize, event: Event<Fact>) {
+        let at = self.now + self.micros(20, 400);
+        let Some(node) = &mut self.nodes[i] else { return };
+        let at = at.max(node.log_answered_at + 1);
+        node.log_answered_at = at;
+        let incarnation = node.incarnation;
+        self.later(at - self.now, Happening::Tell { to: i, incarnation, event: Box::new(event) });
     }
 
     pub(crate) fn store_later(&mut self, at: usize, effect: Effect<Fact>) {
@@ -77,8 +140,21 @@ impl World {
             );
             return;
         }
-        let slow = self.random.in_ten_thousand(self.profile.store_slow);
-        let delay = if slow { self.micros(20_000, 4_000_000) } else { self.micros(300, 6_000) };
+        if matches!(effect, Effect::Execute { .. }) {
+            let Some(node) = &mut self.nodes[at] else { return };
+            // What turns the page ends its batch: what stands behind it is decided on the next one.
+            let turns = node.queue.iter().position(|waiter| waiter.request.action == Action::TurnPage);
+            let taken = turns.map_or(node.queue.len(), |place| place + 1).min(BATCH_MAX);
+            let waiters = node.queue.drain(..taken).collect();
+            let more = !node.queue.is_empty();
+            node.executing = Some(Executing { waiters, primacy: node.primacy });
+            if more {
+                let event = Box::new(Event::RequestsWaiting);
+                self.later(1, Happening::Tell { to: at, incarnation, event });
+            }
+        }
+        let slow = matches!(effect, Effect::Apply { .. }) && self.random.percent(self.profile.applies_slow);
+        let delay = if slow { self.micros(6_000, 500_000) } else { self.store_delay() };
         self.later(delay, Happening::Store { at, incarnation, effect: Box::new(effect) });
     }
 
@@ -95,131 +171,142 @@ impl World {
         self.later(delay, Happening::Tell { to: at, incarnation, event: Box::new(event) });
     }
 
+    /// What the tables show leaves the overlay.
+    fn trim_the_overlay(&mut self, i: usize) {
+        let applied = self.disks[i].applied().op;
+        let Some(node) = &mut self.nodes[i] else { return };
+        node.overlay.retain(|entry| entry.op > applied);
+    }
+
     fn carry_out(&mut self, i: usize, effect: Effect<Fact>) -> Event<Fact> {
         let fails = self.random.in_ten_thousand(self.profile.store_fails);
-        let full = self.health[i].full && !matches!(effect, Effect::RollBack { .. });
-        if let Effect::RepairStore { token } = effect {
-            return self.repair(i, token, fails);
+        let Health { full, syncs_fail, removed, .. } = self.health[i];
+        let written = fails && self.random.percent(40);
+        let checkpoints = self.random.percent(self.profile.checkpoints);
+        let piece = if self.profile.jitter { self.random.below(6) + 1 } else { u64::MAX / 2 };
+        if self.disks[i].differs.is_some() && !self.another_holds_as_much(i) {
+            // No protocol mends the rows of the last that holds everything: a person has.
+            self.disks[i].differs = None;
+        }
+        match &effect {
+            Effect::Apply { up_to, .. } => checks::applies_what_is_committed(self, i, *up_to),
+            Effect::Cut { to, .. } => checks::cut_keeps_what_is_committed(self, i, *to),
+            _ => {}
         }
         let disk = &mut self.disks[i];
-        let (Effect::Execute { token, .. }
-        | Effect::Commit { token, .. }
-        | Effect::RollBack { token }
-        | Effect::Persist { token, .. }
-        | Effect::Remember { token, .. }) = effect
-        else {
-            panic!("not a store effect: {effect:?}")
-        };
-        let writes =
-            matches!(effect, Effect::Commit { .. } | Effect::Persist { .. } | Effect::Remember { .. });
-        let unsynced = writes && self.health[i].syncs_fail;
-        if fails || full || unsynced {
-            // At times everything was written, and only the sync has failed: it reads well from then on.
-            let written = unsynced || (fails && self.random.percent(40));
-            let open = disk.open.take();
-            match (effect, open) {
-                (Effect::Commit { memory, .. }, Some(entries)) if written && !disk.refuses(&entries) => {
-                    disk.stop_syncing();
-                    disk.remember(memory);
-                    disk.unseen = Some(entries);
-                    disk.fail_to_sync();
+        match effect {
+            Effect::Execute { token, .. } if fails => {
+                if let Some(node) = &mut self.nodes[i] {
+                    node.executing = None;
                 }
-                (Effect::Persist { entries, .. }, _) if written && !disk.refuses(&entries) => {
-                    disk.stop_syncing();
-                    disk.unseen = Some(entries);
-                    disk.fail_to_sync();
-                }
-                (Effect::Remember { memory, .. }, _) if written => {
-                    disk.stop_syncing();
-                    disk.remember(Some(memory));
-                    disk.fail_to_sync();
-                }
-                _ => {}
+                Event::StoreFailed { token }
             }
-            return Event::StoreFailed { token };
-        }
-        let event = match effect {
-            Effect::Execute { copies, .. } => return self.execute(i, token, copies),
-            Effect::Commit { memory, .. } => {
-                let entries = disk.open.take().expect("a commit needs an open transaction");
-                disk.append(entries);
-                disk.remember(memory);
-                disk.sync();
-                Event::BatchCommitted { token }
-            }
-            Effect::Persist { entries, .. } => {
-                assert!(disk.open.is_none(), "a secondary persists while a transaction is open");
-                if disk.refuses(&entries) {
+            Effect::Execute { token, copies } => self.execute(i, token, copies),
+            Effect::Apply { token, up_to } => {
+                let up_to = Op(up_to.op.0.min(disk.applied().op.0 + piece));
+                let applied = !full && (!fails || written) && disk.apply(up_to);
+                if !applied || fails {
                     return Event::StoreFailed { token };
                 }
-                disk.append(entries);
-                disk.sync();
-                Event::EntriesPersisted { token }
+                if checkpoints {
+                    if syncs_fail {
+                        disk.rows.fail_to_sync();
+                        return Event::StoreFailed { token };
+                    }
+                    disk.rows.sync();
+                    let checkpointed = disk.rows.durable().applied.op;
+                    if let Some(node) = &mut self.nodes[i] {
+                        node.checkpointed = checkpointed;
+                    }
+                    disk.prune(self.profile.log_entries_max, checkpointed);
+                }
+                Event::Applied { token, applied: disk.applied() }
             }
-            Effect::Remember { memory, .. } => {
-                assert!(disk.open.is_none(), "a view is to be remembered while a transaction is open");
-                disk.remember(Some(memory));
-                disk.sync();
+            Effect::Cut { token, to } => {
+                if fails || full || syncs_fail {
+                    // The new end may have its name, and the folder was not synced.
+                    if written {
+                        self.disks[i].cut(to);
+                    }
+                    return Event::StoreFailed { token };
+                }
+                disk.cut(to);
+                Event::LogCut { token }
+            }
+            Effect::Remember { token, memory } => {
+                if full || fails || syncs_fail {
+                    if syncs_fail || written {
+                        disk.memory.stop_syncing();
+                        *disk.memory = Some(memory);
+                        disk.memory.fail_to_sync();
+                    }
+                    return Event::StoreFailed { token };
+                }
+                *disk.memory = Some(memory);
+                disk.memory.sync();
                 Event::Remembered { token }
             }
-            _ => {
-                disk.open.take().expect("a roll-back needs an open transaction");
-                Event::BatchRolledBack { token }
+            Effect::RepairStore { token } => {
+                if fails || full || syncs_fail || removed {
+                    return Event::StoreFailed { token };
+                }
+                disk.repair();
+                let (logged, applied) = (disk.position(), disk.applied());
+                if let Some(node) = &mut self.nodes[i] {
+                    node.log_failed = false;
+                }
+                Event::StoreRepaired { token, logged, applied }
             }
-        };
-        disk.prune(self.profile.log_entries_max);
-        event
-    }
-
-    /// What was written is there when the database is opened again; writing all of it anew makes it durable.
-    fn make_certain(&mut self, i: usize) {
-        let disk = &mut self.disks[i];
-        disk.read_back();
-        disk.rewrite();
-    }
-
-    /// Everything that can be read is written anew and synced, or something of that fails.
-    fn repair(&mut self, i: usize, token: Token, fails: bool) -> Event<Fact> {
-        let Health { full, syncs_fail, removed, .. } = self.health[i];
-        if fails || full || syncs_fail || removed {
-            return Event::StoreFailed { token };
+            other => panic!("not a store effect: {other:?}"),
         }
-        self.make_certain(i);
-        Event::StoreRepaired { token, position: self.disks[i].position() }
     }
 
     fn execute(&mut self, i: usize, token: Token, copies: usize) -> Event<Fact> {
-        let dates = self.dates(i);
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
-        let taken = node.queue.len().min(BATCH_MAX);
-        let waiters: Vec<Waiter> = node.queue.drain(..taken).collect();
-        let more = !node.queue.is_empty();
-        let waiters: Vec<(Waiter, Decided)> =
+        let Some(Executing { waiters, primacy }) = node.executing.take() else {
+            unreachable!("what is executed was taken from the queue")
+        };
+        if !node.serving || node.primacy != primacy {
+            // The primacy that wanted this batch is over, and its clients were told so.
+            return Event::BatchExecuted { token, entries: Vec::new(), barrier: false };
+        }
+        self.trim_the_overlay(i);
+        checks::overlay_is_what_the_tables_lack(self, i);
+        let dates = self.dates(i);
+        let decided: Vec<(Waiter, Decided)> =
             waiters.into_iter().map(|waiter| (waiter, self.decide(i, &waiter, copies, &dates))).collect();
-        let placed = waiters.iter().filter(|(_, decided)| *decided == Decided::Placed);
-        let entries = self.disks[i].execute(placed.map(|(waiter, _)| waiter.request), &dates);
+        let placed = decided.iter().filter(|(_, decided)| *decided == Decided::Placed);
         let Some(node) = &mut self.nodes[i] else { unreachable!("it was alive above") };
-        let end = entries.last().map_or(self.disks[i].position(), protocol::Entry::position);
+        let disk = &self.disks[i];
+        let entries = disk.execute(&node.overlay, placed.map(|(waiter, _)| waiter.request), &dates);
+        node.overlay.extend(entries.iter().cloned());
+        node.executed = entries.last().map_or(node.executed, Entry::position);
+        let end = node.executed;
         let messages = entries.iter().filter_map(|entry| {
             let request = entry.record.request()?;
             match request.action {
                 Action::Send { to } => Some((entry.op, to, request.id)),
-                Action::Set { .. } => None,
+                Action::Set { .. } | Action::TurnPage => None,
             }
         });
+        let place = |waiter: &Waiter| {
+            let id = waiter.request.id;
+            let carries = |entry: &&Entry<Fact>| entry.record.request().is_some_and(|other| other.id == id);
+            node.overlay.iter().find(carries).map(|entry| entry.op).or_else(|| disk.state().effect(id))
+        };
+        let waiters = decided.iter().map(|(waiter, decided)| (*waiter, *decided, place(waiter))).collect();
         node.batches.push(Batch { token, waiters, messages: messages.collect(), end });
-        if more {
-            let incarnation = node.incarnation;
-            let event = Box::new(Event::RequestsWaiting);
-            self.later(1, Happening::Tell { to: i, incarnation, event });
+        let barrier = entries.iter().any(|entry| entry.record.is_barrier());
+        if barrier {
+            node.barrier = end.op;
         }
-        Event::BatchExecuted { token, entries }
+        Event::BatchExecuted { token, entries, barrier }
     }
 
     /// What a batch of replica `i` is executed by.
     fn dates(&mut self, i: usize) -> Dates {
         let (now, wall, rule) = (self.local(i), self.wall(i), self.profile.remembering);
-        let forgotten = self.disks[i].state.forgotten;
+        let forgotten = self.disks[i].state().forgotten;
         let Some(node) = &mut self.nodes[i] else { unreachable!("only a living process executes") };
         let forgetting = node.forgetting.get_or_insert_with(|| Forgetting::begin(forgotten, now, wall));
         Dates { wall, may_forget: forgetting.look(now, wall, &rule), rule }
@@ -234,9 +321,14 @@ impl World {
         {
             return Decided::PassedOver;
         }
-        let state = &self.disks[i].state;
+        let state = self.disks[i].state();
         let in_date = state.verdict(&waiter.request, dates) == Verdict::New;
-        if state.remembers(waiter.request.id) || (in_date && copies >= wanted) {
+        let executed =
+            |entry: &Entry<Fact>| entry.record.request().is_some_and(|other| other.id == waiter.request.id);
+        if state.remembers(waiter.request.id)
+            || node.overlay.iter().any(executed)
+            || (in_date && copies >= wanted)
+        {
             return Decided::Placed;
         }
         if let Asker::Stream(stream) = waiter.asker {
@@ -270,12 +362,12 @@ impl World {
         let breaks = self.random.percent(self.profile.snapshots_break);
         let delay = self.micros(200, 200_000);
         if reachable && !breaks {
-            let mut copy = Box::new((*self.disks[source]).clone());
-            copy.open = None;
-            copy.memory = memory.map(|memory| *memory);
-            copy.unseen = None;
-            // Both have the same rows from then on.
-            copy.differs = None;
+            let rows = self.disks[source].rows.clone();
+            let copy = Box::new(Disk::at(
+                self.disks[source].database,
+                (*rows).clone(),
+                memory.map(|memory| *memory),
+            ));
             self.later(delay, Happening::SwapSnapshot { to, incarnation, token, copy });
         } else {
             let event = Box::new(Event::SnapshotFailed { token });
@@ -293,8 +385,14 @@ impl World {
             Event::SnapshotFailed { token }
         } else {
             let database = self.new_database();
-            self.disks[to] = Disk { database, ..copy }.into();
-            Event::SnapshotInstalled { token, database, position: self.disks[to].position() }
+            self.disks[to] = Disk { database, ..copy };
+            let position = self.disks[to].position();
+            if let Some(node) = &mut self.nodes[to] {
+                // Its log is a new one, and its tables are durable.
+                (node.log_failed, node.checkpointed) = (false, position.op);
+                node.committed = None;
+            }
+            Event::SnapshotInstalled { token, database, position }
         };
         let delay = self.micros(20, 400);
         self.later(delay, Happening::Tell { to, incarnation, event: Box::new(event) });

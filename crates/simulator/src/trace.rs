@@ -29,7 +29,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn say(&mut self, now: u64, i: usize, what: &dyn Display) {
+    pub(crate) fn write(&mut self, now: u64, i: usize, what: &dyn Display) {
         if self.detail != Detail::Silent {
             let _ = writeln!(self.text, "{:>9}.{:03} ms  {i}  {what}", now / 1000, now % 1000);
         }
@@ -46,7 +46,7 @@ impl Trace {
         if self.detail != Detail::Silent {
             let name =
                 self.names.get(request as usize).cloned().unwrap_or_else(|| format!("request {request}"));
-            self.say(now, i, &format!("acknowledges {name} on {copies}"));
+            self.write(now, i, &format!("acknowledges {name} on {copies}"));
         }
     }
 
@@ -98,7 +98,7 @@ fn brief(event: &Event<Fact>) -> String {
             if chain.is_some() { "from a known place" } else { "out of reach" }
         ),
         Event::StoreFailed { .. } => "store failed".into(),
-        Event::StoreRepaired { position, .. } => format!("store repaired up to {position}"),
+        Event::StoreRepaired { logged, .. } => format!("store repaired up to {logged}"),
         Event::FilesLost => "files of the database lost".into(),
         Event::SnapshotInstalled { position, .. } => format!("snapshot installed: {position}"),
         Event::DeathAnswered { proven, .. } => {
@@ -120,12 +120,17 @@ fn brief(event: &Event<Fact>) -> String {
 
 fn brief_message(message: &Message<Fact>) -> String {
     match message {
-        Message::Append { view, previous, entries } => {
-            format!("Append view {} after {previous}: {} entries", view.number, entries.len())
+        Message::Append { view, previous, entries, committed } => {
+            format!(
+                "Append view {} after {previous}: {} entries, committed {}",
+                view.number,
+                entries.len(),
+                committed.op
+            )
         }
         Message::Call { base, number, .. } => format!("Call for view {number} on {base}"),
         Message::Shown { number, position, .. } => format!("Shown for view {number}: {position}"),
-        Message::Persisted { number, position } => format!("Persisted view {number}: {position}"),
+        Message::Confirmed { number, position } => format!("Confirmed view {number}: {position}"),
         Message::Alive { position, able, .. } => {
             format!("Alive at {position}, {}", if *able { "able" } else { "not able" })
         }
@@ -134,6 +139,7 @@ fn brief_message(message: &Message<Fact>) -> String {
         Message::Refused { promised, .. } => format!("Refused, promised view {promised}"),
         Message::Fetch { view, after } => format!("Fetch view {} after op {after}", view.number),
         Message::Tail { number, entries, .. } => format!("Tail view {number}: {} entries", entries.len()),
+        Message::Cut { view, position } => format!("Cut view {}: ends at {position}", view.number),
         Message::TakeSnapshot { view } => format!("TakeSnapshot view {}", view.number),
         Message::NeedsSnapshot { number } => format!("NeedsSnapshot view {number}"),
         Message::Leaving { number } => format!("Leaving view {number}"),

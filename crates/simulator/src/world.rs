@@ -1,17 +1,16 @@
-//! The world: performs the effects of every replica after a while drawn from the seed. Like the server's driver it
-//! decides nothing: no role and no view is looked at here.
+//! The world: starts and ends processes, lets what is planned happen, and feeds events to the replicas, whose effects it
+//! performs (`effects.rs`). Like the server's driver it decides nothing: no role and no view is looked at here.
 
 use crate::agenda::{Agenda, Happening};
 use crate::checks;
-use crate::client::{Client, Outcome};
+use crate::client::Client;
 use crate::disk::Disk;
 use crate::fact::Fact;
-use crate::layers::Layers;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
 use crate::lock::LockFile;
 use crate::network::{Network, index};
-use crate::node::{Asker, Clock, Decided, Held, Node, Waiter};
+use crate::node::{Clock, Held, Node};
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::register::Register;
@@ -19,11 +18,8 @@ use crate::sender::Sender;
 use crate::storage::Health;
 use crate::trace::Trace;
 use protocol::{
-    DatabaseId, Effect, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token, WallTime,
+    DatabaseId, Event, Identity, Incarnation, Replica, ReplicaSet, Time, Timing, Token, WallTime,
 };
-
-/// How many entries one read of the log gives.
-const LOG_READ_MAX: usize = 3;
 const LISTENERS: usize = 2;
 /// The wall-clock time at the beginning of every run, in milliseconds: some day in 2026.
 const WALL_BEGINS: u64 = 1_790_000_000_000;
@@ -38,7 +34,7 @@ pub struct World {
     /// The processes that run.
     pub nodes: Vec<Option<Node>>,
     /// The databases.
-    pub disks: Vec<Layers<Disk>>,
+    pub disks: Vec<Disk>,
     /// How each disk is doing.
     pub health: Vec<Health>,
     /// The view register.
@@ -52,6 +48,8 @@ pub struct World {
     pub(crate) random: Random,
     /// What impairs replicas, in the runs in which something does.
     pub(crate) impairments: Option<Random>,
+    /// When the page is turned.
+    pub(crate) turns: Random,
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
     pub(crate) listeners: Vec<Listener>,
@@ -105,7 +103,7 @@ impl World {
         Self {
             now: 0,
             nodes: (0..replicas).map(|_| None).collect(),
-            disks: (0..replicas).map(|i| Disk::new(i as u64 + 1).into()).collect(),
+            disks: (0..replicas).map(|i| Disk::new(i as u64 + 1)).collect(),
             health: vec![Health::default(); replicas],
             register: Register::new(replicas),
             ledger: Ledger::new(),
@@ -137,6 +135,7 @@ impl World {
             timing: Timing::DEFAULT,
             random,
             impairments: None,
+            turns: Random::new(seed.rotate_left(32)),
             profile,
         }
     }
@@ -196,13 +195,15 @@ impl World {
             all: ReplicaSet::first(u8::try_from(self.nodes.len()).expect("few replicas")),
             incarnation: Incarnation(self.starts),
             database: disk.database,
-            position: disk.position(),
+            logged: disk.position(),
+            committed: disk.known_committed(),
+            applied: disk.applied(),
             after_power_failure: self.whole_in[i].is_some_and(|boot| boot != self.boot),
-            remembered: disk.memory.clone(),
+            remembered: (*disk.memory).clone(),
         };
         self.whole_in[i] = self.whole_in[i].or(Some(self.boot));
         self.locks[i].take(identity.incarnation);
-        let replica = Replica::new(identity, self.timing, self.local(i));
+        let replica = Replica::new(identity, self.timing, self.profile.bounds, self.local(i));
         let lock = self.locks[i].file;
         self.nodes[i] = Some(Node::new(index(i), replica, self.starts, self.nodes.len(), lock));
         for peer in 0..self.nodes.len() {
@@ -214,12 +215,12 @@ impl World {
     /// Ends a process at once.
     pub fn crash(&mut self, i: usize) {
         let Some(node) = self.nodes[i].take() else { return };
-        self.end_in_the_middle_of_a_write(i, node.incarnation);
+        self.end_in_the_middle_of_a_write(i, &node);
         self.leave_lost_files(i);
         for stream in node.streams.into_iter().flatten() {
             self.close(stream);
         }
-        self.hang_up(node.ears);
+        self.hang_up(node.subscriptions);
         self.end_feeds(node.feeds);
     }
 
@@ -248,8 +249,8 @@ impl World {
         if !self.profile.jitter || self.random.percent(50) {
             self.handle(i, Event::Tick);
         }
-        for one in held {
-            match one {
+        for arrival in held {
+            match arrival {
                 Held::Event(event) => self.handle(i, event),
                 Held::Call { client, attempt, call } => self.arrive(i, client, attempt, call),
                 Held::Carried { stream, carried } => self.arrive_by_stream(i, stream, carried),
@@ -291,6 +292,7 @@ impl World {
             Happening::Start { node } => self.start(node),
             Happening::Resume { node } => self.resume(node),
             Happening::Store { at, incarnation, effect } => self.store(at, incarnation, effect),
+            Happening::WriteLog { at, incarnation } => self.write_log(at, incarnation),
             Happening::CopySnapshot { to, incarnation, token, from, memory } => {
                 self.copy_snapshot(to, incarnation, token, from, memory);
             }
@@ -383,11 +385,14 @@ impl World {
         self.events += 1;
         assert!(self.events < EVENTS_MAX, "invariant 7: the replicas keep each other busy for ever");
         self.trace.event(self.now, i, &node.replica, local, &event);
+        node.takes_note(&event);
         let effects = node.replica.handle(local, event);
         assert!(
             !early || effects.is_empty(),
             "replica {i} does something before its deadline, as if it had been told of none: {effects:?}"
         );
+        checks::what_is_known_to_be_committed(self, i);
+        checks::tables_show_what_is_committed(self, i);
         let dies = !effects.is_empty() && self.random.in_ten_thousand(self.profile.crashes_between_effects);
         let dies_after = if dies { self.random.index(effects.len() + 1) } else { usize::MAX };
         for (place, effect) in effects.into_iter().enumerate() {
@@ -397,8 +402,9 @@ impl World {
             self.perform(i, effect);
         }
         checks::one_primary_a_view(self, i);
+        checks::under_way(self, i);
         if dies {
-            self.trace.say(self.now, i, &"dies between two effects");
+            self.trace.write(self.now, i, &"dies between two effects");
             self.crash_and_restart(i);
             return;
         }
@@ -416,143 +422,6 @@ impl World {
                 }
                 self.later(at - now, Happening::Tick { to: i, incarnation });
             }
-        }
-    }
-
-    fn perform(&mut self, i: usize, effect: Effect<Fact>) {
-        match effect {
-            Effect::Send { stream, message, .. } => self.send(i, stream, message),
-            Effect::Disconnect { stream, .. } => self.close(stream),
-            Effect::ReadRegister { token } => self.ask_register(i, token),
-            Effect::Swap { token, register, view } => self.ask_swap(i, token, register, view),
-            Effect::ProveDeath { token, peer, incarnation: process } => {
-                let incarnation = self.incarnation(i);
-                let delay = self.micros(50, 300);
-                let peer = usize::from(peer.0);
-                self.later(delay, Happening::ProveDeath { by: i, incarnation, token, peer, process });
-            }
-            Effect::ReadLog { token, after } => {
-                let incarnation = self.incarnation(i);
-                let disk = &self.disks[i];
-                let chain = disk.chain_at(after);
-                let entries = if chain.is_some() { disk.after(after, LOG_READ_MAX) } else { Vec::new() };
-                let delay = self.micros(50, 1000);
-                let event = Box::new(Event::LogRead { token, chain, entries });
-                self.later(delay, Happening::Tell { to: i, incarnation, event });
-            }
-            Effect::Answer { token, copies } => self.answer(i, token, copies),
-            Effect::AnswerRead { read } => {
-                let read = self.node(i).take_read(read);
-                self.look_later(i, read);
-            }
-            Effect::RefuseRead { read } => {
-                let read = self.node(i).take_read(read);
-                self.refuse_read(read);
-            }
-            Effect::RefuseRequests => self.drop_requests(i),
-            Effect::Serve { view } => {
-                let node = self.node(i);
-                node.serving = true;
-                node.primacy += 1;
-                self.trace.say(self.now, i, &format!("serves view {view}"));
-            }
-            Effect::StopServing => {
-                let node = self.node(i);
-                node.serving = false;
-                node.forgetting = None;
-                // No client receives an outcome of what was in flight: its fate is unknown.
-                node.batches.clear();
-                node.broken.clear();
-                let ears = std::mem::take(&mut node.ears);
-                let feeds = std::mem::take(&mut node.feeds);
-                self.drop_requests(i);
-                self.hang_up(ears);
-                self.end_feeds(feeds);
-            }
-            Effect::PowerFailureOver => self.whole_in[i] = Some(self.boot),
-            Effect::Note(note) => self.trace.say(self.now, i, &note),
-            Effect::Halt { reason } => self.trace.say(self.now, i, &format!("halts: {reason}")),
-            store @ (Effect::Execute { .. }
-            | Effect::Commit { .. }
-            | Effect::RollBack { .. }
-            | Effect::Persist { .. }
-            | Effect::Remember { .. }
-            | Effect::RepairStore { .. }
-            | Effect::InstallSnapshot { .. }) => self.store_later(i, store),
-            Effect::End { reason } => {
-                self.trace.say(self.now, i, &format!("ends: {reason}"));
-                self.crash(i);
-                let pause = self.micros(100, 1_500_000);
-                self.later(pause, Happening::Start { node: i });
-            }
-        }
-    }
-
-    fn node(&mut self, i: usize) -> &mut Node {
-        self.nodes[i].as_mut().expect("only a living process has effects")
-    }
-
-    fn drop_requests(&mut self, i: usize) {
-        let waiting = std::mem::take(&mut self.node(i).queue);
-        for waiter in waiting {
-            self.tell(i, &waiter, Outcome::NotServing);
-        }
-    }
-
-    fn answer(&mut self, i: usize, token: Token, copies: usize) {
-        let Some(batch) = self.node(i).take_batch(token) else { return };
-        assert!(
-            self.disks[i].position().op >= batch.end.op,
-            "replica {i} acknowledges op {} and holds {}",
-            batch.end.op,
-            self.disks[i].position()
-        );
-        if batch.end.op > self.ledger.acknowledged.op {
-            checks::follows_what_was_acknowledged(self, i);
-            self.ledger.acknowledged = batch.end;
-            let led = self.node(i).replica.leads().map(|view| view.number);
-            self.ledger.acted_in = self.ledger.acted_in.max(led.unwrap_or_default());
-        }
-        for (waiter, decided) in &batch.waiters {
-            match decided {
-                Decided::Placed => {}
-                Decided::TooFewInSync => {
-                    self.tell(i, waiter, Outcome::TooFewInSync);
-                    continue;
-                }
-                Decided::OutOfDate => {
-                    self.tell(i, waiter, Outcome::OutOfDate);
-                    continue;
-                }
-                Decided::PassedOver => {
-                    self.ledger.passed_over += 1;
-                    continue;
-                }
-            }
-            let request = waiter.request.id;
-            let op = self.disks[i].state.effect(request).expect("an acknowledged request took effect");
-            if !self.ledger.answers.contains_key(&request) {
-                self.trace.acknowledged(self.now, i, request, copies);
-            }
-            checks::same_answer(self, request, op);
-            let wanted = self.wanted(waiter);
-            if copies < wanted {
-                self.ledger.kept += 1;
-                self.tell(i, waiter, Outcome::KeptOnFewer);
-            } else {
-                checks::as_many_copies(self, i, batch.end, wanted);
-                self.tell(i, waiter, Outcome::Done);
-            }
-        }
-        self.publish(i, &batch.messages);
-    }
-
-    /// Gives the asker that waits for a request its outcome.
-    fn tell(&mut self, i: usize, waiter: &Waiter, outcome: Outcome) {
-        match waiter.asker {
-            Asker::Client { client, attempt } => self.answer_client(client, attempt, outcome),
-            Asker::Stream(stream) => self.answer_stream(i, stream, waiter.request.id, outcome),
-            Asker::NoOne => {}
         }
     }
 }

@@ -100,12 +100,13 @@ pub fn check(history: &[Operation]) -> Result<(), Violation> {
             Zone { value: *value, from: first_end.min(last_begin), to: first_end.max(last_begin), forward }
         })
         .collect();
-    for (place, one) in zones.iter().enumerate().filter(|(_, zone)| zone.forward) {
+    for (place, zone) in zones.iter().enumerate().filter(|(_, zone)| zone.forward) {
         for (other_place, other) in zones.iter().enumerate() {
-            let overlap = other.forward && other_place > place && one.from < other.to && other.from < one.to;
-            let within = !other.forward && one.from < other.from && other.to < one.to;
+            let overlap =
+                other.forward && other_place > place && zone.from < other.to && other.from < zone.to;
+            let within = !other.forward && zone.from < other.from && other.to < zone.to;
             if overlap || within {
-                return Err(Violation::Both(one.value, other.value));
+                return Err(Violation::Both(zone.value, other.value));
             }
         }
     }

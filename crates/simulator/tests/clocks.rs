@@ -19,7 +19,7 @@ fn settled(replicas: usize) -> World {
 }
 
 #[test]
-fn a_replica_an_hour_from_two_others_that_agree_leads_nobody_until_its_clock_is_right() {
+fn a_replica_an_hour_from_two_others_that_agree_does_not_lead_until_its_clock_is_right() {
     for wrong_by in [-40 * 24 * HOUR, -HOUR, HOUR, 40 * 24 * HOUR] {
         let mut world = settled(3);
         world.set_clock_wrong(0, wrong_by);

@@ -3,51 +3,40 @@
 //! Nothing here looks at a clock or at anything but the entry and the tables; nothing here refuses.
 
 use crate::columns::millis;
-use crate::forgotten::{delete_dated_before, forget, forgotten, set_forgotten};
+use crate::forgotten::{forget, forgotten, set_forgotten};
 use crate::looks;
 use crate::lookups::Lookups;
+use crate::members;
+use crate::message::acknowledged;
 use crate::requests;
-use crate::retention::{LogRetention, TIDY_EVERY};
-use chat::{AccountId, Fact, MessageId, REQUEST_AGE_MAX, Record, SESSIONS_AN_ACCOUNT_MAX};
+use chat::{AccountId, Fact, MessageId, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::Entry;
 use rusqlite::{Connection, params};
 
-/// Writes an entry to the log and its effect to the tables, inside the caller's transaction.
-pub(crate) fn apply(
-    lookups: &mut Lookups<'_>,
-    entry: &Entry<Record>,
-    retention: &LogRetention,
-) -> Result<(), rusqlite::Error> {
+/// Writes the effect of an entry to the tables, inside the caller's transaction.
+pub(crate) fn apply(lookups: &mut Lookups<'_>, entry: &Entry<Record>) -> Result<(), rusqlite::Error> {
     let connection = lookups.connection;
     let op = entry.op.0.cast_signed();
     let record = &entry.record;
-    connection
-        .prepare_cached("INSERT INTO log (op, chain, record) VALUES (?1, ?2, ?3)")?
-        .execute(params![op, entry.chain.0, record.json()])?;
     if let Some(mark) = record.request() {
-        requests::keep(lookups, mark, record)?;
+        requests::keep(lookups, mark)?;
     }
     apply_fact(connection, op, record)?;
     lookups.applied(record.fact());
-    if entry.op.0.is_multiple_of(TIDY_EVERY) {
-        tidy(connection, entry, retention)?;
-    }
     Ok(())
 }
 
 fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
     let at = millis(record.at());
     match record.fact() {
-        Fact::HistoryBegan { history, forgotten, ends_sessions } => {
+        Fact::HistoryBegan { history, forgotten } => {
             connection
                 .prepare_cached("INSERT INTO histories (began_op, id) VALUES (?1, ?2)")?
                 .execute(params![op, history.0.as_bytes()])?;
             if let Some(before) = forgotten {
                 set_forgotten(connection, *before)?;
             }
-            if *ends_sessions {
-                connection.prepare_cached("DELETE FROM sessions")?.execute([])?;
-            }
+            connection.prepare_cached("DELETE FROM sessions")?.execute([])?;
         }
         Fact::RequestsForgotten { before } => forget(connection, *before)?,
         Fact::AccountCreated { name, key, password } => {
@@ -58,12 +47,11 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .execute(params![op, name, key, password.0, at])?;
             looks::add(connection, op, name, key)?;
         }
-        // The rule by which `closes` was drawn up: entries of before it was carry none.
+        // By the rule by which `closes` was drawn up, which is for those who listen.
         Fact::SessionOpened { account, token, expires_at, closes: _ } => {
             let account = account.0.cast_signed();
-            // A session goes when it expired before all that is remembered, so that no wrong clock ends one. (Until it is
-            // known what is forgotten: by the time of the entry, as the version before did.)
-            let expired_by = forgotten(connection)?.map_or(at, millis);
+            // A session goes when it expired before all that is remembered, so that no wrong clock ends one.
+            let expired_by = millis(forgotten(connection)?.unwrap_or_default());
             connection
                 .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND expires_at <= ?2")?
                 .execute(params![account, expired_by])?;
@@ -85,13 +73,8 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .execute([session.0.cast_signed()])?;
         }
         Fact::AccountDeleted { account } => {
+            forget_what_did_not_arrive(connection, *account)?;
             let account = account.0.cast_signed();
-            connection
-                .prepare_cached(
-                    "UPDATE messages SET text = '', undeliverable = 1
-                     WHERE recipient = ?1 AND id > (SELECT acknowledged FROM accounts WHERE id = ?1)",
-                )?
-                .execute([account])?;
             connection.prepare_cached("DELETE FROM sessions WHERE account = ?1")?.execute([account])?;
             connection
                 .prepare_cached("UPDATE accounts SET deleted_at = ?2, password = '' WHERE id = ?1")?
@@ -107,32 +90,33 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                 .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND id <> ?2")?
                 .execute(params![account, keep.0.cast_signed()])?;
         }
-        Fact::MessageSent { from, from_name, to, to_name, text } => {
+        Fact::MessageSent { conversation, from, from_name, to_name, text } => {
             connection
                 .prepare_cached(
-                    "INSERT INTO messages (id, sender, sender_name, recipient, recipient_name, text, sent_at)
+                    "INSERT INTO messages (id, conversation, sender, sender_name, to_name, text, sent_at)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     op,
+                    conversation.as_bytes(),
                     from.0.cast_signed(),
                     from_name,
-                    to.0.cast_signed(),
                     to_name,
                     text,
                     at
                 ])?;
+            members::sent(connection, *conversation, MessageId(op.cast_unsigned()))?;
         }
         Fact::MessagesAcknowledged { account, up_to } => {
             connection
                 .prepare_cached("UPDATE accounts SET acknowledged = max(acknowledged, ?2) WHERE id = ?1")?
                 .execute(params![account.0.cast_signed(), up_to.0.cast_signed()])?;
         }
-        Fact::ConversationRead { account, with, up_to, shown, shown_up_to } => {
-            let shown_up_to = if *shown { shown_up_to.unwrap_or(*up_to) } else { MessageId(0) };
-            mark_read(connection, *account, *with, *up_to, shown_up_to)?;
+        Fact::ConversationSeen { account, conversation, up_to, shown_up_to } => {
+            let shown_up_to = shown_up_to.unwrap_or_default();
+            members::seen(connection, *account, *conversation, *up_to, shown_up_to)?;
         }
-        Fact::ReadMarksSet { account, shown } => {
+        Fact::SeenShown { account, shown } => {
             connection
                 .prepare_cached("UPDATE accounts SET shows_reads = ?2 WHERE id = ?1")?
                 .execute(params![account.0.cast_signed(), shown])?;
@@ -141,33 +125,15 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
     Ok(())
 }
 
-fn mark_read(
-    connection: &Connection,
-    account: AccountId,
-    with: AccountId,
-    up_to: MessageId,
-    shown_up_to: MessageId,
-) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (account, peer) DO UPDATE SET
-             up_to = max(up_to, excluded.up_to), shown_up_to = max(shown_up_to, excluded.shown_up_to)",
-        )?
-        .execute([account.0, with.0, up_to.0, shown_up_to.0].map(u64::cast_signed))?;
-    Ok(())
-}
-
-fn tidy(
-    connection: &Connection,
-    entry: &Entry<Record>,
-    retention: &LogRetention,
-) -> Result<(), rusqlite::Error> {
-    if forgotten(connection)?.is_none() {
-        // As the version did that wrote this entry: its replicas have all done so.
-        delete_dated_before(connection, entry.record.at().minus(REQUEST_AGE_MAX))?;
+/// Of what a deleted account had not received, the texts go. Index: `messages_conversation`.
+fn forget_what_did_not_arrive(connection: &Connection, account: AccountId) -> Result<(), rusqlite::Error> {
+    let received = acknowledged(connection, account)?.unwrap_or_default();
+    let mut update = connection.prepare_cached(
+        "UPDATE messages SET text = '', undeliverable = 1 WHERE conversation = ?1 AND sender = ?2 AND id > ?3",
+    )?;
+    for member in members::with_news(connection, account, received)? {
+        let (sender, received) = (member.with.0.cast_signed(), received.0.cast_signed());
+        update.execute(params![member.conversation.as_bytes(), sender, received])?;
     }
-    let pruned = retention.prune_up_to(entry.op);
-    connection.prepare_cached("DELETE FROM log WHERE op <= ?1")?.execute([pruned.0.cast_signed()])?;
     Ok(())
 }

@@ -6,6 +6,11 @@ pub(crate) fn millis(time: chat::Millis) -> i64 {
     time.0.cast_signed()
 }
 
+/// A place among the messages that a caller names: it may lie beyond every number that a column can hold.
+pub(crate) fn place(id: chat::MessageId) -> i64 {
+    i64::try_from(id.0).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
     row.get::<_, i64>(place).map(i64::cast_unsigned)
 }

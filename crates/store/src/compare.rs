@@ -1,8 +1,10 @@
 //! Comparing two databases that lie on this machine: the same rows in every table.
 
+use crate::at_rest::AtRest;
 use crate::error::StoreError;
-use crate::reader::Reader;
-use crate::slices::{RowKey, Slice, first_op, prepare, query};
+use crate::log_rows::LogRows;
+use crate::row_key::{RowKey, Slice};
+use crate::slices::{prepare, query};
 use crate::tables::Table;
 use protocol::Position;
 use std::fmt;
@@ -10,7 +12,7 @@ use std::fmt;
 /// The first thing in which two replicas differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Their logs end at different places, or are different.
+    /// They show their logs up to different places, or have different ones.
     Position(Position, Position),
     /// A row that is not the same, as (table, the first replica's row, the second's), or is missing in one of them.
     Row(&'static str, Option<String>, Option<String>),
@@ -35,34 +37,52 @@ pub enum Compared {
     Different(Difference),
 }
 
-/// Compares the rows of a table behind a key, up to `rows_max`, in two databases that are each read from one point in time.
-/// If those are not at the same position, that is the difference which is returned.
+/// Compares the rows of a table behind a key, up to `rows_max`, in two databases, or of their logs what the tables show of them
+/// and both hold. If the two are not at the same position, that is the difference which is returned: see [`crate::level`].
 pub fn compare_slice(
-    one: &Reader<'_>,
-    other: &Reader<'_>,
+    one: &AtRest,
+    other: &AtRest,
     table: &'static Table,
     after: Option<RowKey>,
     rows_max: usize,
 ) -> Result<Compared, StoreError> {
-    let first_op = first_op(one)?.max(first_op(other)?);
+    let positions = (one.identity().applied, other.identity().applied);
+    let first_op = one.first_op().max(other.first_op()).0.cast_signed();
     let slice = Slice { table, after, up_to: None, first_op, rows_max };
-    let (sql, sql_of_other) = (StoreError::sqlite(one.path()), StoreError::sqlite(other.path()));
+    if table.is_log() {
+        let mut ones = one.log().map(|log| LogRows::new(log, &slice, positions.0.op));
+        let mut others = other.log().map(|log| LogRows::new(log, &slice, positions.1.op));
+        let next = |rows: &mut Option<LogRows<'_>>| rows.as_mut().map_or(Ok(None), LogRows::next);
+        return compare_rows(|| next(&mut ones), || next(&mut others), &slice, positions);
+    }
+    let readers = (one.reader(), other.reader());
+    let (sql, sql_of_other) = (StoreError::sqlite(readers.0.path()), StoreError::sqlite(readers.1.path()));
     let mut statements =
-        (prepare(one, &slice).map_err(&sql)?, prepare(other, &slice).map_err(&sql_of_other)?);
+        (prepare(&readers.0, &slice).map_err(&sql)?, prepare(&readers.1, &slice).map_err(&sql_of_other)?);
     let mut ones = query(&mut statements.0, &slice).map_err(&sql)?;
     let mut others = query(&mut statements.1, &slice).map_err(&sql_of_other)?;
+    compare_rows(|| ones.next().map_err(&sql), || others.next().map_err(&sql_of_other), &slice, positions)
+}
+
+type Row = (RowKey, String);
+
+fn compare_rows(
+    mut one: impl FnMut() -> Result<Option<Row>, StoreError>,
+    mut other: impl FnMut() -> Result<Option<Row>, StoreError>,
+    slice: &Slice,
+    positions: (Position, Position),
+) -> Result<Compared, StoreError> {
     let (mut rows, mut last) = (0, None);
     loop {
-        match (ones.next().map_err(&sql)?, others.next().map_err(&sql_of_other)?) {
-            (None, None) => return Ok(Compared::Same(last.filter(|_| rows >= rows_max))),
+        match (one()?, other()?) {
+            (None, None) => return Ok(Compared::Same(last.filter(|_| rows >= slice.rows_max))),
             (Some(a), Some(b)) if a == b => {
                 rows += 1;
                 last = Some(a.0);
             }
             (a, b) => {
-                let positions = (one.identity()?.position, other.identity()?.position);
                 return Ok(Compared::Different(if positions.0 == positions.1 {
-                    Difference::Row(table.name, a.map(|(_, row)| row), b.map(|(_, row)| row))
+                    Difference::Row(slice.table.name, a.map(|(_, row)| row), b.map(|(_, row)| row))
                 } else {
                     Difference::Position(positions.0, positions.1)
                 }));

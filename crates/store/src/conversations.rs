@@ -1,14 +1,14 @@
-//! Conversations: with whom an account has exchanged messages, and what each side has seen.
+//! Conversations: which an account is a member of, and what each side of them has seen.
 //!
-//! Nothing of this is kept; it is read from the messages, by two indexes that jump from one peer to the next (a "loose
-//! index scan"), so that a conversation of a million messages costs no more than one of two.
+//! What is kept of a conversation for each member is its newest message and what was seen; all else is found in the messages by
+//! an index that has them by conversation and sender, so that a conversation of a million messages costs no more than one of two.
 
-use crate::columns::unsigned;
 use crate::error::StoreError;
-use crate::message::{MESSAGE, Message, message};
-use crate::reader::Reader;
-use chat::{AccountId, MessageId};
-use rusqlite::params;
+use crate::members::{self, Membership};
+use crate::message::{Message, last_sent, message};
+use crate::reader::{Account, Reader};
+use chat::{AccountId, ConversationId, MessageId};
+use rusqlite::{Connection, params};
 
 /// More unread messages than this in one conversation are not counted.
 pub const UNREAD_MAX: u32 = 1000;
@@ -16,6 +16,8 @@ pub const UNREAD_MAX: u32 = 1000;
 /// A conversation, as one of its two sides sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
+    /// Which.
+    pub id: ConversationId,
     /// With whom.
     pub with: AccountId,
     /// That account's name.
@@ -34,137 +36,117 @@ pub struct Conversation {
     pub seen_up_to: MessageId,
 }
 
-/// Each peer once, by jumping over all messages of the same one; `of` and `with` are columns of `messages`.
-fn peers(name: &str, of: &str, with: &str) -> String {
-    format!(
-        "{name}(peer) AS (
-            SELECT min({with}) FROM messages WHERE {of} = ?1
-            UNION ALL
-            SELECT (SELECT min({with}) FROM messages WHERE {of} = ?1 AND {with} > {name}.peer)
-            FROM {name} WHERE {name}.peer IS NOT NULL)"
-    )
-}
-
-/// How far the account's own messages got: what lies between them is others', and not told.
-fn last_of_mine(up_to: &str) -> String {
-    format!(
-        "coalesce((SELECT max(id) FROM messages WHERE sender = ?1 AND recipient = page.peer AND id <= {up_to}), 0)"
-    )
-}
-
-/// The account is `?1`, the message before which a page begins `?2`, its length `?3`, the bound of what is counted `?4`.
-fn list() -> String {
-    let (to, from) = (peers("sent", "sender", "recipient"), peers("received", "recipient", "sender"));
-    let newest = "max(
-        coalesce((SELECT max(id) FROM messages WHERE sender = ?1 AND recipient = peer), 0),
-        coalesce((SELECT max(id) FROM messages WHERE recipient = ?1 AND sender = peer), 0))";
-    let (delivered, seen) =
-        (last_of_mine("peers.acknowledged"), last_of_mine("coalesce(theirs.shown_up_to, 0)"));
-    format!(
-        "WITH RECURSIVE {to}, {from}, newest(peer, id) AS (
-            SELECT peer, {newest} FROM
-            (SELECT peer FROM sent WHERE peer IS NOT NULL UNION SELECT peer FROM received WHERE peer IS NOT NULL)),
-        page(peer, id) AS (SELECT peer, id FROM newest WHERE id < ?2 ORDER BY id DESC LIMIT ?3)
-        SELECT {MESSAGE},
-            peers.id, peers.name, peers.deleted_at IS NOT NULL, {delivered},
-            coalesce(mine.up_to, 0),
-            CASE WHEN me.shows_reads THEN {seen} ELSE 0 END,
-            (SELECT count(*) FROM (SELECT 1 FROM messages AS new
-                WHERE new.recipient = ?1 AND new.sender = page.peer AND new.id > coalesce(mine.up_to, 0)
-                AND new.sender <> ?1 AND new.undeliverable = 0 LIMIT ?4))
-        FROM page
-        JOIN messages ON messages.id = page.id
-        JOIN accounts AS peers ON peers.id = page.peer
-        JOIN accounts AS me ON me.id = ?1
-        LEFT JOIN reads AS mine ON mine.account = ?1 AND mine.peer = page.peer
-        LEFT JOIN reads AS theirs ON theirs.account = page.peer AND theirs.peer = ?1
-        ORDER BY page.id DESC"
-    )
-}
-
 impl Reader<'_> {
-    /// An account's conversations whose newest message is older than `before`, the newest first. Indexes:
-    /// `messages_conversation`, `messages_received`.
+    /// An account's conversations whose newest message is older than `before`, the newest first. It reads all of the account's
+    /// rows of `members`, and of the messages those that are told. Index: `messages_conversation`.
     pub fn conversations(
         &self,
         account: AccountId,
         before: MessageId,
         limit: u32,
     ) -> Result<Vec<Conversation>, StoreError> {
-        let found = self.connection().prepare_cached(&list()).and_then(|mut find| {
-            let before = before.0.min(i64::MAX as u64).cast_signed();
-            find.query_map(params![account.0.cast_signed(), before, limit, UNREAD_MAX], |row| {
-                Ok(Conversation {
-                    last: message(row)?,
-                    with: AccountId(unsigned(row, 9)?),
-                    with_name: row.get(10)?,
-                    with_deleted: row.get(11)?,
-                    delivered_up_to: MessageId(unsigned(row, 12)?),
-                    read_up_to: MessageId(unsigned(row, 13)?),
-                    seen_up_to: MessageId(unsigned(row, 14)?),
-                    unread: row.get(15)?,
-                })
-            })?
-            .collect()
-        });
-        self.sql(found)
+        let Some(me) = self.account(account)? else { return Ok(Vec::new()) };
+        let page = self.sql(members::by_newest(self.connection(), account, before, limit))?;
+        let mut conversations = Vec::with_capacity(page.len());
+        for membership in page {
+            let Some(other) = self.account(membership.with)? else { continue };
+            conversations.extend(self.sql(look(self.connection(), &me, membership, other))?);
+        }
+        Ok(conversations)
     }
 
-    /// What an account has sent and its recipients have not acknowledged: of each living recipient the newest messages, at
-    /// most `each_max`, oldest first. Index: `messages_conversation`.
+    /// What an account has sent and its recipients have not acknowledged: of each conversation with a living account the newest
+    /// messages, at most `each_max`, oldest first. Index: `messages_conversation`.
     pub fn unacknowledged(
         &self,
         account: AccountId,
         each_max: usize,
-    ) -> Result<Vec<(AccountId, Vec<MessageId>)>, StoreError> {
-        let query = format!(
-            "WITH RECURSIVE {}
-             SELECT peer, messages.id FROM sent
-             JOIN accounts ON accounts.id = peer AND accounts.deleted_at IS NULL
-             JOIN messages ON messages.id IN
-                 (SELECT id FROM messages WHERE sender = ?1 AND recipient = peer AND id > accounts.acknowledged
-                  ORDER BY id DESC LIMIT ?2)
-             ORDER BY peer, messages.id",
-            peers("sent", "sender", "recipient")
-        );
-        let found = self.connection().prepare_cached(&query).and_then(|mut find| {
-            let each_max = i64::try_from(each_max).unwrap_or(i64::MAX);
-            let mut rows = find.query([account.0.cast_signed(), each_max])?;
-            let mut all: Vec<(AccountId, Vec<MessageId>)> = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (with, id) = (AccountId(unsigned(row, 0)?), MessageId(unsigned(row, 1)?));
-                match all.last_mut() {
-                    Some((last, ids)) if *last == with => ids.push(id),
-                    _ => all.push((with, vec![id])),
-                }
+    ) -> Result<Vec<(ConversationId, Vec<MessageId>)>, StoreError> {
+        let mut all = Vec::new();
+        for member in self.sql(members::with_news(self.connection(), account, MessageId(0)))? {
+            let recipient = self.account(member.with)?;
+            let Some(recipient) = recipient.filter(|recipient| recipient.deleted_at.is_none()) else {
+                continue;
+            };
+            if member.newest <= recipient.acknowledged {
+                continue;
             }
-            Ok(all)
-        });
-        self.sql(found)
+            let waiting = waiting(self.connection(), &member, account, recipient.acknowledged, each_max);
+            let waiting = self.sql(waiting)?;
+            if !waiting.is_empty() {
+                all.push((member.conversation, waiting));
+            }
+        }
+        Ok(all)
     }
+}
+
+/// How a conversation stands; `None` if it has no message.
+fn look(
+    connection: &Connection,
+    me: &Account,
+    membership: Membership,
+    other: Account,
+) -> Result<Option<Conversation>, rusqlite::Error> {
+    let Membership { conversation, with, newest, seen_up_to: read_up_to } = membership;
+    let Some(last) = message(connection, newest)? else { return Ok(None) };
+    // How far the account's own messages got: what lies between them is others', and not told.
+    let last_of_mine =
+        |up_to| last_sent(connection, conversation, me.id, up_to).map(Option::unwrap_or_default);
+    let shown =
+        if me.shows_reads { members::seen_up_to(connection, with, conversation)?.1 } else { MessageId(0) };
+    Ok(Some(Conversation {
+        id: conversation,
+        with,
+        with_name: other.name,
+        with_deleted: other.deleted_at.is_some(),
+        last,
+        unread: if with == me.id { 0 } else { unread(connection, conversation, with, read_up_to)? },
+        read_up_to,
+        delivered_up_to: last_of_mine(other.acknowledged)?,
+        seen_up_to: last_of_mine(shown)?,
+    }))
+}
+
+/// How many messages of that sender come after one, up to [`UNREAD_MAX`].
+fn unread(
+    connection: &Connection,
+    conversation: ConversationId,
+    sender: AccountId,
+    after: MessageId,
+) -> Result<u32, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM messages
+             WHERE conversation = ?1 AND sender = ?2 AND id > ?3 AND undeliverable = 0 LIMIT ?4)",
+        )?
+        .query_row(
+            params![conversation.as_bytes(), sender.0.cast_signed(), after.0.cast_signed(), UNREAD_MAX],
+            |row| row.get(0),
+        )
+}
+
+/// The newest messages of the account that come after what was acknowledged, oldest first.
+fn waiting(
+    connection: &Connection,
+    member: &Membership,
+    account: AccountId,
+    acknowledged: MessageId,
+    each_max: usize,
+) -> Result<Vec<MessageId>, rusqlite::Error> {
+    let each_max = i64::try_from(each_max).unwrap_or(i64::MAX);
+    let (sender, acknowledged) = (account.0.cast_signed(), acknowledged.0.cast_signed());
+    let mut ids = connection
+        .prepare_cached(
+            "SELECT id FROM messages WHERE conversation = ?1 AND sender = ?2 AND id > ?3 ORDER BY id DESC LIMIT ?4",
+        )?
+        .query_map(params![member.conversation.as_bytes(), sender, acknowledged, each_max], |row| {
+            row.get::<_, i64>(0).map(|id| MessageId(id.cast_unsigned()))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    ids.reverse();
+    Ok(ids)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rusqlite::StatementStatus;
-
-    #[test]
-    fn a_list_of_conversations_does_not_read_their_messages() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, _) = crate::database::open(&folder.path().join("chat.db")).unwrap();
-        let fill = "
-            INSERT INTO accounts (id, name, key, password, created_at)
-                VALUES (1, 'alice', 'alice', '', 0), (2, 'bob', 'bob', '', 0), (3, 'carol', 'carol', '', 0);
-            WITH RECURSIVE number(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM number WHERE n < 20000)
-                INSERT INTO messages (id, sender, sender_name, recipient, recipient_name, text, sent_at)
-                SELECT n, 1 + n % 2, '', 2 - n % 2, '', 'hello', 0 FROM number;
-            INSERT INTO reads (account, peer, up_to, shown_up_to) VALUES (1, 2, 19990, 0), (2, 1, 19980, 0);";
-        connection.execute_batch(fill).unwrap();
-        let mut find = connection.prepare(&list()).unwrap();
-        let unread: u32 = find.query_row(params![1, i64::MAX, 10, UNREAD_MAX], |row| row.get(15)).unwrap();
-        assert_eq!(unread, 5);
-        let steps = find.get_status(StatementStatus::VmStep);
-        assert!(steps < 2000, "20,000 messages of one conversation took {steps} steps");
-    }
-}
+mod tests;

@@ -1,38 +1,35 @@
 //! The database file: created private, checked at each start, brought to the newest schema.
 
 use crate::error::StoreError;
-use crate::files::{Files, RealFiles};
-use crate::log_table::{DatabaseState, identity};
 use crate::looks;
+use crate::migration::{self, migrate};
 use crate::repair;
 use crate::soundness;
-use crate::swap::finish_swap;
+use crate::state::{DatabaseState, state};
+use crate::swap::{finish_swap, with_suffix};
+use crate::wal::Wal;
+use files::{Files, RealFiles};
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 use std::time::Duration;
 
-/// One script a schema version; version n is what `user_version` n has.
-const MIGRATIONS: [&str; 6] = [
-    include_str!("../schema/1.sql"),
-    include_str!("../schema/2.sql"),
-    include_str!("../schema/3.sql"),
-    include_str!("../schema/4.sql"),
-    include_str!("../schema/5.sql"),
-    include_str!("../schema/6.sql"),
-];
-/// "Tria", in the file's header.
-const APPLICATION_ID: i64 = 0x5472_6961;
 /// How long another program that has the database locked is waited for.
 pub(crate) const BUSY_FOR: Duration = Duration::from_secs(5);
-/// The write-ahead log is worked into the database whenever it has this many pages (16 MiB): rarely enough that a page
-/// which many messages change is written once for all of them.
-const CHECKPOINT_PAGES: i32 = 4096;
+
+/// A database that is open for writing.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) wal: Wal,
+    pub(crate) state: DatabaseState,
+}
 
 /// Opens the database at `path` for writing, creating it (0600, in a folder 0700) if there is none.
-pub(crate) fn open(path: &Path) -> Result<(Connection, DatabaseState), StoreError> {
+///
+/// Each commit on it is durable, and so is all that it finds; `SQLite` makes no checkpoints by itself.
+pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     let sql = StoreError::sqlite(path);
     finish_swap(&RealFiles, path)?;
     create_private(path)?;
@@ -42,34 +39,28 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, DatabaseState), StoreErro
         Err(error @ StoreError::OpenElsewhere { .. }) => tracing::warn!(%error, "goes on nevertheless"),
         other => other?,
     }
-    let mut connection = connect_writer(path).map_err(&sql)?;
+    let (mut connection, wal) = connect_writer(path).map_err(&sql)?;
     migrate(&mut connection, path)?;
-    soundness::check(&connection, path)?;
+    soundness::check(&connection, path, state(&connection, path)?.applied.op)?;
     looks::refresh(&mut connection, path)?;
     // A write at each start: a disk that is full or read-only is found out now, not with the first message.
     connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
-    let identity = identity(&connection, path)?;
-    Ok((connection, identity))
+    let state = state(&connection, path)?;
+    Ok(Opened { connection, wal, state })
 }
 
 /// A connection that writes: durable with every commit.
-pub(crate) fn connect_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
+pub(crate) fn connect_writer(path: &Path) -> Result<(Connection, Wal), rusqlite::Error> {
     let mut connection = Connection::open(path)?;
     configure(&connection)?;
+    // Room for the pages that the entries of one transaction change: what does not fit is written more than once.
+    connection.pragma_update(None, "cache_size", -4096)?;
+    // What a statement would take back if it failed half-way: beside the database's own files, which are all that must be written.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Not `wal_autocheckpoint`: it keeps it to itself when a sync fails, and the next attempt would pass for whole.
-    connection.wal_hook(Some(|log: &mut Wal, pages| {
-        if pages < CHECKPOINT_PAGES {
-            return Ok(());
-        }
-        match log.checkpoint() {
-            // Another program checkpoints, or reads what would be overwritten: there is time.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
-            other => other,
-        }
-    }))?;
-    Ok(connection)
+    let wal = Wal::of(&mut connection, path)?;
+    Ok((connection, wal))
 }
 
 /// Opens an existing database for looking at it: nothing is created, nothing is changed.
@@ -81,16 +72,22 @@ pub fn open_existing_read_only(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Opens a database for looking at it, also on a disk that can't be written to: there `SQLite` can't make the index of the
-/// write-ahead log, which it needs even where that log is empty, unless it is told that nothing changes (<https://sqlite.org/wal.html>,
-/// "Read-Only Databases").
+/// write-ahead log, which it needs even where that is empty, unless it is told that nothing changes (<https://sqlite.org/wal.html>,
+/// "Read-Only Databases"). One of another schema than this program's is refused, and left as it is.
 pub fn open_at_rest(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open_even_on_a_read_only_disk(path)?;
+    migration::check(&connection, path)?;
+    Ok(connection)
+}
+
+fn open_even_on_a_read_only_disk(path: &Path) -> Result<Connection, StoreError> {
     let opened = open_existing_read_only(path).and_then(|connection| {
         let looked = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
         looked.map(|()| connection).map_err(StoreError::sqlite(path))
     });
     match opened {
         Err(StoreError::Sqlite { source, .. })
-            if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && has_no_log(path) =>
+            if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && has_no_wal(path) =>
         {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -104,10 +101,8 @@ pub fn open_at_rest(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-fn has_no_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).map_or(true, |log| log.len() == 0)
+fn has_no_wal(path: &Path) -> bool {
+    std::fs::metadata(with_suffix(path, "-wal")).map_or(true, |wal| wal.len() == 0)
 }
 
 /// The address of a file that does not change (<https://sqlite.org/uri.html>).
@@ -144,32 +139,6 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     RealFiles.sync_folder(folder).map_err(StoreError::file(folder))
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let sql = StoreError::sqlite(path);
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&sql)?;
-    let known = i64::try_from(MIGRATIONS.len()).expect("few migrations");
-    let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..));
-    let Some(missing) = missing else {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
-    };
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let transaction = connection.transaction().map_err(&sql)?;
-    for script in missing {
-        transaction.execute_batch(script).map_err(&sql)?;
-    }
-    if found == 0 {
-        let id = uuid::Uuid::new_v4();
-        transaction
-            .execute("INSERT INTO database (only_row, id) VALUES (1, ?1)", [id.as_bytes()])
-            .map_err(&sql)?;
-    }
-    transaction.pragma_update(None, "user_version", known).map_err(&sql)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(&sql)?;
-    transaction.commit().map_err(&sql)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +148,7 @@ mod tests {
     #[test]
     fn a_statement_is_planned_once_whatever_is_bound_to_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _) = open(&folder.path().join("chat.db")).unwrap();
+        let connection = open(&folder.path().join("chat.db")).unwrap().connection;
         let mut find = connection
             .prepare(
                 "SELECT accounts.id FROM sessions JOIN accounts ON accounts.id = sessions.account

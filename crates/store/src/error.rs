@@ -1,6 +1,8 @@
 //! Faults of a store, each a situation with its remedy.
 
+use chat::RecordError;
 use protocol::Op;
+use replica_log::LogError;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -57,22 +59,39 @@ pub enum StoreError {
         /// The newest known one.
         known: i64,
     },
-    /// An entry can't be understood: it comes from a newer version of the program.
-    #[error("entry {op} can't be understood ({source}); all replicas must run the same version")]
-    UnknownFact {
-        /// Which.
-        op: Op,
-        /// Why.
-        source: serde_json::Error,
+    /// The database was written by an older version of the program, and no replica was started on it since.
+    #[error(
+        "{path} has schema version {found}, and this program reads {known}; start the replica once with this program, which brings its database to that"
+    )]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The one that this program reads.
+        known: i64,
     },
-    /// Entries that do not follow the log.
-    #[error("{path}: entries that do not follow op {op} were to be persisted")]
+    /// An entry was written by a newer version of the program.
+    #[error("{path}: entry {op} can't be read ({source}); use the newer program")]
+    NewerRecord {
+        /// The database.
+        path: PathBuf,
+        /// Which entry.
+        op: Op,
+        /// What is newer.
+        source: RecordError,
+    },
+    /// Entries that do not follow what is applied.
+    #[error("{path}: entries that do not follow op {op} were to be applied")]
     NotNext {
         /// The database.
         path: PathBuf,
-        /// Where its log ends.
+        /// The last op that is applied.
         op: Op,
     },
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 impl StoreError {
@@ -81,7 +100,7 @@ impl StoreError {
         move |source| Self::File { path, source }
     }
 
-    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| match &source {
             rusqlite::Error::SqliteFailure(error, _)

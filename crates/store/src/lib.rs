@@ -1,52 +1,75 @@
-//! One replica's `SQLite` database: the log and the chat state, changed in one transaction.
+//! One replica's `SQLite` database: the chat as its log has made it, up to a place.
 //!
-//! A [`Writer`] is the only one that changes it: it executes a batch and leaves the transaction open until the batch is
-//! committed or rolled back (primary), or persists entries that were decided elsewhere (secondary). [`Readers`] answer
-//! every question from connections of their own and see only what is committed.
+//! The log is a folder of files beside the database (`replica_log`): what is in it counts, and each entry is there first. [`Storage`]
+//! opens the two together. A [`Decider`] decides what requests come to, ahead of the tables. A [`Writer`] is the only one that changes the database: it applies entries that are committed, many
+//! in one transaction, and remembers what only this replica has to know. [`Readers`] answer every question from connections
+//! of their own and see only what is applied.
 
+mod applied;
 mod apply;
+mod at_rest;
+mod before_log;
+mod cache;
+mod caller;
 mod columns;
 mod compare;
+mod context;
 mod conversations;
 mod database;
+mod decide;
+mod decider;
 mod error;
-mod execute;
-pub mod files;
 mod forgotten;
-mod log_table;
+mod known;
+mod log_rows;
 mod looks;
 mod lookups;
+mod members;
 mod memory;
 mod message;
+mod migration;
+mod overlay;
 mod ownership;
 mod pages;
 mod reader;
+mod records;
 mod repair;
 mod requests;
 mod retention;
+mod row_key;
 mod slices;
 mod snapshot;
 mod soundness;
+mod state;
 mod stop;
+mod storage;
 mod swap;
 mod tables;
+mod wal;
 mod writer;
 
+pub use at_rest::{AtRest, level};
+pub use before_log::{BEFORE_LOG_SUFFIX, remove_before_log};
 pub use compare::{Compared, Difference, compare_slice};
+pub use context::{Context, Room};
 pub use conversations::{Conversation, UNREAD_MAX};
 pub use database::{open_at_rest, open_existing_read_only};
+pub use decider::{Decider, Executed};
 pub use error::StoreError;
-pub use execute::{Context, Executed, Room};
-pub use log_table::DatabaseState;
 pub use message::Message;
-pub use ownership::{NO_FOLLOW, Owner, OwnershipError, check_file_ownership, check_ownership};
+pub use ownership::{Owner, OwnershipError, check_file_ownership, check_ownership};
 pub use pages::Page;
-pub use reader::{Account, AccountsPage, LogPiece, Reader, Readers, Session};
+pub use reader::{Account, AccountsPage, Reader, Readers, Session};
+pub use records::decode_entries;
+pub use replica_log::Limits;
 pub use requests::KeptRequest;
 pub use retention::LogRetention;
-pub use slices::{Digested, RowKey, Slice, digest_slice, no_rows};
+pub use row_key::{RowKey, Slice};
+pub use slices::{Digested, digest_slice, no_rows};
 pub use snapshot::check_snapshot;
+pub use state::DatabaseState;
 pub use stop::Stop;
-pub use swap::{INCOMING_SUFFIX, finish_swap, move_aside, swap_in};
+pub use storage::{LOG_FOLDER, Storage, log_folder};
+pub use swap::{INCOMING_SUFFIX, finish_swap, swap_in};
 pub use tables::{TABLES, Table};
 pub use writer::Writer;

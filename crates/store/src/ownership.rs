@@ -4,18 +4,14 @@
 //! to a folder can put a link into it, so that what is written there goes elsewhere. So before a folder is used, it is looked
 //! through: what is in it belongs to the user who runs this process, and is no symbolic link. The folder's own path may be
 //! one, as long as the folder that it leads to belongs to the user. What this process opens afterwards it opens with
-//! [`NO_FOLLOW`].
+//! [`files::NO_FOLLOW`].
 
 use nix::unistd::{Uid, User};
-use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-/// For `OpenOptionsExt::custom_flags`: a file that is a symbolic link is not opened.
-pub const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// What a file system keeps at the root of a disk, whichever user the disk is for.
 const LOST_AND_FOUND: &str = "lost+found";

@@ -1,11 +1,10 @@
 //! Pages of messages: bounded in number and in bytes, and read in order without sorting what is not on them.
 
-use crate::message::{MESSAGE, Message, message};
-use chat::{AccountId, MessageId};
-use core::cmp::{Ordering, Reverse};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::message::{Message, first_sent, last_sent, message};
+use chat::{AccountId, ConversationId, MessageId};
+use core::cmp::Reverse;
+use rusqlite::Connection;
 use std::collections::BinaryHeap;
-use std::iter::Peekable;
 
 type Row = Result<Message, rusqlite::Error>;
 
@@ -41,101 +40,60 @@ impl Page {
     }
 }
 
-/// Two sequences of messages, each in the order of their numbers, as one; a message that is in both comes once.
-pub(crate) struct Merged<A: Iterator<Item = Row>, B: Iterator<Item = Row>> {
-    one: Peekable<A>,
-    other: Peekable<B>,
+/// In which order messages are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    OldestFirst,
+    NewestFirst,
 }
 
-impl<A: Iterator<Item = Row>, B: Iterator<Item = Row>> Merged<A, B> {
-    pub(crate) fn of(one: A, other: B) -> Self {
-        Self { one: one.peekable(), other: other.peekable() }
-    }
-}
-
-impl<A: Iterator<Item = Row>, B: Iterator<Item = Row>> Iterator for Merged<A, B> {
-    type Item = Row;
-
-    fn next(&mut self) -> Option<Row> {
-        let first = match (self.one.peek(), self.other.peek()) {
-            (Some(Ok(one)), Some(Ok(other))) => one.id.cmp(&other.id),
-            (None | Some(Err(_)), Some(_)) => Ordering::Greater,
-            _ => Ordering::Less,
-        };
-        match first {
-            Ordering::Less => self.one.next(),
-            Ordering::Greater => self.other.next(),
-            Ordering::Equal => {
-                self.other.next();
-                self.one.next()
-            }
-        }
-    }
-}
-
-/// What an account has sent after a message, in the order of their numbers. No index has that order: the one of conversations
-/// has it for each recipient, and these take turns.
-pub(crate) struct Sent<'a> {
+/// What several accounts have sent in several conversations, in the order of the messages' numbers. No index has that order:
+/// the one of conversations has it for each sender, and these take turns.
+pub(crate) struct Merged<'a> {
     connection: &'a Connection,
-    sender: AccountId,
-    /// The next message to each recipient, by number.
-    next: BinaryHeap<Reverse<(i64, i64)>>,
+    order: Order,
+    /// The next message of each sender in each conversation, by its rank in the order.
+    next: BinaryHeap<Reverse<(u64, ConversationId, AccountId)>>,
 }
 
-impl<'a> Sent<'a> {
-    pub(crate) fn after(
-        connection: &'a Connection,
-        sender: AccountId,
-        after: MessageId,
-    ) -> Result<Self, rusqlite::Error> {
-        let mut recipients = connection.prepare_cached(
-            "WITH RECURSIVE recipients (id) AS (
-                 SELECT min(recipient) FROM messages WHERE sender = ?1
-                 UNION ALL
-                 SELECT (SELECT min(recipient) FROM messages WHERE sender = ?1 AND recipient > recipients.id)
-                 FROM recipients WHERE recipients.id IS NOT NULL
-             ) SELECT id FROM recipients WHERE id IS NOT NULL",
-        )?;
-        let recipients = recipients.query_map([sender.0.cast_signed()], |row| row.get(0))?;
-        let recipients = recipients.collect::<Result<Vec<i64>, _>>()?;
-        let mut sent = Self { connection, sender, next: BinaryHeap::new() };
-        for recipient in recipients {
-            sent.expect(recipient, after.0.cast_signed())?;
-        }
-        Ok(sent)
+impl<'a> Merged<'a> {
+    pub(crate) fn new(connection: &'a Connection, order: Order) -> Self {
+        Self { connection, order, next: BinaryHeap::new() }
     }
 
-    /// Puts the next message to a recipient into its place. Index: `messages_conversation`.
-    fn expect(&mut self, recipient: i64, after: i64) -> Result<(), rusqlite::Error> {
-        let mut next = self.connection.prepare_cached(
-            "SELECT min(id) FROM messages WHERE sender = ?1 AND recipient = ?2 AND id > ?3",
-        )?;
-        let found: Option<i64> =
-            next.query_row(params![self.sender.0.cast_signed(), recipient, after], |row| row.get(0))?;
-        self.next.extend(found.map(|id| Reverse((id, recipient))));
+    /// Also what this account has sent in that conversation, from behind that place in the order.
+    pub(crate) fn add(
+        &mut self,
+        conversation: ConversationId,
+        sender: AccountId,
+        behind: MessageId,
+    ) -> Result<(), rusqlite::Error> {
+        let found = match self.order {
+            Order::OldestFirst => first_sent(self.connection, conversation, sender, behind)?,
+            Order::NewestFirst => {
+                last_sent(self.connection, conversation, sender, MessageId(behind.0.saturating_sub(1)))?
+            }
+        };
+        self.next.extend(found.map(|id| Reverse((self.rank(id.0), conversation, sender))));
         Ok(())
     }
 
-    /// The message, unless it is undeliverable: then no other account has it, and its text is gone.
-    fn look_up(&mut self, id: i64, recipient: i64) -> Result<Option<Message>, rusqlite::Error> {
-        self.expect(recipient, id)?;
-        let mut find = self.connection.prepare_cached(&format!(
-            "SELECT {MESSAGE} FROM messages WHERE messages.id = ?1 AND undeliverable = 0"
-        ))?;
-        find.query_row([id], message).optional()
+    /// The rank of a message, or the message of a rank.
+    const fn rank(&self, number: u64) -> u64 {
+        match self.order {
+            Order::OldestFirst => number,
+            Order::NewestFirst => u64::MAX - number,
+        }
     }
 }
 
-impl Iterator for Sent<'_> {
+impl Iterator for Merged<'_> {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
-        loop {
-            let Reverse((id, recipient)) = self.next.pop()?;
-            match self.look_up(id, recipient) {
-                Ok(None) => {}
-                found => return found.transpose(),
-            }
-        }
+        let Reverse((rank, conversation, sender)) = self.next.pop()?;
+        let id = MessageId(self.rank(rank));
+        let found = self.add(conversation, sender, id).and_then(|()| message(self.connection, id));
+        found.transpose()
     }
 }

@@ -1,18 +1,18 @@
-//! Every question to the database, each with the index that answers it. Readers see only what is committed.
+//! Every question to the database, each with the index that answers it. Readers see only what is applied.
 
 use crate::columns::{millis, unsigned};
 use crate::database::open_existing_read_only;
 use crate::error::StoreError;
-use crate::log_table::{self, DatabaseState, chain_at, decode_entry, history, raw_entry};
 use crate::looks;
-use crate::message::{MESSAGE, message};
-use crate::pages::{Merged, Page, Sent};
+use crate::members;
+use crate::pages::{Merged, Order, Page};
+use crate::state::{self, DatabaseState, history};
 use crate::stop::Stop;
 use chat::{
-    AccountId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Record, Refusal, SessionId,
+    AccountId, ConversationId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Refusal, SessionId,
     TokenHash, UserName,
 };
-use protocol::{Chain, Entry, Op};
+use protocol::Position;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -51,15 +51,6 @@ pub struct Session {
 /// A page of accounts, and the key to go on from if there may be more.
 pub type AccountsPage = (Vec<(AccountId, String)>, Option<String>);
 
-/// A piece of the committed log.
-#[derive(Debug)]
-pub struct LogPiece {
-    /// The chain at the op asked for; `None` if the log does not hold that op.
-    pub chain: Option<Chain>,
-    /// What follows it, up to the limit.
-    pub entries: Vec<Entry<Record>>,
-}
-
 /// Readers of one database, each with a connection of its own.
 #[derive(Debug)]
 pub struct Readers {
@@ -76,7 +67,7 @@ impl Readers {
         Self { path: path.to_owned(), gate: RwLock::new(()), idle: Mutex::new(Vec::new()) }
     }
 
-    /// Asks something of the committed state. Everything within one call is read from one point in time.
+    /// Asks something of the tables. Everything within one call is read from one point in time.
     pub fn read<T>(&self, ask: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let kept = self.idle().pop();
@@ -133,18 +124,14 @@ impl<'a> Reader<'a> {
         self.path
     }
 
-    /// Who the database is and where its log ends.
+    /// Who the database is and how far its tables go.
     pub fn identity(&self) -> Result<DatabaseState, StoreError> {
-        log_table::identity(self.connection, self.path)
+        state::state(self.connection, self.path)
     }
 
-    /// The op of the last entry.
-    pub fn head(&self) -> Result<Op, StoreError> {
-        let head = self
-            .connection
-            .prepare_cached("SELECT coalesce(max(op), 0) FROM log")
-            .and_then(|mut head| head.query_row([], |row| row.get::<_, i64>(0)));
-        self.sql(head).map(|op| Op(op.cast_unsigned()))
+    /// The tables show the log up to here.
+    pub fn applied(&self) -> Result<Position, StoreError> {
+        Ok(self.identity()?.applied)
     }
 
     /// The identity of the history, once one has begun.
@@ -241,7 +228,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Messages for an account after `after`, oldest first; with `own`, also those that it sent. A page has `limit` of them, or
-    /// ends where they have `bytes_max`. Index: `messages_recipient`, `messages_conversation`.
+    /// ends where they have `bytes_max`. It looks once at each of the account's conversations, and at none of their other
+    /// messages. Indexes: the primary key of `members`, `messages_conversation`.
     pub fn messages_after(
         &self,
         account: AccountId,
@@ -250,76 +238,41 @@ impl<'a> Reader<'a> {
         limit: u32,
         bytes_max: usize,
     ) -> Result<Page, StoreError> {
-        let both = [account.0.cast_signed(), after.0.cast_signed()];
-        let received = format!(
-            "SELECT {MESSAGE} FROM messages WHERE recipient = ?1 AND messages.id > ?2 ORDER BY messages.id"
-        );
-        let page = if own {
-            // Each of the two in its order, and merged row by row: sorted together, all later ones would be read.
-            let merge = || {
-                let mut received = self.connection.prepare_cached(&received)?;
-                let received = received.query_map(both, message)?;
-                let sent = Sent::after(self.connection, account, after)?;
-                Page::gather(Merged::of(received, sent), limit, bytes_max)
-            };
-            merge()
-        } else {
-            let read = || {
-                let mut received = self.connection.prepare_cached(&received)?;
-                Page::gather(received.query_map(both, message)?, limit, bytes_max)
-            };
-            read()
+        let page = || {
+            let mut merged = Merged::new(self.connection, Order::OldestFirst);
+            for member in members::with_news(self.connection, account, after)? {
+                merged.add(member.conversation, member.with, after)?;
+                if own && member.with != account {
+                    merged.add(member.conversation, account, after)?;
+                }
+            }
+            // What is undeliverable no other account has, and its text is gone.
+            let kept = merged.filter(|row| !row.as_ref().is_ok_and(|message| message.undeliverable));
+            Page::gather(kept, limit, bytes_max)
         };
-        self.sql(page)
+        self.sql(page())
     }
 
-    /// The conversation between two accounts before `before`, newest first. A page has `limit` messages, or ends where they
-    /// have `bytes_max`. Index: `messages_conversation`.
+    /// A direct conversation before `before`, newest first. A page has `limit` messages, or ends where they have `bytes_max`.
+    /// Index: `messages_conversation`.
     pub fn conversation(
         &self,
-        one: AccountId,
-        other: AccountId,
+        conversation: ConversationId,
         before: MessageId,
         limit: u32,
         bytes_max: usize,
     ) -> Result<Page, StoreError> {
         let page = || {
-            let before = before.0.min(i64::MAX as u64).cast_signed();
-            let (one, other) = (one.0.cast_signed(), other.0.cast_signed());
-            let mut find = self.connection.prepare_cached(&format!(
-                "SELECT {MESSAGE} FROM messages WHERE sender = ?1 AND recipient = ?2 AND messages.id < ?3
-                 UNION SELECT {MESSAGE} FROM messages WHERE sender = ?2 AND recipient = ?1 AND messages.id < ?3
-                 ORDER BY 1 DESC LIMIT ?4"
-            ))?;
-            let found = find.query_map(params![one, other, before, i64::from(limit) + 1], message)?;
-            Page::gather(found, limit, bytes_max)
+            let mut merged = Merged::new(self.connection, Order::NewestFirst);
+            if let Some((one, other)) = conversation.parties() {
+                merged.add(conversation, one, before)?;
+                if other != one {
+                    merged.add(conversation, other, before)?;
+                }
+            }
+            Page::gather(merged, limit, bytes_max)
         };
         self.sql(page())
-    }
-
-    /// The committed log after `after`: at least one entry if there is one, and no more once `bytes_max` is reached.
-    pub fn log_after(&self, after: Op, bytes_max: usize) -> Result<LogPiece, StoreError> {
-        let piece = || {
-            let chain = chain_at(self.connection, after)?;
-            let mut rest = self
-                .connection
-                .prepare_cached("SELECT op, chain, record FROM log WHERE op > ?1 ORDER BY op")?;
-            let mut rows = rest.query([after.0.cast_signed()])?;
-            let mut raw = Vec::new();
-            let mut bytes = 0;
-            while bytes < bytes_max
-                && let Some(row) = rows.next()?
-            {
-                let entry = raw_entry(row)?;
-                bytes += entry.2.len();
-                raw.push(entry);
-            }
-            Ok((chain, raw))
-        };
-        let (chain, raw) = self.sql(piece())?;
-        // Without the chain there is no telling whether the entries follow.
-        let raw = if chain.is_some() { raw } else { Vec::new() };
-        Ok(LogPiece { chain, entries: raw.into_iter().map(decode_entry).collect::<Result<_, _>>()? })
     }
 }
 

@@ -6,23 +6,23 @@
 //! moment without harm:
 //!
 //! 1. **The write-ahead log is written anew**, byte for byte at the same places, and synced. Where a page of it was lost from
-//!    memory too, the disk's older page is read, and the checksums that `SQLite` gives each frame end the log before it.
+//!    memory too, the disk's older page is read, and the checksums that `SQLite` gives each frame end it before that.
 //! 2. **Every page in it is written into the database anew**, and synced: a checkpoint by a connection that has the file to
-//!    itself (`locking_mode=EXCLUSIVE`). Such a connection keeps its index of the log in its own memory and makes it from the
-//!    log's first frame on, so that nothing counts as checkpointed already. That covers the database file: all that was
-//!    written to it since its last sound sync came from frames of this log, because `SQLite` begins a log anew only after
+//!    itself (`locking_mode=EXCLUSIVE`). Such a connection keeps its index of it in its own memory and makes it from the
+//!    first frame on, so that nothing counts as checkpointed already. That covers the database file: all that was
+//!    written to it since its last sound sync came from frames that are in it, because `SQLite` begins it anew only after
 //!    the sync of a whole checkpoint has succeeded.
-//! 3. **The empty log goes**, and the folder is synced.
+//! 3. **The empty write-ahead log goes**, and the folder is synced.
 //!
-//! A power failure before the end of step 1 shows the database as it was and some beginning of the log; in step 2 the whole
-//! log is on the disk and overrides whatever was written of the database; after it the log says nothing that the database
+//! A power failure before the end of step 1 shows the database as it was and some beginning of the write-ahead log; in step 2 the
+//! whole is on the disk and overrides whatever was written of the database; after it that log says nothing that the database
 //! does not say.
 //!
 //! No other connection to the database may be open for this: `SQLite` refuses the exclusive connection otherwise.
 
 use crate::error::StoreError;
-use crate::files::{Files, RealFiles};
 use crate::swap::with_suffix;
+use files::{Files, RealFiles};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -36,11 +36,11 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes anew and syncs whatever of the database at `path` may not be durable. This process must have no connection to it.
 pub(crate) fn rewrite(path: &Path) -> Result<(), StoreError> {
-    let log = with_suffix(path, "-wal");
-    match write_anew(&log) {
-        // Without a log everything in the database was synced before the log went.
+    let wal = with_suffix(path, "-wal");
+    match write_anew(&wal) {
+        // Without one, everything in the database was synced before it went.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(StoreError::file(&log))?,
+        other => other.map_err(StoreError::file(&wal))?,
     }
     checkpoint(path)?;
     RealFiles.sync(path).map_err(StoreError::file(path))?;

@@ -5,7 +5,7 @@ use crate::columns::unsigned;
 use crate::error::StoreError;
 use crate::lookups::Lookups;
 use crate::reader::Reader;
-use chat::{AccountId, Answer, Fact, PasswordHash, Record, RequestId, RequestMark, TokenHash};
+use chat::{AccountId, Answer, PasswordHash, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -57,23 +57,14 @@ pub(crate) fn find(connection: &Connection, id: RequestId) -> Result<Option<Kept
 }
 
 /// Keeps the request that led to an entry, before the entry's effect, which may end the request's session.
-pub(crate) fn keep(
-    lookups: &mut Lookups<'_>,
-    mark: &RequestMark,
-    record: &Record,
-) -> Result<(), rusqlite::Error> {
-    let (account, session) = match (record.fact(), mark) {
-        (_, RequestMark { session: Some(session), .. }) => match lookups.owner(*session)? {
+pub(crate) fn keep(lookups: &mut Lookups<'_>, mark: &RequestMark) -> Result<(), rusqlite::Error> {
+    let (account, session) = match mark.session {
+        Some(session) => match lookups.owner(session)? {
             Some((account, token)) => (Some(account), Some(token)),
             // A request of no known session must not become one that needs no session.
             None => return Ok(()),
         },
-        (Fact::HistoryBegan { .. } | Fact::AccountCreated { .. }, _)
-        | (_, RequestMark { answer: Answer::SessionOpened { sealed: Some(_), .. }, .. }) => (None, None),
-        // Entries of before requests had owners: the same is kept of them as is left by the migration to schema 3, which
-        // other replicas had after they applied them.
-        (Fact::MessageSent { from, .. }, _) => (Some(*from), None),
-        _ => return Ok(()),
+        None => (None, None),
     };
     let passwords = (!mark.passwords.is_empty()).then(|| json(&mark.passwords));
     lookups

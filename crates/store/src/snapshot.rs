@@ -1,11 +1,12 @@
 //! Snapshots: a whole database out (`SQLite`'s online backup, while writes go on) and in (checked; `swap.rs` puts it in
 //! place).
 
+use crate::before_log::remove_before_log;
 use crate::database;
 use crate::error::StoreError;
-use crate::log_table::{DatabaseState, identity};
 use crate::memory;
 use crate::reader::Reader;
+use crate::state::{DatabaseState, draw_identity, state};
 use protocol::Memory;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::path::Path;
 
 impl Reader<'_> {
-    /// Copies the committed state to a new file at `target`.
+    /// Copies the tables, as far as they go, to a new file at `target`.
     pub fn snapshot_to(&self, target: &Path) -> Result<(), StoreError> {
         let sql = StoreError::sqlite(target);
         let mut copy = Connection::open(target).map_err(&sql)?;
@@ -28,10 +29,12 @@ impl Reader<'_> {
     }
 }
 
-/// Checks a snapshot that has arrived at `incoming` completely, draws it a new identity, and makes it durable. It is
-/// then ready for [`crate::swap_in`]. It remembers `memory` of views, and nothing of what the database remembers that it is a copy of.
+/// Checks a snapshot that has arrived at `incoming` completely, draws it a new identity, which has no log yet, and makes it
+/// durable. It is then ready for [`crate::swap_in`]. It remembers `memory` of views, and nothing of what the database remembers that it is a copy of.
 pub fn check_snapshot(incoming: &Path, memory: Option<&Memory>) -> Result<DatabaseState, StoreError> {
-    let (connection, _) = database::open(incoming)?;
+    let connection = database::open(incoming)?.connection;
+    // Of what a replica of the version before has sent, no copy is needed: that replica has it.
+    remove_before_log(incoming)?;
     let sql = StoreError::sqlite(incoming);
     let full: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(&sql)?;
@@ -39,12 +42,12 @@ pub fn check_snapshot(incoming: &Path, memory: Option<&Memory>) -> Result<Databa
         return Err(StoreError::Corrupt { path: incoming.to_owned(), what: full });
     }
     // The copy is another database: a replica is its database, and the view names it by this identity.
-    connection.execute("UPDATE database SET id = ?1", [uuid::Uuid::new_v4().as_bytes()]).map_err(&sql)?;
+    draw_identity(&connection).map_err(&sql)?;
     connection.execute_batch("DELETE FROM remembered; DELETE FROM remembered_members").map_err(&sql)?;
     if let Some(memory) = memory {
         memory::write(&connection, memory).map_err(&sql)?;
     }
-    let state = identity(&connection, incoming)?;
+    let state = state(&connection, incoming)?;
     // One self-contained file, without companions, so that one rename swaps in all of it.
     connection.pragma_update(None, "journal_mode", "DELETE").map_err(&sql)?;
     drop(connection);

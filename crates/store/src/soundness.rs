@@ -1,93 +1,182 @@
 //! Whether a database is what it was: asked at each start, and of each snapshot that arrives, before anything is done with it.
 //!
-//! `SQLite` finds damage to its own structure. What it can't know is looked at here: every entry of the log must follow the
-//! one before it by its chain, what the log says of a message must be what the table says, and no table may go beyond the
-//! log (as when an older page was put back). A row that is older than the log and reads well is found by `verify` alone.
+//! `SQLite` finds damage to its own structure. What it can't know is looked at here: no table may go beyond the place that
+//! the tables show (as when an older page was put back); every entry of the log must follow the one before it by its chain;
+//! and what the log says of a message must be what the table says. A row that is older than the log and reads well is found
+//! by `verify` alone.
 
 use crate::error::StoreError;
+use crate::members;
+use crate::records::{Raw, decode_record};
+use crate::state::DatabaseState;
 use crate::tables::{TABLES, Table};
-use chat::{Fact, Record};
-use protocol::{Chain, Op, Position};
-use rusqlite::Connection;
+use chat::{ConversationId, Fact, Record};
+use protocol::{Entry, Op, Position};
+use replica_log::{LogAtRest, LogError};
+use rusqlite::{Connection, Row};
 use std::path::Path;
 
-/// A fact as it stands in the table: not to be understood yet, only to be tied to its place.
-#[derive(Clone, Debug)]
-struct Raw<'a>(&'a [u8]);
-
-impl protocol::Record for Raw<'_> {
-    fn encoded(&self) -> &[u8] {
-        self.0
-    }
-}
-
-/// Looks at the whole database; damage is [`StoreError::Corrupt`] with what was found first.
-pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let corrupt = |what: String| StoreError::Corrupt { path: path.to_owned(), what };
-    let found: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(StoreError::sqlite(path))?;
-    if found != "ok" {
-        return Err(corrupt(found));
-    }
-    let head = check_log(connection, path)?;
-    for Table { name: table, key, .. } in TABLES.iter().filter(|table| table.keyed_by_op) {
-        let column = key[0];
-        let beyond: i64 = connection
-            .query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| row.get(0))
-            .map_err(StoreError::sqlite(path))?;
-        if beyond.cast_unsigned() > head.0 {
-            return Err(corrupt(format!("the log ends at op {head}, and table {table} goes to {beyond}")));
+/// Looks at the tables by themselves; damage is [`StoreError::Corrupt`] with what was found first.
+pub(crate) fn check(connection: &Connection, path: &Path, applied: Op) -> Result<(), StoreError> {
+    check_pages(connection, path)?;
+    for Table { name: table, key, .. } in TABLES.iter().filter(|table| table.keyed_by_op && !table.is_log()) {
+        let beyond = last_op(connection, table, key[0]).map_err(StoreError::sqlite(path))?;
+        if beyond > applied {
+            let what =
+                format!("the tables show the log up to op {applied}, and table {table} goes to {beyond}");
+            return Err(StoreError::Corrupt { path: path.to_owned(), what });
         }
     }
     Ok(())
 }
 
-/// Looks at every entry of the log, and gives the op of the last one.
-fn check_log(connection: &Connection, path: &Path) -> Result<Op, StoreError> {
-    let sql = StoreError::sqlite(path);
-    let corrupt = |what: String| StoreError::Corrupt { path: path.to_owned(), what };
-    let mut entries = connection
-        .prepare(
-            "SELECT log.op, log.chain, log.record, messages.text, messages.undeliverable
-             FROM log LEFT JOIN messages ON messages.id = log.op ORDER BY log.op",
-        )
-        .map_err(&sql)?;
-    let mut rows = entries.query([]).map_err(&sql)?;
-    let mut end: Option<Position> = None;
-    while let Some(row) = rows.next().map_err(&sql)? {
-        let read = || {
-            let op = Op(row.get::<_, i64>(0)?.cast_unsigned());
-            let position = Position { op, chain: Chain(row.get(1)?) };
-            let message = (row.get::<_, Option<String>>(3)?, row.get::<_, Option<bool>>(4)?);
-            Ok((position, row.get::<_, String>(2)?, message))
-        };
-        // A cell of another type than its column's, or a text that is none, can only be damage.
-        let (position, record, message) = read().map_err(|error: rusqlite::Error| {
-            corrupt(format!("an entry of the log can't be read: {error}"))
-        })?;
-        let before = match end {
-            None if position.op == Op(1) => Some(Position::ORIGIN),
-            // What comes before the oldest entry was pruned.
-            None => None,
-            Some(end) => Some(end),
-        };
-        if before.is_some_and(|before| before.follow(Raw(record.as_bytes())).position() != position) {
-            return Err(corrupt(format!("the log's chain is broken at op {}", position.op)));
-        }
-        end = Some(position);
-        let record = Record::decode(record.as_bytes())
-            .map_err(|source| StoreError::UnknownFact { op: position.op, source })?;
-        let agrees = match (record.fact(), message) {
-            (Fact::MessageSent { text, .. }, (Some(kept), Some(undeliverable))) => {
-                undeliverable || kept == *text
+/// The highest op that a table has in a column.
+pub(crate) fn last_op(connection: &Connection, table: &str, column: &str) -> Result<Op, rusqlite::Error> {
+    let last = format!("SELECT coalesce(max({column}), 0) FROM {table}");
+    connection.query_row(&last, [], |row| row.get::<_, i64>(0)).map(|op| Op(op.cast_unsigned()))
+}
+
+/// Looks at the structure of the file, as `SQLite` knows it.
+pub(crate) fn check_pages(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(StoreError::sqlite(path))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), what: found }) }
+}
+
+/// What is wrong with a database and its log, or why that can't be told.
+#[derive(Debug)]
+pub(crate) enum Unsound {
+    /// The tables are not what the log made them: neither can be believed.
+    Tables(String),
+    /// The log is not the one on which the tables stand, or has lost what was synced.
+    Log(String),
+    /// It could not be looked at.
+    Unknown(StoreError),
+}
+
+impl Unsound {
+    pub(crate) fn of(error: LogError) -> Self {
+        match error {
+            LogError::Damaged { .. } | LogError::Missing { .. } | LogError::OtherDatabase { .. } => {
+                Self::Log(error.to_string())
             }
-            (Fact::MessageSent { .. }, _) => false,
-            (_, (kept, _)) => kept.is_none(),
-        };
-        if !agrees {
-            return Err(corrupt(format!("message {} is not what the log says", position.op)));
+            other => Self::Unknown(other.into()),
         }
     }
-    Ok(end.map_or(Op(0), |end| end.op))
+
+    fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        move |error| match StoreError::sqlite(&path)(error) {
+            StoreError::Corrupt { what, .. } => Self::Tables(what),
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Looks at the log of a database, and at what both say of messages.
+pub(crate) fn check_log(
+    connection: &Connection,
+    path: &Path,
+    log: &LogAtRest,
+    state: &DatabaseState,
+) -> Result<(), Unsound> {
+    check_place(log, state)?;
+    let mut messages = connection
+        .prepare(
+            "SELECT id, conversation, sender, text, undeliverable FROM messages WHERE id > ?1 ORDER BY id",
+        )
+        .map_err(Unsound::sqlite(path))?;
+    let mut messages = messages.query([log.base().op.0.cast_signed()]).map_err(Unsound::sqlite(path))?;
+    let mut message = next_message(&mut messages, path)?;
+    let mut end = log.base();
+    for entry in log.entries() {
+        let entry = entry.map_err(Unsound::of)?;
+        let position = entry.position();
+        let is_applied = position.op <= state.applied.op;
+        let unsound = if is_applied { Unsound::Tables } else { Unsound::Log };
+        if end.follow(Raw(&entry.record)).position() != position {
+            return Err(unsound(format!("the log's chain is broken at op {}", position.op)));
+        }
+        end = position;
+        let record = decode_record(path, position.op, &entry.record).map_err(|error| match error {
+            StoreError::Corrupt { what, .. } => unsound(what),
+            other => Unsound::Unknown(other),
+        })?;
+        if !is_applied {
+            continue;
+        }
+        let kept = message.take_if(|kept| kept.op <= position.op);
+        if !agrees(&Entry { op: entry.op, chain: entry.chain, record }, kept.as_ref()) {
+            return Err(Unsound::Tables(format!("message {} is not what the log says", position.op)));
+        }
+        if message.is_none() {
+            message = next_message(&mut messages, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the log holds the place at which the tables stand, or begins or ends there.
+fn check_place(log: &LogAtRest, state: &DatabaseState) -> Result<(), Unsound> {
+    let DatabaseState { applied, database, .. } = *state;
+    let (base, end) = (log.base(), log.end());
+    let wrong = |what: String| Err(Unsound::Log(format!("{what}, and the tables show {applied}")));
+    if log.database() != database {
+        wrong("it belongs to another database".into())
+    } else if end.op < applied.op {
+        wrong(format!("it ends at {end}"))
+    } else if base.op > applied.op {
+        wrong(format!("it begins after {base}"))
+    } else {
+        match log.reader().chain_at(applied.op).map_err(Unsound::of)? {
+            Some(chain) if chain == applied.chain => Ok(()),
+            chain => wrong(chain.map_or("it has no such op".into(), |chain| {
+                format!("it has {}", Position { op: applied.op, chain })
+            })),
+        }
+    }
+}
+
+/// A message as the table has it.
+pub(crate) struct Kept {
+    pub(crate) op: Op,
+    conversation: ConversationId,
+    sender: u64,
+    text: String,
+    undeliverable: bool,
+}
+
+impl Kept {
+    /// Reads the columns from this one on: id, conversation, sender, text, undeliverable.
+    pub(crate) fn read(row: &Row<'_>, first: usize) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            op: Op(row.get::<_, i64>(first)?.cast_unsigned()),
+            conversation: members::conversation(row, first + 1)?,
+            sender: row.get::<_, i64>(first + 2)?.cast_unsigned(),
+            text: row.get(first + 3)?,
+            undeliverable: row.get(first + 4)?,
+        })
+    }
+}
+
+fn next_message(rows: &mut rusqlite::Rows<'_>, path: &Path) -> Result<Option<Kept>, Unsound> {
+    let Some(row) = rows.next().map_err(Unsound::sqlite(path))? else { return Ok(None) };
+    // A cell of another type than its column's, or a text that is none, can only be damage.
+    let kept = Kept::read(row, 0);
+    kept.map(Some).map_err(|error| Unsound::Tables(format!("a message can't be read: {error}")))
+}
+
+/// Whether an entry and the message of its op say the same.
+pub(crate) fn agrees(entry: &Entry<Record>, kept: Option<&Kept>) -> bool {
+    match (entry.record.fact(), kept) {
+        (Fact::MessageSent { conversation, from, text, .. }, Some(kept)) => {
+            kept.op == entry.op
+                && kept.conversation == *conversation
+                && kept.sender == from.0
+                && (kept.undeliverable || kept.text == *text)
+        }
+        (Fact::MessageSent { .. }, None) => false,
+        (_, kept) => kept.is_none(),
+    }
 }

@@ -1,8 +1,8 @@
 //! Databases that change places: a snapshot comes in for the one that was there, a damaged one is moved aside.
 
 use crate::error::StoreError;
-use crate::files::{Files, RealFiles};
 use chat::Millis;
+use files::Files;
 use std::path::{Path, PathBuf};
 
 /// A snapshot that has arrived and was checked stands beside the database under its name and this.
@@ -48,9 +48,14 @@ pub fn finish_swap(files: &dyn Files, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Moves a database and its companions aside, so that nothing of it is lost and nothing of it is used. Returns the new
+/// Moves a database and its companions aside, durably, so that nothing of it is lost and nothing of it is used. Returns the new
 /// name.
-pub fn move_aside(path: &Path, why: &str, at: Millis) -> Result<PathBuf, StoreError> {
+pub(crate) fn move_aside(
+    files: &dyn Files,
+    path: &Path,
+    why: &str,
+    at: Millis,
+) -> Result<PathBuf, StoreError> {
     let aside = path.with_file_name(format!(
         "{}.{why}-{}",
         path.file_name().map_or_else(|| "chat.db".into(), |name| name.to_string_lossy().into_owned()),
@@ -59,13 +64,29 @@ pub fn move_aside(path: &Path, why: &str, at: Millis) -> Result<PathBuf, StoreEr
     // The database first: without its write-ahead log, even a damaged one must not be taken for a whole one.
     for suffix in ["", "-wal", "-shm"] {
         let from = with_suffix(path, suffix);
-        if from.exists() {
+        if files.exists(&from) {
             let to = with_suffix(&aside, suffix);
-            std::fs::rename(&from, &to).map_err(StoreError::file(&from))?;
+            files.rename(&from, &to).map_err(StoreError::file(&from))?;
         }
     }
-    sync_folder(path)?;
+    sync_folder_of(files, path)?;
     Ok(aside)
+}
+
+/// Moves a folder aside, durably. Returns its new name, if there was one.
+pub(crate) fn move_folder_aside(
+    files: &dyn Files,
+    folder: &Path,
+    why: &str,
+    at: Millis,
+) -> Result<Option<PathBuf>, StoreError> {
+    if !files.exists(folder) {
+        return Ok(None);
+    }
+    let aside = with_suffix(folder, &format!(".{why}-{}", at.0));
+    files.rename(folder, &aside).map_err(StoreError::file(folder))?;
+    sync_folder_of(files, folder)?;
+    Ok(Some(aside))
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -74,17 +95,17 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+fn sync_folder_of(files: &dyn Files, path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    RealFiles.sync_folder(folder).map_err(StoreError::file(folder))
+    files.sync_folder(folder).map_err(StoreError::file(folder))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::ForgetfulFiles;
+    use files::ForgetfulFiles;
 
-    /// The old database with its log, or the new one alone: nothing else may ever be opened.
+    /// The old database with its write-ahead log, or the new one alone: nothing else may ever be opened.
     fn assert_whole(files: &ForgetfulFiles, path: &Path, what: &str) {
         let content = |suffix| files.read(&with_suffix(path, suffix)).ok();
         let (database, log) = (content(""), content("-wal"));

@@ -1,60 +1,71 @@
 //! The writer: the one connection that changes the database.
 
+use crate::applied;
 use crate::apply::apply;
-use crate::database;
+use crate::database::{self, Opened};
 use crate::error::StoreError;
-use crate::execute::{Context, Executed, execute};
 use crate::forgotten::forgotten;
-use crate::log_table::{self, DatabaseState};
 use crate::lookups::Lookups;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
 use crate::soundness;
-use chat::{Fact, HistoryId, Millis, Record, Request};
-use protocol::{Entry, Forgetting, Memory, Position};
-use rusqlite::Connection;
+use crate::state::{self, DatabaseState};
+use crate::swap::with_suffix;
+use crate::wal::{Checkpoint, Wal, checkpoint};
+use chat::{Fact, HistoryId, Millis, Record};
+use protocol::{DatabaseId, Entry, Memory, Op, Position};
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Executes, commits, rolls back, persists.
+/// Applies entries, remembers views, and says who the database is.
+///
+/// What is applied need not be durable: after a power failure the tables may show an earlier place, and are brought forward
+/// from the log. What is remembered, and who the database is, is durable when it was said to be.
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
+    wal: Wal,
     path: PathBuf,
-    identity: DatabaseState,
+    state: DatabaseState,
+    /// The tables are durable up to here.
+    checkpointed: Option<Op>,
+    /// How much of the log is kept: what is more can go only behind a checkpoint.
     retention: LogRetention,
     /// `None` while the database is closed.
     files: Option<OpenedFiles>,
     /// Something has failed since it was opened or repaired.
     distrusted: bool,
-    /// Where the log ends once the open transaction is committed.
-    open: Option<DatabaseState>,
-    /// How far the present primacy may forget requests, and which primacy that is.
-    forgetting: Option<(u64, Forgetting)>,
 }
 
 impl Writer {
-    /// Opens the database, creating it if there is none.
-    pub fn open(path: &Path, retention: LogRetention) -> Result<Self, StoreError> {
-        let (connection, identity) = database::open(path)?;
-        let files = Some(OpenedFiles::of(path)?);
-        Ok(Self {
+    /// Opens the database, creating it if there is none. It does not look at its log: see [`crate::Storage`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let Opened { connection, wal, state } = database::open(path)?;
+        let writer = Self {
             connection,
+            wal,
             path: path.to_owned(),
-            identity,
-            retention,
-            files,
+            state,
+            checkpointed: None,
+            retention: LogRetention::keep(u64::MAX),
+            files: Some(OpenedFiles::of(path)?),
             distrusted: false,
-            open: None,
-            forgetting: None,
-        })
+        };
+        writer.sync_commits(false).map_err(StoreError::sqlite(path))?;
+        Ok(writer)
     }
 
-    /// Who the database is and where its durable log ends.
-    pub const fn identity(&self) -> DatabaseState {
-        self.identity
+    /// The same, for a log of which this much is kept.
+    pub(crate) fn keeping(self, retention: LogRetention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Who the database is and how far its tables go.
+    pub const fn state(&self) -> DatabaseState {
+        self.state
     }
 
     /// What the database remembers of views.
@@ -62,107 +73,88 @@ impl Writer {
         memory::read(&self.connection).map_err(StoreError::sqlite(&self.path))
     }
 
-    /// Remembers this from now on, durably; while a transaction is open, from its commit on.
+    /// Remembers this from now on, durably.
     pub fn remember(&mut self, memory: &Memory) -> Result<(), StoreError> {
-        memory::write(&self.connection, memory).map_err(StoreError::sqlite(&self.path))
+        self.durably(|connection| memory::write(connection, memory))
     }
 
-    /// Executes requests and leaves the transaction open.
-    ///
-    /// # Panics
-    /// If a transaction is open already: the core emits one store effect at a time.
-    pub fn execute(&mut self, requests: &[Request], context: &Context) -> Result<Executed, StoreError> {
-        self.begin()?;
-        let DatabaseState { position, last_at, database } = self.identity;
-        let executed = execute(
-            &self.connection,
-            &self.path,
-            requests,
-            &self.identity,
-            context,
-            &self.retention,
-            &mut self.forgetting,
-        )?;
-        let last = executed.entries.last();
-        self.open = Some(DatabaseState {
-            database,
-            position: last.map_or(position, Entry::position),
-            last_at: last.map_or(last_at, |entry| entry.record.at()),
-        });
-        Ok(executed)
+    /// A log of this database is on the disk from now on, durably.
+    pub fn begin_log(&mut self) -> Result<(), StoreError> {
+        self.durably(|connection| connection.execute("UPDATE database SET log_begun = 1", []))?;
+        self.state.log_begun = true;
+        Ok(())
     }
 
-    /// Makes the open transaction durable and visible.
-    ///
-    /// # Panics
-    /// If none is open.
-    pub fn commit(&mut self) -> Result<Position, StoreError> {
-        let after = self.open.take().expect("a commit needs an open transaction");
-        self.connection
-            .prepare_cached("COMMIT")
-            .and_then(|mut commit| commit.execute([]))
-            .map_err(StoreError::sqlite(&self.path))?;
-        self.identity = after;
-        Ok(after.position)
+    /// Makes this another database, which is in sync with nothing and has no log yet, durably.
+    pub fn draw_identity(&mut self) -> Result<DatabaseId, StoreError> {
+        let database = self.durably(state::draw_identity)?;
+        (self.state.database, self.state.log_begun) = (database, false);
+        Ok(database)
     }
 
-    /// Takes the open transaction back.
-    pub fn roll_back(&mut self) -> Result<(), StoreError> {
-        self.open = None;
-        if self.connection.is_autocommit() {
-            return Ok(());
-        }
-        self.connection.execute_batch("ROLLBACK").map_err(StoreError::sqlite(&self.path))
-    }
-
-    /// Appends entries that were decided elsewhere and applies them, durably.
-    pub fn persist(&mut self, entries: &[Entry<Record>]) -> Result<Position, StoreError> {
-        let DatabaseState { position, last_at, database } = self.identity;
-        let Some(end) = position.extend(entries) else {
-            return Err(StoreError::NotNext { path: self.path.clone(), op: position.op });
+    /// Applies entries that follow what is applied, in one transaction. After an error it is unknown what of them is applied,
+    /// until the database was repaired.
+    pub fn apply(&mut self, entries: &[Entry<Record>]) -> Result<Position, StoreError> {
+        let DatabaseState { applied: before, .. } = self.state;
+        let Some(end) = before.extend(entries) else {
+            return Err(StoreError::NotNext { path: self.path.clone(), op: before.op });
         };
-        self.begin()?;
-        let mut lookups = Lookups::new(&self.connection);
-        for entry in entries {
-            apply(&mut lookups, entry, &self.retention).map_err(StoreError::sqlite(&self.path))?;
+        let Some(last) = entries.last() else { return Ok(before) };
+        let last_at = last.record.at();
+        self.change(|connection| {
+            let mut lookups = Lookups::new(connection);
+            for entry in entries {
+                apply(&mut lookups, entry)?;
+            }
+            applied::set(connection, end, last_at)
+        })?;
+        (self.state.applied, self.state.last_at) = (end, last_at);
+        if self.wal.is_long() || self.retention.checkpoint_is_due(end.op, self.checkpointed) {
+            self.checkpoint(Checkpoint::Passive)?;
         }
-        let last_at = entries.last().map_or(last_at, |entry| entry.record.at());
-        self.open = Some(DatabaseState { database, position: end, last_at });
-        self.commit()
+        Ok(end)
+    }
+
+    /// The op up to which the tables are durable, whatever becomes of what was written since: by a checkpoint of this run that
+    /// left nothing out. `None` until there was one.
+    pub const fn checkpointed(&self) -> Option<Op> {
+        self.checkpointed
     }
 
     /// Something has failed: what this connection wrote last, and what it reads, is not certain any more. It does no work
     /// until [`Writer::repair`] has succeeded; and if it is closed before that, it leaves the files as they are.
     pub fn distrust(&mut self) {
-        self.open = None;
         self.distrusted = true;
-        // It fails where the transaction is gone already, or the disk: the repair begins with another connection.
+        // It fails where no transaction is left, or the disk is gone: the repair begins with another connection.
         let _ = self.connection.execute_batch("ROLLBACK");
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
-    /// Makes certain what is on the disk, opens the database anew, looks at all of it, and reads where its log ends. After
-    /// a failed commit nothing else can tell whether it took effect. No reader may have the database open.
+    /// Makes certain what is on the disk, opens the database anew, looks at the tables, and reads how far they go: perhaps less
+    /// far than before. After a failed commit nothing else can tell whether it took effect. No reader may have the database
+    /// open.
     pub fn repair(&mut self) -> Result<DatabaseState, StoreError> {
         if let Err(lost) = self.check_files() {
-            self.save_log(lost)?;
+            self.save_wal(lost)?;
         }
         self.distrust();
         self.close()?;
         repair::rewrite(&self.path)?;
-        let connection = database::connect_writer(&self.path).map_err(StoreError::sqlite(&self.path))?;
-        soundness::check(&connection, &self.path)?;
-        self.identity = log_table::identity(&connection, &self.path)?;
-        self.connection = connection;
+        let sql = StoreError::sqlite(&self.path);
+        let (connection, wal) = database::connect_writer(&self.path).map_err(&sql)?;
+        let state = state::state(&connection, &self.path)?;
+        soundness::check(&connection, &self.path, state.applied.op)?;
+        (self.connection, self.wal, self.state) = (connection, wal, state);
+        self.sync_commits(false).map_err(&sql)?;
         self.files = Some(OpenedFiles::of(&self.path)?);
         self.distrusted = false;
-        Ok(self.identity)
+        Ok(state)
     }
 
-    /// Where the database itself is in its place and only its write-ahead log or the index of that is lost, what the log
+    /// Where the database itself is in its place and only its write-ahead log or the index of that is lost, what that log
     /// holds is worked into the database while this connection still has it. All else stays open as it is: it may be all
     /// that is left.
-    fn save_log(&self, lost: StoreError) -> Result<(), StoreError> {
+    fn save_wal(&self, lost: StoreError) -> Result<(), StoreError> {
         let in_place = self.files.as_ref().is_some_and(OpenedFiles::database_is_in_place);
         if !in_place || self.distrusted {
             return Err(lost);
@@ -178,26 +170,22 @@ impl Writer {
         repair::remove_companions(&self.path)
     }
 
-    /// Works the write-ahead log into the database and gives its room back, unless a reader is at work just now or a
-    /// transaction is open. It takes as long as a checkpoint: for when there is nothing else to do.
-    pub fn truncate_log(&self) -> Result<(), StoreError> {
-        if self.distrusted || self.open.is_some() {
+    /// Works the write-ahead log into the database and gives its room back, unless a reader is at work just now. It takes as
+    /// long as a checkpoint: for when there is nothing else to do.
+    pub fn truncate_wal(&mut self) -> Result<(), StoreError> {
+        if self.distrusted || self.files.is_none() {
             return Ok(());
         }
-        let truncate = || {
-            self.connection.busy_timeout(Duration::ZERO)?;
-            let truncated = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            self.connection.busy_timeout(database::BUSY_FOR)?;
-            truncated
-        };
-        truncate().map_err(StoreError::sqlite(&self.path))
+        let sql = StoreError::sqlite(&self.path);
+        self.connection.busy_timeout(Duration::ZERO).map_err(&sql)?;
+        let truncated = self.checkpoint(Checkpoint::Truncate);
+        self.connection.busy_timeout(database::BUSY_FOR).map_err(&sql)?;
+        truncated
     }
 
     /// How large the write-ahead log is, in bytes.
-    pub fn log_bytes(&self) -> u64 {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).map_or(0, |file| file.len())
+    pub fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |file| file.len())
     }
 
     /// Whether the path of the database still leads to the files that are open.
@@ -207,41 +195,102 @@ impl Writer {
 
     /// Closes the file, so that it can be replaced. A connection in memory takes its place until the next `open`.
     pub fn close(&mut self) -> Result<(), StoreError> {
-        self.open = None;
-        self.files = None;
+        (self.files, self.checkpointed) = (None, None);
         self.connection = Connection::open_in_memory().map_err(StoreError::sqlite(&self.path))?;
+        self.wal.ends();
         Ok(())
     }
 
-    /// Begins a new history on top of this log, and ends all sessions: for an operator who has accepted that entries may
-    /// be lost, and for a folder that was put back or copied.
-    pub fn begin_new_history(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
-        let at = now.max(self.identity.last_at);
-        let entry = self.identity.position.follow(Record::new(
-            at,
-            None,
-            Fact::HistoryBegan { history, forgotten: None, ends_sessions: true },
-        ));
-        self.persist(&[entry])
+    /// The entry that begins a new history behind what is applied, and ends all sessions: for an operator who has accepted that
+    /// entries may be lost, and for a folder that was put back or copied. It is to be logged, and then applied.
+    pub fn begin_new_history(&self, history: HistoryId, now: Millis) -> Entry<Record> {
+        let at = now.max(self.state.last_at);
+        let fact = Fact::HistoryBegan { history, forgotten: None };
+        self.state.applied.follow(Record::new(at, None, fact))
     }
 
-    /// Begins a new history whose time starts at `now`, however far ahead the times of its entries and of what is forgotten
-    /// had run: the way out after a clock was wrong long enough to be believed. Requests from before `now` that are
-    /// not remembered are refused, so that none of them can take effect twice.
-    pub fn set_time_back(&mut self, history: HistoryId, now: Millis) -> Result<Position, StoreError> {
+    /// The entry that begins a new history whose time starts at `now`, however far ahead the times of its entries and of what is
+    /// forgotten had run: the way out after a clock was wrong long enough to be believed. Requests from before `now` that are
+    /// not remembered are refused, so that none of them can take effect twice. It is to be logged, and then applied.
+    pub fn set_time_back(&self, history: HistoryId, now: Millis) -> Result<Entry<Record>, StoreError> {
         let known = forgotten(&self.connection).map_err(StoreError::sqlite(&self.path))?;
         let forgotten = Some(known.unwrap_or(now).min(now));
-        let fact = Fact::HistoryBegan { history, forgotten, ends_sessions: true };
-        let entry = self.identity.position.follow(Record::new(now, None, fact));
-        self.persist(&[entry])
+        let fact = Fact::HistoryBegan { history, forgotten };
+        Ok(self.state.applied.follow(Record::new(now, None, fact)))
     }
 
-    fn begin(&mut self) -> Result<(), StoreError> {
-        assert!(self.open.is_none(), "a transaction is open while another begins");
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut begin| begin.execute([]))
-            .map(drop)
-            .map_err(StoreError::sqlite(&self.path))
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn checkpoint(&mut self, how: Checkpoint) -> Result<(), StoreError> {
+        let applied = self.state.applied.op;
+        if checkpoint(&self.connection, how).map_err(StoreError::sqlite(&self.path))? {
+            self.checkpointed = Some(applied);
+        }
+        Ok(())
+    }
+
+    /// Changes something in one transaction.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        let changed = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let outcome = change(&transaction)?;
+            transaction.commit()?;
+            Ok(outcome)
+        };
+        changed().map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Changes something in one transaction that is durable when this returns, with all that was committed before it.
+    fn durably<T>(
+        &mut self,
+        change: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        self.sync_commits(true).map_err(StoreError::sqlite(&self.path))?;
+        let changed = self.change(change);
+        self.sync_commits(false).map_err(StoreError::sqlite(&self.path))?;
+        changed
+    }
+
+    /// Whether each commit is synced; a checkpoint always is.
+    fn sync_commits(&self, sync: bool) -> Result<(), rusqlite::Error> {
+        self.connection.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(connection: &Connection) -> Result<i64, rusqlite::Error> {
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0))
+    }
+
+    /// That a commit was synced can't be seen from here; that it was asked for can.
+    #[test]
+    fn what_must_be_durable_is_synced_and_what_is_applied_is_not() {
+        const NORMAL: i64 = 1;
+        const FULL: i64 = 2;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chat.db");
+        let mut writer = Writer::open(&path).unwrap();
+        assert_eq!(writer.change(mode).unwrap(), NORMAL);
+        assert_eq!(writer.durably(mode).unwrap(), FULL);
+        assert_eq!(writer.change(mode).unwrap(), NORMAL);
+        writer.durably(|connection| connection.execute("nonsense", [])).unwrap_err();
+        assert_eq!(writer.change(mode).unwrap(), NORMAL);
+        writer.repair().unwrap();
+        assert_eq!(writer.change(mode).unwrap(), NORMAL);
+        let opened = database::open(&folder.path().join("other.db")).unwrap().connection;
+        assert_eq!(mode(&opened).unwrap(), FULL, "whatever a start changes is durable");
     }
 }

@@ -4,8 +4,10 @@
 
 mod pair;
 
-use chat::{Action, Answer, MessageId, PasswordHash, Refusal, Request, SESSIONS_AN_ACCOUNT_MAX};
-use pair::{Pair, account, context, create, open_session, request, send};
+use chat::{
+    Action, Answer, MessageId, PasswordHash, Refusal, Request, SESSIONS_AN_ACCOUNT_MAX, SignedAction,
+};
+use pair::{Pair, account, context, create, decide, open_session, request, send, signed};
 use std::time::Duration;
 use store::Context;
 
@@ -19,12 +21,12 @@ fn stories() -> Vec<(&'static str, Vec<Request>)> {
     let to_bob = || send(1, "bob", "hello");
     let login = |account, who, token| open_session(account, who, token);
     vec![
-        ("a session that was closed", vec![to_bob(), request(Some(1), Action::CloseSession), to_bob()]),
+        ("a session that was closed", vec![to_bob(), signed(1, SignedAction::CloseSession), to_bob()]),
         (
             "an account that was deleted",
             vec![
                 to_bob(),
-                request(Some(2), Action::DeleteAccount { verified: verified("bob") }),
+                signed(2, SignedAction::DeleteAccount { verified: verified("bob") }),
                 to_bob(),
                 send(2, "alice", "still there?"),
                 create("bob"),
@@ -37,13 +39,13 @@ fn stories() -> Vec<(&'static str, Vec<Request>)> {
                 login(alice, "alice", 3),
                 to_bob(),
                 send(3, "bob", "from the other session"),
-                request(
-                    Some(3),
-                    Action::ChangePassword { verified: verified("alice"), password: verified("new") },
+                signed(
+                    3,
+                    SignedAction::ChangePassword { verified: verified("alice"), password: verified("new") },
                 ),
                 to_bob(),
                 send(3, "bob", "from the other session"),
-                request(Some(3), Action::DeleteAccount { verified: verified("alice") }),
+                signed(3, SignedAction::DeleteAccount { verified: verified("alice") }),
                 login(alice, "alice", 4),
                 login(alice, "new", 4),
                 send(4, "bob", "with the new password"),
@@ -63,9 +65,9 @@ fn stories() -> Vec<(&'static str, Vec<Request>)> {
             "what was acknowledged",
             vec![
                 to_bob(),
-                request(Some(2), Action::Acknowledge { up_to: MessageId(7) }),
-                request(Some(2), Action::Acknowledge { up_to: MessageId(5) }),
-                request(Some(2), Action::Acknowledge { up_to: MessageId(7) }),
+                signed(2, SignedAction::Acknowledge { up_to: MessageId(7) }),
+                signed(2, SignedAction::Acknowledge { up_to: MessageId(5) }),
+                signed(2, SignedAction::Acknowledge { up_to: MessageId(7) }),
             ],
         ),
         (
@@ -83,8 +85,7 @@ fn stories() -> Vec<(&'static str, Vec<Request>)> {
 
 fn people() -> Pair {
     let mut pair = Pair::new();
-    let begun =
-        pair.run(&[request(None, Action::BeginHistory), create("alice"), create("bob"), create("carol")]);
+    let begun = pair.run(&[request(Action::BeginHistory), create("alice"), create("bob"), create("carol")]);
     let (alice, bob) = (account(&begun[1]), account(&begun[2]));
     for outcome in pair.run(&[open_session(alice, "alice", 1), open_session(bob, "bob", 2)]) {
         outcome.unwrap();
@@ -100,9 +101,8 @@ fn in_batches(
 ) -> Vec<Result<Answer, Refusal>> {
     let mut outcomes = Vec::new();
     for batch in requests.chunks(size) {
-        let executed = pair.primary.execute(batch, context).unwrap();
-        pair.secondary.persist(&executed.entries).unwrap();
-        pair.primary.commit().unwrap();
+        let executed = decide(&mut pair.primary, batch, context);
+        pair.secondary.apply(&executed.entries).unwrap();
         outcomes.extend(executed.outcomes.into_iter().map(Option::unwrap));
     }
     pair.assert_same();

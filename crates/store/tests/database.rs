@@ -1,4 +1,4 @@
-//! What a store promises of its files: what is committed and what is not, snapshots, damage, and the log's bound.
+//! What a store promises of its database: what is applied and what is only decided, snapshots, and damage.
 
 #![allow(
     clippy::redundant_closure_for_method_calls,
@@ -8,35 +8,32 @@
 
 mod pair;
 
-use chat::Request;
-use pair::{Pair, context, create, difference, send};
+use files::RealFiles;
+use pair::{Pair, Primary, decided, difference, send};
 use protocol::{
     Incarnation, Member, Memory, Proposer, RegisterId, ReplicaIndex, ReplicaSet, View, ViewNumber,
 };
 use std::path::Path;
-use store::{
-    INCOMING_SUFFIX, LogRetention, Readers, StoreError, Writer, check_snapshot, files::RealFiles, swap_in,
-};
+use store::{INCOMING_SUFFIX, Readers, StoreError, Writer, check_snapshot, swap_in};
 
 #[test]
-fn what_is_not_committed_is_gone_and_what_is_committed_stays() {
-    let mut pair = Pair::with_two_people();
+fn what_is_only_decided_changes_nothing_and_what_is_applied_stays() {
+    let pair = Pair::with_two_people();
     let path = pair.path("a");
-    let before = pair.primary.identity().position;
-    pair.primary.execute(&[send(1, "bob", "lost")], &context()).unwrap();
+    let before = pair.primary.state().applied;
+    assert_eq!(decided(&pair.primary, &[send(1, "bob", "lost")]).entries.len(), 1);
     assert_eq!(
-        Readers::new(&path).read(|reader| reader.head()).unwrap(),
-        before.op,
-        "a reader sees what is not committed"
+        Readers::new(&path).read(|reader| reader.applied()).unwrap(),
+        before,
+        "a reader sees what is only decided"
     );
     let Pair { folder, primary, secondary } = pair;
     drop(primary);
-    let mut pair =
-        Pair { primary: Writer::open(&path, LogRetention::keep(1000)).unwrap(), folder, secondary };
-    assert_eq!(pair.primary.identity().position, before);
+    let mut pair = Pair { primary: Primary::open(&path), folder, secondary };
+    assert_eq!(pair.primary.state().applied, before);
     pair.run(&[send(1, "bob", "kept")])[0].as_ref().unwrap();
-    let after = pair.primary.identity().position;
-    assert_eq!(pair.primary.repair().unwrap().position, after);
+    let after = pair.primary.state().applied;
+    assert_eq!(pair.primary.repair().applied, after);
     pair.assert_same();
 }
 
@@ -45,27 +42,26 @@ fn a_snapshot_is_the_same_history_with_an_identity_of_its_own() {
     let mut pair = Pair::with_two_people();
     pair.run(&[send(1, "bob", "hello")])[0].as_ref().unwrap();
     let target = pair.folder.path().join("c/chat.db");
-    drop(Writer::open(&target, LogRetention::keep(1000)).unwrap());
+    drop(Writer::open(&target).unwrap());
     let incoming = pair.folder.path().join(format!("c/chat.db{INCOMING_SUFFIX}"));
     Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
     let checked = check_snapshot(&incoming, None).unwrap();
-    assert_eq!(checked.position, pair.primary.identity().position);
-    assert_ne!(checked.database, pair.primary.identity().database);
+    assert_eq!(checked.applied, pair.primary.state().applied);
+    assert_ne!(checked.database, pair.primary.state().database);
     swap_in(&RealFiles, &target).unwrap();
-    let swapped = Writer::open(&target, LogRetention::keep(1000)).unwrap();
-    assert_eq!(swapped.identity(), checked);
+    let swapped = Writer::open(&target).unwrap();
+    assert_eq!(swapped.state(), checked);
     assert_eq!(difference(&pair.path("a"), &target), None);
 }
 
-/// What a database remembers is its own: it outlives a restart, is kept by the commit of the batch that it comes with, is not
-/// compared with another's, and does not come along with a snapshot.
+/// What a database remembers is its own: it outlives a restart, is not compared with another's, and does not come along with a snapshot.
 #[test]
 fn what_is_remembered_of_views_is_durable_and_local() {
     let mut pair = Pair::with_two_people();
     let index = ReplicaIndex(2);
     let view = View {
         number: ViewNumber(7),
-        members: vec![Member { index, database: pair.primary.identity().database }],
+        members: vec![Member { index, database: pair.primary.state().database }],
         in_sync: ReplicaSet::EMPTY.with(index),
         op: protocol::Op(1),
         proposed_by: Proposer { index, incarnation: Incarnation(u64::MAX), attempt: u64::MAX },
@@ -79,15 +75,15 @@ fn what_is_remembered_of_views_is_durable_and_local() {
     pair.assert_same();
 
     let path = pair.path("a");
-    pair.primary = Writer::open(&path, LogRetention::keep(1000)).unwrap();
+    pair.primary = Primary::open(&path);
     assert_eq!(pair.primary.memory().unwrap().as_ref(), Some(&memory), "after a restart");
 
     let incoming = pair.folder.path().join("incoming");
     Readers::new(&path).read(|reader| reader.snapshot_to(&incoming)).unwrap();
     check_snapshot(&incoming, None).unwrap();
-    assert_eq!(Writer::open(&incoming, LogRetention::keep(1000)).unwrap().memory().unwrap(), None);
+    assert_eq!(Writer::open(&incoming).unwrap().memory().unwrap(), None);
     check_snapshot(&incoming, Some(&newer)).unwrap();
-    assert_eq!(Writer::open(&incoming, LogRetention::keep(1000)).unwrap().memory().unwrap(), Some(newer));
+    assert_eq!(Writer::open(&incoming).unwrap().memory().unwrap(), Some(newer));
 }
 
 /// A swap that was interrupted leaves the old write-ahead log beside no database for a moment.
@@ -100,8 +96,8 @@ fn a_write_ahead_log_without_its_database_is_not_taken_for_one() {
     let log = |path: &std::path::Path| path.with_file_name("chat.db-wal");
     assert!(std::fs::metadata(log(&from)).unwrap().len() > 0, "the log is not empty");
     std::fs::copy(log(&from), log(&to)).unwrap();
-    let opened = Writer::open(&to, LogRetention::keep(1000)).unwrap();
-    assert_eq!(opened.identity().position, protocol::Position::ORIGIN);
+    let opened = Writer::open(&to).unwrap();
+    assert_eq!(opened.state().applied, protocol::Position::ORIGIN);
 }
 
 #[test]
@@ -140,29 +136,7 @@ fn rusqlite_open(path: &Path) -> rusqlite::Connection {
 fn a_newer_schema_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
-    drop(Writer::open(&path, LogRetention::keep(1000)).unwrap());
+    drop(Writer::open(&path).unwrap());
     rusqlite_open(&path).pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(
-        Writer::open(&path, LogRetention::keep(1000)),
-        Err(StoreError::NewerSchema { found: 99, .. })
-    ));
-}
-
-#[test]
-fn the_log_is_pruned_behind_its_bound_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("chat.db");
-    let mut writer = Writer::open(&path, LogRetention::keep(100)).unwrap();
-    let all: Vec<Request> = (0..2100).map(|i| create(&format!("user{i}"))).collect();
-    let executed = writer.execute(&all, &context()).unwrap();
-    assert!(executed.outcomes.iter().flatten().all(Result::is_ok));
-    writer.commit().unwrap();
-    let readers = Readers::new(&path);
-    let piece = |after| readers.read(|reader| reader.log_after(protocol::Op(after), 1 << 20)).unwrap();
-    assert!(piece(0).chain.is_none() && piece(0).entries.is_empty());
-    assert!(piece(1000).chain.is_none());
-    assert_eq!(piece(2000).entries.len(), 100);
-    assert_eq!(piece(2100).chain, Some(writer.identity().position.chain));
-    drop(writer);
-    assert_eq!(Writer::open(&path, LogRetention::keep(100)).unwrap().identity().position.op.0, 2100);
+    assert!(matches!(Writer::open(&path), Err(StoreError::NewerSchema { found: 99, .. })));
 }

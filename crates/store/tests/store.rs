@@ -9,13 +9,13 @@
 mod pair;
 
 use chat::{
-    AccountId, Action, Answer, Cursor, MessageId, MessageText, NamePattern, PasswordHash, Recipient, Refusal,
-    Request, RequestId, Sequence,
+    AccountId, Answer, ConversationId, Cursor, MessageId, MessageText, NamePattern, PasswordHash, Recipient,
+    Refusal, Request, RequestId, Sequence, SignedAction,
 };
-use pair::{Pair, account, context, create, message_id, name, open_session, request, send};
+use pair::{Pair, Primary, account, context, create, decide, message_id, name, open_session, send, signed};
 use proptest::prelude::*;
 use protocol::Position;
-use store::{Context, Readers, Room, StoreError, Writer};
+use store::{Context, Readers, Room, StoreError};
 use uuid::Uuid;
 
 #[test]
@@ -24,7 +24,7 @@ fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backward
     let outcomes = pair.run(&[send(1, "bob", "one"), send(2, "Alice", "two"), send(1, "BOB", "three")]);
     let ids: Vec<MessageId> = outcomes.iter().map(message_id).collect();
     assert!(ids.is_sorted_by(|a, b| a < b));
-    let acknowledge = request(Some(2), Action::Acknowledge { up_to: ids[0] });
+    let acknowledge = signed(2, SignedAction::Acknowledge { up_to: ids[0] });
     assert_eq!(pair.run(&[acknowledge])[0], Ok(Answer::Acknowledged { up_to: ids[0] }));
     let readers = Readers::new(&pair.path("a"));
     readers
@@ -37,12 +37,16 @@ fn a_message_is_delivered_from_the_acknowledged_one_on_and_history_runs_backward
             };
             assert_eq!(texts(false)?, ["three"]);
             assert_eq!(texts(true)?, ["two", "three"]);
-            let talk = reader.conversation(alice.id, bob.id, MessageId(u64::MAX), 2, usize::MAX)?.messages;
+            let talk = reader
+                .conversation(ConversationId::direct(alice.id, bob.id), MessageId(u64::MAX), 2, usize::MAX)?
+                .messages;
             assert_eq!(
                 talk.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(),
                 [("three", false), ("two", false)]
             );
-            let older = reader.conversation(alice.id, bob.id, ids[1], 2, usize::MAX)?.messages;
+            let older = reader
+                .conversation(ConversationId::direct(alice.id, bob.id), ids[1], 2, usize::MAX)?
+                .messages;
             assert_eq!(older.iter().map(|m| (&*m.text, m.delivered)).collect::<Vec<_>>(), [("one", true)]);
             Ok(())
         })
@@ -88,7 +92,7 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
             .unwrap()
     };
     let alice = AccountId(2);
-    let read = |up_to| request(Some(2), Action::MarkRead { with: alice, up_to });
+    let read = |up_to| signed(2, SignedAction::MarkSeen { with: alice, up_to });
     assert_eq!(
         state(&[], "alice"),
         [
@@ -99,26 +103,26 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
     );
     assert_eq!(state(&[], "bob"), ["alice: \"answer\", 2 unread, read 0, delivered 0, seen 0"]);
     // Bob has both and has seen the first; reading backwards changes nothing.
-    let both = request(Some(2), Action::Acknowledge { up_to: ids[1] });
+    let both = signed(2, SignedAction::Acknowledge { up_to: ids[1] });
     assert_eq!(
         state(&[both, read(ids[0])], "bob"),
         ["alice: \"answer\", 1 unread, read 1, delivered 0, seen 0"]
     );
     assert_eq!(state(&[], "alice")[2], "bob: \"answer\", 1 unread, read 0, delivered 2, seen 1");
     // Whoever hides what he has seen is not told of others either, and what was seen meanwhile stays hidden.
-    let hide = |shown| request(Some(2), Action::SetReadMarks { shown });
+    let hide = |shown| signed(2, SignedAction::ShowSeen { shown });
     assert_eq!(
         state(&[hide(false), read(ids[1]), read(ids[0])], "bob")[0].split(", ").nth(1),
         Some("0 unread")
     );
     assert_eq!(state(&[], "alice")[2], "bob: \"answer\", 1 unread, read 0, delivered 2, seen 1");
-    let own = request(Some(1), Action::MarkRead { with: AccountId(3), up_to: ids[2] });
+    let own = signed(1, SignedAction::MarkSeen { with: AccountId(3), up_to: ids[2] });
     assert_eq!(state(&[own], "bob"), ["alice: \"answer\", 0 unread, read 2, delivered 0, seen 0"]);
     assert_eq!(state(&[hide(true)], "alice")[2], "bob: \"answer\", 0 unread, read 3, delivered 2, seen 1");
     // Nobody reads with someone who never was, or beyond the end.
     let outcomes = pair.run(&[
-        request(Some(1), Action::MarkRead { with: AccountId(999), up_to: ids[0] }),
-        request(Some(1), Action::MarkRead { with: carol, up_to: MessageId(9999) }),
+        signed(1, SignedAction::MarkSeen { with: AccountId(999), up_to: ids[0] }),
+        signed(1, SignedAction::MarkSeen { with: carol, up_to: MessageId(9999) }),
     ]);
     assert_eq!(
         outcomes,
@@ -129,7 +133,8 @@ fn conversations_come_newest_first_with_what_each_side_has_seen() {
         .read(|reader| {
             let page = reader.conversations(alice, ids[4], 1)?;
             assert_eq!(page.iter().map(|one| &*one.with_name).collect::<Vec<_>>(), ["carol"]);
-            let waiting = [(alice, vec![ids[4]]), (carol, vec![ids[3]])];
+            let with = |other| ConversationId::direct(alice, other);
+            let waiting = [(with(alice), vec![ids[4]]), (with(carol), vec![ids[3]])];
             assert_eq!(reader.unacknowledged(alice, 9)?, waiting, "bob has everything");
             Ok(())
         })
@@ -143,19 +148,19 @@ fn a_retry_has_one_effect_and_the_same_answer_for_each_action() {
     let requests = [
         create("carol"),
         send(1, "bob", "hello"),
-        request(Some(2), Action::Acknowledge { up_to: MessageId(3) }),
-        request(Some(2), Action::MarkRead { with: chat::AccountId(2), up_to: MessageId(3) }),
-        request(Some(2), Action::SetReadMarks { shown: false }),
-        request(Some(1), Action::ChangePassword { verified: alice, password: PasswordHash("new".into()) }),
-        request(Some(2), Action::CloseSession),
-        request(Some(1), Action::DeleteAccount { verified: PasswordHash("new".into()) }),
+        signed(2, SignedAction::Acknowledge { up_to: MessageId(3) }),
+        signed(2, SignedAction::MarkSeen { with: chat::AccountId(2), up_to: MessageId(3) }),
+        signed(2, SignedAction::ShowSeen { shown: false }),
+        signed(1, SignedAction::ChangePassword { verified: alice, password: PasswordHash("new".into()) }),
+        signed(2, SignedAction::CloseSession),
+        signed(1, SignedAction::DeleteAccount { verified: PasswordHash("new".into()) }),
     ];
     for one in requests {
         let first = pair.run(std::slice::from_ref(&one)).remove(0);
-        let position = pair.primary.identity().position;
+        let position = pair.primary.state().applied;
         assert!(first.is_ok(), "{one:?}: {first:?}");
         assert_eq!(pair.run(std::slice::from_ref(&one)).remove(0), first, "{one:?}");
-        assert_eq!(pair.primary.identity().position, position, "a retry made an entry: {one:?}");
+        assert_eq!(pair.primary.state().applied, position, "a retry made an entry: {one:?}");
     }
     pair.assert_same();
 }
@@ -184,8 +189,8 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
     let Ok(Answer::MessageSent { id: seen, .. }) = sent[0] else { panic!("{sent:?}") };
     let verified = PasswordHash("hash of bob".into());
     let gone = pair.run(&[
-        request(Some(2), Action::Acknowledge { up_to: seen }),
-        request(Some(2), Action::DeleteAccount { verified }),
+        signed(2, SignedAction::Acknowledge { up_to: seen }),
+        signed(2, SignedAction::DeleteAccount { verified }),
         send(2, "alice", "from beyond"),
         send(1, "bob", "anyone there"),
         create("Bob"),
@@ -195,7 +200,7 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
     let newcomer = account(&gone[4]);
     let send_to = |account| {
         let text = MessageText::parse("to whom it was meant").unwrap();
-        request(Some(1), Action::SendMessage { to: Recipient::Account(account), text, min_copies: 0 })
+        signed(1, SignedAction::SendMessage { to: Recipient::Account(account), text, min_copies: 0 })
     };
     let to_number = pair.run(&[send_to(chat::AccountId(3)), send_to(chat::AccountId(1)), send_to(newcomer)]);
     assert_eq!(to_number[0], Err(Refusal::AccountGone), "the newcomer has the name, and gets nothing");
@@ -207,7 +212,9 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
             assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [arrived]);
             let alice = reader.living(&name("alice"))?.unwrap();
             let old = reader.account(chat::AccountId(3))?.unwrap();
-            let talk = reader.conversation(alice.id, old.id, MessageId(u64::MAX), 10, usize::MAX)?.messages;
+            let talk = reader
+                .conversation(ConversationId::direct(alice.id, old.id), MessageId(u64::MAX), 10, usize::MAX)?
+                .messages;
             let shown: Vec<_> = talk.iter().map(|m| (&*m.text, m.undeliverable)).collect();
             assert_eq!(shown, [("mine", false), ("", true), ("seen", false)]);
             Ok(())
@@ -219,43 +226,39 @@ fn a_deleted_account_leaves_its_name_and_what_it_delivered_but_not_what_it_misse
 #[test]
 fn refusals_change_nothing() {
     let mut pair = Pair::with_two_people();
-    let before = pair.primary.identity();
+    let before = pair.primary.state();
     let wanted = |min_copies| {
         let text = MessageText::parse("x").unwrap();
-        request(Some(1), Action::SendMessage { to: Recipient::Named(name("bob")), text, min_copies })
+        signed(1, SignedAction::SendMessage { to: Recipient::Named(name("bob")), text, min_copies })
     };
     let cases = [
         (create("ALICE"), Refusal::NameTaken { name: "ALICE".into() }),
         (send(1, "nobody", "x"), Refusal::NoSuchAccount { name: "nobody".into() }),
         (send(9, "bob", "x"), Refusal::SessionInvalid),
-        (request(None, Action::CloseSession), Refusal::NotSignedIn),
-        (request(Some(1), Action::Acknowledge { up_to: MessageId(1_000_000) }), Refusal::HistoryReplaced),
+        (signed(1, SignedAction::Acknowledge { up_to: MessageId(1_000_000) }), Refusal::HistoryReplaced),
         (wanted(4), Refusal::TooManyCopies { wanted: 4, replicas: 3 }),
         (
-            request(Some(1), Action::DeleteAccount { verified: PasswordHash("other".into()) }),
+            signed(1, SignedAction::DeleteAccount { verified: PasswordHash("other".into()) }),
             Refusal::WrongCredentials,
         ),
     ];
     for (one, refusal) in cases {
         assert_eq!(pair.run(&[one])[0], Err(refusal));
     }
-    let executed = pair.primary.execute(&[wanted(3)], &Context { in_sync: 2, ..context() }).unwrap();
+    let executed = decide(&mut pair.primary, &[wanted(3)], &Context { in_sync: 2, ..context() });
     assert_eq!(executed.outcomes, [Some(Err(Refusal::TooFewInSync { in_sync: 2, wanted: 3 }))]);
-    pair.primary.roll_back().unwrap();
     for (room, refusal) in [(Room::Undecided, Refusal::Busy), (Room::TooLittle, Refusal::DiskFull)] {
-        let executed = pair.primary.execute(&[wanted(1)], &Context { room, ..context() }).unwrap();
+        let executed = decide(&mut pair.primary, &[wanted(1)], &Context { room, ..context() });
         assert_eq!(executed.outcomes, [Some(Err(refusal))]);
-        pair.primary.roll_back().unwrap();
     }
-    assert_eq!(pair.primary.identity(), before);
+    assert_eq!(pair.primary.state(), before);
 }
 
 /// A message that was refused for the moment is sent again: what followed it in its stream must not be there before it.
 #[test]
 fn behind_a_refusal_that_may_pass_nothing_of_its_stream_takes_effect() {
-    let words = |primary: &mut Writer, requests: &[Request], in_sync: usize| {
-        let executed = primary.execute(requests, &Context { in_sync, ..context() }).unwrap();
-        primary.commit().unwrap();
+    let words = |primary: &mut Primary, requests: &[Request], in_sync: usize| {
+        let executed = decide(primary, requests, &Context { in_sync, ..context() });
         let word = |outcome: Option<Result<Answer, Refusal>>| match outcome {
             None => "passed over",
             Some(Ok(_)) => "done",
@@ -265,8 +268,9 @@ fn behind_a_refusal_that_may_pass_nothing_of_its_stream_takes_effect() {
     };
     let text = |text| MessageText::parse(text).unwrap();
     let letter = |sequence: &Sequence, to: &str, min_copies| {
-        let action = Action::SendMessage { to: Recipient::Named(name(to)), text: text("x"), min_copies };
-        Request { sequence: Some(sequence.clone()), ..request(Some(1), action) }
+        let action =
+            SignedAction::SendMessage { to: Recipient::Named(name(to)), text: text("x"), min_copies };
+        Request { sequence: Some(sequence.clone()), ..signed(1, action) }
     };
     let mut pair = Pair::with_two_people();
     let primary = &mut pair.primary;
@@ -316,7 +320,7 @@ proptest! {
 
     /// Whatever the primary executed, in whatever batches, the secondary that applied the entries has the same rows.
     #[test]
-    fn execute_and_apply_agree(steps in proptest::collection::vec((0_u8..8, 0_u8..4, 0_u8..4), 1..60), batch in 1_usize..9) {
+    fn execute_and_apply_agree(steps in proptest::collection::vec((0_u8..11, 0_u8..4, 0_u8..4), 1..60), batch in 1_usize..9) {
         let mut pair = Pair::with_two_people();
         let people = ["alice", "bob", "carol", "dave"];
         let mut requests = Vec::new();
@@ -325,20 +329,28 @@ proptest! {
             requests.push(match kind {
                 0 => create(who_name),
                 1 => open_session(chat::AccountId(u64::from(whom) + 2), who_name, session),
-                2 => request(Some(session), Action::CloseSession),
-                3 => request(Some(session), Action::DeleteAccount { verified: PasswordHash(format!("hash of {who_name}")) }),
-                4 => request(Some(session), Action::Acknowledge { up_to: MessageId(u64::from(whom) * 4) }),
+                2 => signed(session, SignedAction::CloseSession),
+                3 => signed(session, SignedAction::DeleteAccount { verified: PasswordHash(format!("hash of {who_name}")) }),
+                4 => signed(session, SignedAction::Acknowledge { up_to: MessageId(u64::from(whom) * 4) }),
+                5 => {
+                    let (verified, password) = (format!("hash of {who_name}"), format!("hash {whom}"));
+                    signed(session, SignedAction::ChangePassword { verified: PasswordHash(verified), password: PasswordHash(password) })
+                }
+                6 => {
+                    let (with, up_to) = (AccountId(u64::from(whom) + 2), MessageId(u64::from(whom) * 4));
+                    signed(session, SignedAction::MarkSeen { with, up_to })
+                }
+                7 => signed(session, SignedAction::ShowSeen { shown: whom % 2 == 0 }),
                 _ => send(session, people[usize::from(whom)], &format!("{kind} {who} {whom}")),
             });
         }
-        let before: Position = pair.primary.identity().position;
+        let before: Position = pair.primary.state().applied;
         for some in requests.chunks(batch) {
-            let executed = pair.primary.execute(some, &context()).unwrap();
+            let executed = decide(&mut pair.primary, some, &context());
             prop_assert_eq!(executed.outcomes.len(), some.len());
-            pair.secondary.persist(&executed.entries).unwrap();
-            pair.primary.commit().unwrap();
+            pair.secondary.apply(&executed.entries).unwrap();
         }
-        prop_assert!(pair.primary.identity().position.op >= before.op);
+        prop_assert!(pair.primary.state().applied.op >= before.op);
         pair.assert_same();
     }
 }

@@ -4,7 +4,7 @@ use crate::arguments::{Account, Caller, ChangePassword, Common, CreateAccount};
 use crate::failure::Failure;
 use crate::sessions::Sessions;
 use crate::{output, password};
-use client::{Client, Options};
+use client::{Client, Options, Reason, Session};
 use server::{ClusterKey, prove_registration};
 use std::path::Path;
 
@@ -14,6 +14,13 @@ pub(crate) const AS_NAME: &str = "--as NAME";
 /// A client of the service that the arguments name.
 pub(crate) fn client_of(common: &Common) -> Client {
     Client::new(common.servers.0.clone(), Options { timeout: common.timeout })
+}
+
+/// The session that a command is to use.
+pub(crate) async fn session_of(common: &Common, caller: &Caller) -> Result<Session, Failure> {
+    let client = client_of(common);
+    let kept = Sessions::of(common, &client).await?.find(caller.name.as_deref(), AS_NAME)?;
+    Ok(client.session(&kept.token))
 }
 
 pub(crate) async fn create(common: &Common, create: &CreateAccount) -> Result<(), Failure> {
@@ -56,10 +63,10 @@ pub(crate) async fn logout(common: &Common, caller: &Caller) -> Result<(), Failu
     let client = client_of(common);
     let sessions = Sessions::of(common, &client).await?;
     let session = sessions.find(caller.name.as_deref(), AS_NAME)?;
-    match client.logout(&session.token).await {
+    match client.session(&session.token).logout().await {
         Ok(()) => {}
         // It was over already: forgetting it is all that is left to do.
-        Err(error) if error.is_refused_for(api::status::SESSION_INVALID) => {}
+        Err(error) if error.is_refused_for(&Reason::SessionInvalid) => {}
         Err(error) => return Err(error.into()),
     }
     let done = format!("{} is logged out", output::plain(&session.name));
@@ -73,9 +80,9 @@ pub(crate) async fn delete(common: &Common, account: &Account) -> Result<(), Fai
     let password = password::read(&account.password, &format!("Password for {}: ", account.name))?;
     // A session of its own: deleting an account needs its password, and no session that happens to be kept.
     let opened = client.login(&account.name, &password).await?;
-    client.delete_account(&opened.token, &password).await?;
+    opened.session.delete_account(&password).await?;
     let done = format!("account {} deleted", output::plain(&opened.name));
-    if let Ok(kept) = sessions.find(Some(&opened.name), AS_NAME) {
+    if let Some(kept) = sessions.kept(&opened.name).map_err(|failure| failure.after(&done))? {
         sessions.forget(&kept).map_err(|failure| failure.after(&done))?;
     }
     output::done(&done)
@@ -88,7 +95,7 @@ pub(crate) async fn change_password(common: &Common, change: &ChangePassword) ->
     let old = password::read(&change.password, &format!("Password for {}: ", change.name))?;
     let new = password::read_new(&change.password, "New password: ")?;
     let opened = client.login(&change.name, &old).await?;
-    client.change_password(&opened.token, &old, &new).await?;
+    opened.session.change_password(&old, &new).await?;
     let name = output::plain(&opened.name);
     let done = format!("the password of {name} is changed; its other sessions have ended");
     // The kept one among them.

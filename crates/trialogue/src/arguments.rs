@@ -1,5 +1,9 @@
 //! What can be typed.
 
+mod trying;
+
+pub(crate) use trying::{Bench, Prove};
+
 use chat::{Address, parse_servers};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -102,6 +106,8 @@ pub(crate) enum Command {
     Recover(Recover),
     /// Watch two people chat while replicas are killed, in a temporary folder
     Demo,
+    /// Measure how quick the service is, beside what this machine could do at most
+    Bench(Bench),
     /// Hurt three replicas in every way for a while, and count what was lost, doubled or disordered
     Prove(Prove),
 }
@@ -338,29 +344,6 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In a temporary folder, with processes of its own: kill -9, SIGSTOP, restarts, wiped folders, full disks, and connections
-that are slow, stall, break or end half way, while people write, listen, come and go. At the end every acknowledged message
-must have been heard once, in order, and all replicas must be equal. Ctrl-C ends the faults and counts.
-
-Exit codes: 0 nothing was lost, doubled or disordered; 1 something was.
-
-Examples:
-  trialogue prove --minutes 10
-  trialogue prove --minutes 1 --seed 7 --json")]
-pub(crate) struct Prove {
-    /// For how long faults strike
-    #[arg(long, default_value_t = 1.0, value_name = "N", value_parser = minutes)]
-    pub(crate) minutes: f64,
-    /// Which faults strike when; by default another each time
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Print one JSON object with the counts at the end, and no story
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
 Use it only when the replicas that were in sync are gone for good, or when the view register was lost, copied or put back. It
 makes the replica that was in sync by the newest view that can be read (or the one that --replica names) the only one in
 sync, and begins a new history, so that clients learn of the loss.
@@ -388,15 +371,6 @@ fn address(text: &str) -> Result<Address, String> {
 
 fn servers(list: &str) -> Result<Servers, String> {
     parse_servers(list).map(Servers).map_err(|refusal| refusal.to_string())
-}
-
-fn minutes(text: &str) -> Result<f64, String> {
-    let minutes: f64 = text.parse().map_err(|_| "write a number of minutes, such as 10 or 0.5".to_owned())?;
-    if minutes > 0.0 && minutes <= 10_000.0 {
-        Ok(minutes)
-    } else {
-        Err("give more than 0 and at most 10000".into())
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

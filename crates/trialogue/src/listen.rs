@@ -3,22 +3,20 @@
 //! `--timeout` limits how long the first stream is waited for. Once messages were listened to, an outage of any length
 //! ends nothing: the stream is opened again where it was lost.
 
-use crate::account::{AS_NAME, client_of};
+use crate::account::session_of;
 use crate::arguments::{Common, Listen};
 use crate::failure::{Failure, complain};
 use crate::output;
-use crate::sessions::Sessions;
 use crate::{hang_up, signals};
-use client::{Client, ClientError, Heard, Listening, Start};
+use client::{ClientError, Heard, Listening, MessageId, Session, Start};
 use std::io;
 
 /// How many printed messages may be unacknowledged while more are arriving.
 const ACKNOWLEDGE_EVERY: u64 = 100;
 
 pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failure> {
-    let client = client_of(common);
-    let session = Sessions::of(common, &client).await?.find(listen.caller.name.as_deref(), AS_NAME)?;
-    let mut subscription = Subscription::new(&client, &session.token, listen.after);
+    let session = session_of(common, &listen.caller).await?;
+    let mut subscription = Subscription::new(session, listen.after.map(MessageId));
     let mut listening = subscription.open();
     let mut printed = 0;
     let interrupted = async {
@@ -50,7 +48,7 @@ pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failu
                 } else {
                     output::line(&output::message_line(&message))?;
                 }
-                subscription.start.after = Some(message.id);
+                subscription.start.after = Some(MessageId(message.id));
                 subscription.unacknowledged += 1;
                 printed += 1;
                 if listen.count.is_some_and(|count| printed >= count) {
@@ -73,9 +71,8 @@ pub(crate) async fn listen(common: &Common, listen: &Listen) -> Result<(), Failu
 }
 
 /// What was printed, and what of it is acknowledged.
-struct Subscription<'a> {
-    client: &'a Client,
-    token: &'a str,
+struct Subscription {
+    session: Session,
     /// Behind the last printed message.
     start: Start,
     unacknowledged: u64,
@@ -84,14 +81,14 @@ struct Subscription<'a> {
     told_of_outage: bool,
 }
 
-impl<'a> Subscription<'a> {
-    fn new(client: &'a Client, token: &'a str, after: Option<u64>) -> Self {
+impl Subscription {
+    fn new(session: Session, after: Option<MessageId>) -> Self {
         let start = Start { after, ..Start::default() };
-        Self { client, token, start, unacknowledged: 0, was_open: false, told_of_outage: false }
+        Self { session, start, unacknowledged: 0, was_open: false, told_of_outage: false }
     }
 
     fn open(&self) -> Listening {
-        self.client.listen(self.token, self.start.clone())
+        self.session.listen(self.start.clone())
     }
 
     fn opened(&mut self, history: Vec<u8>) {
@@ -115,7 +112,7 @@ impl<'a> Subscription<'a> {
 
     async fn acknowledge(&mut self) -> Result<(), ClientError> {
         if let (Some(up_to), 1..) = (self.start.after, self.unacknowledged) {
-            self.client.acknowledge(self.token, up_to, &self.start.history).await?;
+            self.session.acknowledge(up_to, &self.start.history).await?;
             self.unacknowledged = 0;
         }
         Ok(())

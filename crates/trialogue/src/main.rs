@@ -5,6 +5,7 @@
 
 mod account;
 mod arguments;
+mod bench;
 mod demo;
 mod failure;
 mod hang_up;
@@ -70,6 +71,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Verify(verify) => verify::verify(&common, &verify).await,
         Command::Recover(recover) => recover::recover(&recover),
         Command::Demo => demo::demo().await,
+        Command::Bench(bench) => bench::bench(&common, &bench).await,
         Command::Prove(prove) => prove::prove(&prove).await,
     }
 }

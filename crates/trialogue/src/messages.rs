@@ -1,13 +1,12 @@
 //! Talking: send, accounts, history.
 
-use crate::account::{AS_NAME, client_of};
+use crate::account::session_of;
 use crate::arguments::{Accounts, Common, History, Send};
 use crate::failure::{Failure, complain};
 use crate::input::{self, Given};
 use crate::output;
-use crate::sessions::Sessions;
 use chat::{MESSAGE_BYTES_MAX, NamePattern};
-use client::{ClientError, Outbox, Sent, Ticket};
+use client::{ClientError, MessageId, Outbox, Reason, Sent, Ticket, To};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -17,18 +16,16 @@ const LINES_WAITING: usize = 1024;
 const PAGE: u32 = 200;
 
 pub(crate) async fn send(common: &Common, send: Send) -> Result<(), Failure> {
-    let client = client_of(common);
-    let session = Sessions::of(common, &client).await?.find(send.caller.name.as_deref(), AS_NAME)?;
+    let session = session_of(common, &send.caller).await?;
     if send.stdin_lines {
-        let outbox = client.outbox(&session.token);
-        return send_lines(outbox, send).await;
+        return send_lines(session.outbox(), send).await;
     }
     let text = match send.text {
         Some(text) => text,
         None => text_of(input::whole(io::stdin().lock(), MESSAGE_BYTES_MAX)?).map_err(Failure::Failed)?,
     };
-    let sent = client.send(&session.token, &send.to, &text, send.min_copies).await?;
-    output::told(&format!("the message was sent as {}", sent.id), print_sent(&sent, send.json))
+    let sent = session.send(&send.to, &text, send.min_copies).await?;
+    output::report(&format!("the message was sent as {}", sent.id.0), print_sent(&sent, send.json))
 }
 
 /// What was given, or what is wrong with it.
@@ -44,9 +41,11 @@ fn text_of(given: Given) -> Result<String, String> {
 
 fn print_sent(sent: &Sent, json: bool) -> io::Result<()> {
     if json {
-        output::json(&serde_json::json!({ "id": sent.id, "copies": sent.copies, "replicas": sent.replicas }))
+        output::json(
+            &serde_json::json!({ "id": sent.id.0, "copies": sent.copies, "replicas": sent.replicas }),
+        )
     } else {
-        output::line(&sent.id.to_string())
+        output::line(&sent.id.0.to_string())
     }
 }
 
@@ -73,7 +72,7 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
             let line = line.map_err(|error| format!("it could not be read: {error}")).and_then(text_of);
             let ticket = match line {
                 Ok(line) => outbox.send(&to, &line, min_copies).await,
-                Err(message) => Err(ClientError::Refused { reason: "INVALID_INPUT".into(), message }),
+                Err(message) => Err(ClientError::Refused { reason: Reason::InvalidInput, message }),
             };
             if given.send((number, ticket)).await.is_err() {
                 return;
@@ -98,12 +97,10 @@ async fn send_lines(outbox: Outbox, send: Send) -> Result<(), Failure> {
                     if error.kind() == io::ErrorKind::BrokenPipe {
                         return Err(error.into());
                     }
-                    unwritten = Some((number, sent.id, error));
+                    unwritten = Some((number, sent.id.0, error));
                 }
             }
-            Err(error @ ClientError::Refused { .. })
-                if !error.is_refused_for(api::status::SESSION_INVALID) =>
-            {
+            Err(error @ ClientError::Refused { .. }) if !error.is_refused_for(&Reason::SessionInvalid) => {
                 refused += 1;
                 complain(&format!("line {number}: {error}"));
             }
@@ -166,36 +163,34 @@ impl Progress {
 }
 
 pub(crate) async fn accounts(common: &Common, accounts: Accounts) -> Result<(), Failure> {
-    let client = client_of(common);
-    let session = Sessions::of(common, &client).await?.find(accounts.caller.name.as_deref(), AS_NAME)?;
+    let session = session_of(common, &accounts.caller).await?;
     let pattern =
         accounts.glob.as_deref().map(NamePattern::from_glob).or(accounts.pattern).unwrap_or_default();
     let mut page_token = String::new();
     loop {
-        let (page, next) = client.accounts(&session.token, &pattern, &page_token).await?;
-        for account in page {
+        let page = session.accounts(&pattern, &page_token).await?;
+        for account in page.accounts {
             if accounts.json {
                 output::json(&serde_json::json!({ "id": account.id, "name": account.name }))?;
             } else {
                 output::line(&output::plain(&account.name))?;
             }
         }
-        if next.is_empty() {
+        if page.next_page_token.is_empty() {
             return Ok(());
         }
-        page_token = next;
+        page_token = page.next_page_token;
     }
 }
 
 pub(crate) async fn history(common: &Common, history: &History) -> Result<(), Failure> {
-    let client = client_of(common);
-    let session = Sessions::of(common, &client).await?.find(history.caller.name.as_deref(), AS_NAME)?;
+    let session = session_of(common, &history.caller).await?;
     let mut messages = Vec::new();
-    let mut before = history.before.unwrap_or(0);
+    let mut before = history.before.map(MessageId);
     loop {
         let missing = history.limit.saturating_sub(u32::try_from(messages.len()).unwrap_or(u32::MAX));
-        let page = client.history(&session.token, &history.with, before, missing.min(PAGE)).await?;
-        before = page.messages.last().map_or(before, |oldest| oldest.id);
+        let page = session.conversation(To::parse(&history.with), before, missing.min(PAGE)).await?;
+        before = page.messages.last().map(|oldest| MessageId(oldest.id)).or(before);
         let (more, got) = (page.more, page.messages.len());
         messages.extend(page.messages);
         if !more || got == 0 || messages.len() >= usize::try_from(history.limit).unwrap_or(usize::MAX) {

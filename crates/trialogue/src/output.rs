@@ -17,11 +17,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 
 /// Says what was done. If that can't be written, it is done all the same, and the error says so.
 pub(crate) fn done(text: &str) -> Result<(), Failure> {
-    told(text, line(text))
+    report(text, line(text))
 }
 
 /// What was done is done, whether what should tell of it could be written or not.
-pub(crate) fn told(done: &str, written: io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn report(done: &str, written: io::Result<()>) -> Result<(), Failure> {
     written.map_err(|error| match Failure::from(error) {
         Failure::PipeClosed => Failure::PipeClosed,
         fault => {
@@ -105,9 +105,7 @@ mod tests {
             to_id: 3,
             to: hostile.clone(),
             text: hostile,
-            sent_at: 0,
-            delivered: false,
-            undeliverable: false,
+            ..client::Message::default()
         };
         assert_eq!(
             message_line(&message),

@@ -17,15 +17,15 @@ pub(crate) const VARIABLES: [&str; 2] = [PASSWORD, NEW_PASSWORD];
 
 /// The password, from standard input, else from `TRIALOGUE_PASSWORD`, else from a prompt.
 pub(crate) fn read(source: &PasswordSource, prompt: &str) -> Result<String, Failure> {
-    one(source, PASSWORD, prompt)
+    read_or_ask(source, PASSWORD, prompt)
 }
 
 /// A second password, from the second line, else from `TRIALOGUE_NEW_PASSWORD`, else from a prompt.
 pub(crate) fn read_new(source: &PasswordSource, prompt: &str) -> Result<String, Failure> {
-    one(source, NEW_PASSWORD, prompt)
+    read_or_ask(source, NEW_PASSWORD, prompt)
 }
 
-fn one(source: &PasswordSource, variable: &str, prompt: &str) -> Result<String, Failure> {
+fn read_or_ask(source: &PasswordSource, variable: &str, prompt: &str) -> Result<String, Failure> {
     if source.password_stdin {
         let line = input::line(&mut io::stdin().lock(), PASSWORD_BYTES_MAX).map_err(|error| {
             Failure::Failed(format!("the password could not be read from standard input: {error}"))

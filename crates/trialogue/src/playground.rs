@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use axum::extract::ws::{Message, WebSocket};
 use chat::Address;
 use client::Client;
-use conversation::{Conversation, Ledger};
+use conversation::{Conversation, Summary};
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use server::{ClusterKey, playground_pages, serve_pages};
@@ -54,16 +54,16 @@ pub(crate) enum Process {
 /// What a page says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Ask {
+enum ClientFrame {
     Order { replica: usize, what: What },
 }
 
 /// What a page hears.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Say<'a> {
+enum ServerFrame<'a> {
     Processes(&'a [Process]),
-    Ledger(&'a Ledger),
+    Ledger(&'a Summary),
     Refused { message: String },
 }
 
@@ -130,17 +130,17 @@ async fn serve(socket: WebSocket, shared: Shared) {
                     return;
                 }
                 let now = processes.borrow_and_update().clone();
-                text(&Say::Processes(&now))
+                text(&ServerFrame::Processes(&now))
             }
             frame = frames.next() => match frame {
                 Some(Ok(Message::Text(asked))) => match obey(&asked, replicas, &orders).await {
                     Ok(()) => continue,
-                    Err(message) => text(&Say::Refused { message }),
+                    Err(message) => text(&ServerFrame::Refused { message }),
                 },
                 Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             },
-            _ = every.tick() => text(&Say::Ledger(&conversation.ledger())),
+            _ = every.tick() => text(&ServerFrame::Ledger(&conversation.summary())),
         };
         if page.send(next).await.is_err() {
             return;
@@ -148,14 +148,14 @@ async fn serve(socket: WebSocket, shared: Shared) {
     }
 }
 
-fn text(say: &Say<'_>) -> Message {
+fn text(say: &ServerFrame<'_>) -> Message {
     let json = serde_json::to_string(say).expect("frames have text keys and no other maps");
     Message::Text(json.into())
 }
 
 /// Has an order carried out.
 async fn obey(asked: &str, replicas: usize, orders: &mpsc::Sender<Order>) -> Result<(), String> {
-    let Ask::Order { replica, what } =
+    let ClientFrame::Order { replica, what } =
         serde_json::from_str(asked).map_err(|error| format!("this is no order: {error}"))?;
     if replica >= replicas {
         return Err(format!("there is no replica {replica}"));

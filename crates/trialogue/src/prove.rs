@@ -1,16 +1,15 @@
 //! `prove`: the service under real faults, on the user's own machine, with a ledger that counts.
 //!
 //! Three real replicas, each reaching the others and reached by its clients through proxies ([`proxy`]); people who write
-//! and listen ([`people`]); a nemesis that hurts processes, disks and connections ([`nemesis`]); and a ledger outside of it
-//! all ([`ledger`]). At the end everything is healed, and what was acknowledged is compared with what was heard.
+//! and listen ([`habits`]); a nemesis that hurts processes, disks and connections ([`nemesis`]); and a ledger outside of it
+//! all (`people::Ledger`). At the end everything is healed, and what was acknowledged is compared with what was heard.
 
 mod clocks;
 mod disks;
 mod fault;
 mod faulty_machine;
-mod ledger;
+mod habits;
 mod nemesis;
-mod people;
 mod proxy;
 mod reading;
 mod registers;
@@ -24,9 +23,9 @@ use crate::{output, signals};
 use chat::Address;
 use client::{Client, Options};
 use faulty_machine::FaultyMachine;
-use ledger::{Count, Ledger};
+use habits::{Habit, Listener, PASSWORD, Person, Stage, come_and_go, name, write};
 use nemesis::Nemesis;
-use people::{Ear, Habit, PASSWORD, Person, Stage, come_and_go, name, write};
+use people::{Count, Ledger};
 use proxy::Proxy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +103,7 @@ async fn lay_paths(supervisor: &mut Supervisor) -> Result<Paths, Failure> {
             .iter()
             .zip(&real)
             .map(|(proxy, own)| proxy.as_ref().map_or(own, |proxy| &proxy.address).clone());
-        supervisor.tell(i, addresses.collect());
+        supervisor.set_addresses(i, addresses.collect());
         between.push(from_here);
     }
     let mut clients = Vec::new();
@@ -130,21 +129,21 @@ impl Proof {
         let client = || Client::new(entrances.clone(), Options { timeout: PATIENCE });
         let observer = Client::new(supervisor.settings().addresses.clone(), Options { timeout: PATIENCE });
         observer.ready().await?;
-        let ledger = Arc::new(Ledger::new());
+        let ledger = Arc::new(Ledger::default());
         let mut everyone = Vec::new();
         for number in 0..PEOPLE {
             let client = client();
             client.create_account(&name(number), PASSWORD).await?;
-            let token = client.login(&name(number), PASSWORD).await?.token;
-            everyone.push(Person { number, client, token });
+            let session = client.login(&name(number), PASSWORD).await?.session;
+            everyone.push(Person { number, session });
         }
         let (stop, stopped) = watch::channel(false);
         let stage = Stage { people: PEOPLE, ledger: ledger.clone(), stopped };
-        let mut ears = Vec::new();
+        let mut listeners = Vec::new();
         for (number, person) in everyone.iter().enumerate() {
-            ears.push(Ear::open(person, Habit::Steady, &ledger, seed));
+            listeners.push(Listener::open(person, Habit::Steady, &ledger, seed));
             let habit = if number % 2 == 0 { Habit::Leaving } else { Habit::Slow };
-            ears.push(Ear::open(person, habit, &ledger, seed.wrapping_add(number as u64)));
+            listeners.push(Listener::open(person, habit, &ledger, seed.wrapping_add(number as u64)));
         }
         let mut busy: Vec<_> = (0..WRITERS)
             .map(|number| {
@@ -159,7 +158,7 @@ impl Proof {
         busy.push(tokio::spawn(come_and_go(client(), everyone[PEOPLE - 1].clone(), stage.clone())));
         narrator.say(&format!(
             "{WRITERS} people write, {READERS} read, {} listeners listen, guests come and go",
-            ears.len()
+            listeners.len()
         ))?;
 
         let mut nemesis =
@@ -173,17 +172,17 @@ impl Proof {
         struck?;
         narrator.say("the faults end; everyone is started again")?;
         stop.send_replace(true);
-        ears.iter().for_each(Ear::hurry);
+        listeners.iter().for_each(Listener::hurry);
         all_well(&observer, &mut nemesis).await?;
-        for one in busy {
-            one.await.map_err(Failure::of)?;
+        for task in busy {
+            task.await.map_err(Failure::of)?;
         }
-        let listeners = all_heard(ears, &ledger).await;
+        let count = all_heard(&ledger).await;
+        drop(listeners);
         let verified = verify_data(&folder, PATIENCE).await;
         let panicked = nemesis.panicked();
-        let count = ledger.count(&listeners);
         report(&nemesis, &ledger, &count, &observer, seed, json).await?;
-        let mut complaints = std::mem::take(&mut ledger.lock().complaints);
+        let mut complaints = ledger.take_complaints();
         complaints.extend(panicked.map(|index| format!("replica {index} has panicked: see its log")));
         match verified {
             Ok(same) => narrator.say(&same)?,
@@ -217,19 +216,17 @@ async fn all_well(observer: &Client, nemesis: &mut Nemesis) -> Result<(), Failur
     }
 }
 
-/// Waits until everyone has heard what was acknowledged last, and gives what each heard.
-async fn all_heard(ears: Vec<Ear>, ledger: &Ledger) -> Vec<(usize, ledger::Heard)> {
+/// Waits until all listeners have heard what was acknowledged or shown. What a listener has not received by the deadline is
+/// lost, and the count says so.
+async fn all_heard(ledger: &Ledger) -> Count {
     let deadline = Instant::now() + PATIENCE;
-    let mut listeners = Vec::new();
-    for ear in ears {
-        let last = ledger.last_to(ear.person);
-        // A listener that has not received it by the deadline has lost it, and the count will say so.
-        while ear.last() < last && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    loop {
+        let count = ledger.count(Duration::ZERO, Instant::now());
+        if count.lost + count.ghosts == 0 || Instant::now() > deadline {
+            return count;
         }
-        listeners.push(ear.close());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    listeners
 }
 
 async fn report(
@@ -240,7 +237,7 @@ async fn report(
     seed: u64,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut gaps = ledger.lock().gaps_after_kills.clone();
+    let mut gaps = ledger.gaps_after_kills();
     gaps.sort();
     let millis = |gap: Duration| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
     let median = gaps.get(gaps.len() / 2).copied().map(millis);

@@ -2,14 +2,13 @@
 //! standard error. They are kept small while the replicas run: what is full is set aside, in the place of what was set aside
 //! before.
 
+use files::{Files, NO_FOLLOW, RealFiles};
 use server::Settings;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::NO_FOLLOW;
-use store::files::{Files, RealFiles};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 

@@ -4,18 +4,17 @@
 use crate::arguments::Common;
 use crate::failure::{Failure, complain};
 use crate::output::plain;
-use api::status::SESSION_INVALID;
 use chat::{NameRules, UserName};
-use client::{Client, Opened};
+use client::{Client, Opened, Reason};
 use data_encoding::HEXLOWER;
+use files::{Files, NO_FOLLOW, RealFiles};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use store::files::{Files, RealFiles};
-use store::{NO_FOLLOW, check_ownership};
+use store::check_ownership;
 
 const FILE: &str = "sessions.json";
 const OUTBOX_PREFIX: &str = "outbox-";
@@ -33,7 +32,7 @@ struct Kept {
 #[derive(Default, Serialize, Deserialize)]
 struct OfService {
     /// By the key of the name.
-    sessions: BTreeMap<String, Session>,
+    sessions: BTreeMap<String, KeptSession>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -42,7 +41,7 @@ struct Before {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    sessions: BTreeMap<String, Session>,
+    sessions: BTreeMap<String, KeptSession>,
     /// The services that do not know these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     not_of: Vec<String>,
@@ -50,7 +49,7 @@ struct Before {
 
 /// A session as it is kept.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Session {
+pub(crate) struct KeptSession {
     pub(crate) name: String,
     pub(crate) token: String,
     /// An earlier version kept it: then what was typed with it waits under the addresses that were used.
@@ -58,15 +57,15 @@ pub(crate) struct Session {
     from_before: bool,
 }
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for KeptSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("KeptSession").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl From<&Opened> for Session {
+impl From<&Opened> for KeptSession {
     fn from(opened: &Opened) -> Self {
-        Self { name: opened.name.clone(), token: opened.token.clone(), from_before: false }
+        Self { name: opened.name.clone(), token: opened.session.token().to_owned(), from_before: false }
     }
 }
 
@@ -105,10 +104,10 @@ impl Sessions {
         let (first, others): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|(key, _)| Some(key) == last.as_ref());
         for (key, session) in first.into_iter().chain(others) {
-            match client.account(&session.token).await {
+            match client.session(&session.token).account().await {
                 Ok(_) => ours.push((key, session)),
-                Err(error) if error.is_refused_for(SESSION_INVALID) && ours.is_empty() => break,
-                Err(error) if error.is_refused_for(SESSION_INVALID) => {}
+                Err(error) if error.is_refused_for(&Reason::SessionInvalid) && ours.is_empty() => break,
+                Err(error) if error.is_refused_for(&Reason::SessionInvalid) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -122,7 +121,7 @@ impl Sessions {
                 of_service
                     .sessions
                     .entry(key(&session.name))
-                    .or_insert(Session { from_before: true, ..session });
+                    .or_insert(KeptSession { from_before: true, ..session });
             }
             if kept.before.sessions.is_empty() {
                 kept.before = Before::default();
@@ -132,7 +131,7 @@ impl Sessions {
 
     /// The session of that name; without one, the only one that is open, or the one that is named at the terminal when asked.
     /// `how` is how else it can be named.
-    pub(crate) fn find(&self, name: Option<&str>, how: &str) -> Result<Session, Failure> {
+    pub(crate) fn find(&self, name: Option<&str>, how: &str) -> Result<KeptSession, Failure> {
         let mut sessions = self.read()?.services.remove(&self.service).unwrap_or_default().sessions;
         let missing = |name: &str| {
             let name = plain(name);
@@ -148,6 +147,12 @@ impl Sessions {
                 Failure::Failed("not logged in at this service; run: trialogue login NAME".into())
             }),
         }
+    }
+
+    /// The session of that name, if one is kept.
+    pub(crate) fn kept(&self, name: &str) -> Result<Option<KeptSession>, Failure> {
+        let of_service = self.read()?.services.remove(&self.service);
+        Ok(of_service.and_then(|mut of_service| of_service.sessions.remove(&key(name))))
     }
 
     /// Whether any is open.
@@ -169,7 +174,7 @@ impl Sessions {
     }
 
     /// Forgets a session, if it is still the one that is kept.
-    pub(crate) fn forget(&self, session: &Session) -> Result<(), Failure> {
+    pub(crate) fn forget(&self, session: &KeptSession) -> Result<(), Failure> {
         self.change(|kept| {
             let Some(of_service) = kept.services.get_mut(&self.service) else { return };
             let key = key(&session.name);
@@ -181,7 +186,7 @@ impl Sessions {
 
     /// Where what was typed and not yet sent is kept, for one session's account. What an earlier version kept under the
     /// addresses of the service is moved there.
-    pub(crate) fn outbox(&self, session: &Session, common: &Common) -> Result<PathBuf, Failure> {
+    pub(crate) fn outbox(&self, session: &KeptSession, common: &Common) -> Result<PathBuf, Failure> {
         let path = self.path(OUTBOX_PREFIX, &self.service, &key(&session.name));
         if session.from_before && !path.exists() {
             let addresses = common.servers.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -268,7 +273,7 @@ fn open_folder() -> Result<PathBuf, Failure> {
 }
 
 /// Asks at the terminal which of several accounts is meant.
-fn choose(sessions: &BTreeMap<String, Session>, how: &str) -> Result<String, Failure> {
+fn choose(sessions: &BTreeMap<String, KeptSession>, how: &str) -> Result<String, Failure> {
     let names: Vec<String> = sessions.values().map(|session| session.name.clone()).collect();
     let shown = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
     let usage = || Failure::Usage(format!("several accounts are logged in: {shown}; say which, by {how}"));

@@ -1,4 +1,4 @@
-//! The supervisor: starts replicas as child processes, and keeps or loses them as told.
+//! The supervisor: starts replicas as child processes, and keeps or loses them as ordered.
 //!
 //! A child's standard input is a pipe that only this process holds. It closes when this process ends, however it ends,
 //! and then the child ends too: no stray process is left behind.
@@ -23,8 +23,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Supervisor {
     settings: Settings,
     config: PathBuf,
-    /// Where each replica is told that the others listen.
-    told: Vec<Vec<Address>>,
+    /// Where each replica reaches the others.
+    addresses: Vec<Vec<Address>>,
     children: Vec<Option<Running>>,
     /// What each child finds in its environment besides what this process has.
     environment: Vec<(&'static str, PathBuf)>,
@@ -67,19 +67,19 @@ impl Supervisor {
         let mut settings = Settings::read(&config, Some(addresses)).map_err(Failure::of)?;
         settings.playground = playground;
         ClusterKey::read_or_make(&settings.key_file()).map_err(Failure::of)?;
-        let told = vec![settings.addresses.clone(); usize::from(replicas)];
+        let addresses = vec![settings.addresses.clone(); usize::from(replicas)];
         let children = (0..replicas).map(|_| None).collect();
         let logs = replica_logs::keep_all_small(&settings);
-        Ok(Self { settings, config, told, children, environment: Vec::new(), logs, _lock: lock })
+        Ok(Self { settings, config, addresses, children, environment: Vec::new(), logs, _lock: lock })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// From its next start on, a replica is told these addresses: its own, and those by which it reaches the others.
-    pub(crate) fn tell(&mut self, index: usize, addresses: Vec<Address>) {
-        self.told[index] = addresses;
+    /// From its next start on, a replica has these addresses: its own, and those by which it reaches the others.
+    pub(crate) fn set_addresses(&mut self, index: usize, addresses: Vec<Address>) {
+        self.addresses[index] = addresses;
     }
 
     /// From its next start on, each replica finds these in its environment.
@@ -139,7 +139,7 @@ impl Supervisor {
         let log = replica_logs::open(&self.settings, index).map_err(|error| {
             Failure::Failed(format!("{}: {error}", self.settings.replica_folder(index).display()))
         })?;
-        let servers = self.told[index].iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        let servers = self.addresses[index].iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let program = std::env::current_exe().map_err(Failure::of)?;
         let mut command = Command::new(program);
         for variable in password::VARIABLES {

@@ -5,10 +5,10 @@ mod app;
 mod commands;
 mod conversation;
 mod drafts;
+mod input;
 mod kept;
 mod layout;
 mod online;
-mod outbox;
 mod palette;
 #[cfg(test)]
 mod panics;
@@ -25,10 +25,10 @@ use crate::arguments::{Chat, Common};
 use crate::failure::{Failure, complain};
 use crate::hang_up;
 use crate::output;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::{KeptSession, Sessions};
 use crate::signals::Caught;
 use app::App;
-use client::{Client, ClientError};
+use client::{Client, ClientError, OutboxFile, Reason, Session};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event,
     KeyEventKind, MouseEventKind,
@@ -37,7 +37,6 @@ use crossterm::execute;
 use crossterm::terminal::{Clear, ClearType, SetTitle};
 use drafts::Drafts;
 use online::Online;
-use outbox::Outbox;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{DefaultTerminal, Frame, Terminal, TerminalOptions, Viewport};
@@ -64,32 +63,33 @@ pub(crate) async fn chat(common: &Common, chat: Chat) -> Result<(), Failure> {
     let client = client_of(common);
     let sessions = Arc::new(Sessions::of(common, &client).await?);
     // Asked for on the terminal as it is, before it becomes a screen.
-    let kept =
-        match &chat.name {
-            None if sessions.is_empty()? => None,
-            name => sessions.find(name.as_deref(), "trialogue chat NAME").map(Some).or_else(|failure| {
-                match failure {
-                    Failure::Failed(_) if name.is_some() => Ok(None),
-                    failure => Err(failure),
-                }
-            })?,
-        };
+    let kept = match &chat.name {
+        None if sessions.is_empty()? => None,
+        None => Some(sessions.find(None, "trialogue chat NAME")?),
+        Some(name) => sessions.kept(name)?,
+    };
     let colours = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let mut screen = Screen::open()?;
     let signed_in = screen.sign_in(&client, &sessions, chat.name.as_deref(), kept, colours).await?;
     let Some((session, me)) = signed_in else { return Ok(()) };
     let path = sessions.outbox(&session, common)?;
-    let (outbox, waiting) =
-        Outbox::open(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    let dated = client.clone();
+    let (file, waiting) =
+        OutboxFile::open(&path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let dated = client.session(&session.token);
     let new_request_id = move || dated.new_request_id();
     let mut app = App::new(me.clone(), colours, jiff::tz::TimeZone::system(), new_request_id);
-    app.take_letters(&waiting);
+    app.take_waiting(&waiting);
+    if let Some(aside) = file.unreadable() {
+        app.notice = Some(format!(
+            "some of the outbox could not be read, and may have been messages; it is kept in {}",
+            aside.display()
+        ));
+    }
     let mut drafts = Drafts::beside(&path);
     app.take_drafts(drafts.all());
-    let (tell, told) = mpsc::unbounded_channel();
-    let online = Online::start(client, session, sessions, &me, (outbox, waiting), tell);
-    let parting = screen.run(&mut app, online, told, &mut drafts).await;
+    let (emit, events) = mpsc::unbounded_channel();
+    let online = Online::start(client, session, sessions, &me, (file, waiting), emit);
+    let parting = screen.run(&mut app, online, events, &mut drafts).await;
     drop(screen);
     if let Err(error) = drafts.keep(app.drafts()) {
         complain(&format!("what was begun to be written could not be kept: {error}"));
@@ -180,16 +180,16 @@ impl Screen {
         client: &Client,
         sessions: &Sessions,
         name: Option<&str>,
-        kept: Option<Session>,
+        kept: Option<KeptSession>,
         colours: bool,
-    ) -> Result<Option<(Session, Me)>, Failure> {
+    ) -> Result<Option<(KeptSession, Me)>, Failure> {
         let mut form = SignIn::new(name, colours);
         if let Some(session) = kept {
             form.busy = true;
             self.terminal.draw(|frame| form.draw(frame))?;
-            match me(client, &session.token).await {
+            match me(&client.session(&session.token)).await {
                 Ok(me) => return Ok(Some((session, me))),
-                Err(error) if error.is_refused_for(api::status::SESSION_INVALID) => {
+                Err(error) if error.is_refused_for(&Reason::SessionInvalid) => {
                     form = SignIn::new(Some(&session.name), colours);
                 }
                 Err(error) => form.refused(&error.to_string(), false),
@@ -218,7 +218,7 @@ impl Screen {
                     client.create_account(&name, &password).await?;
                 }
                 let opened = client.login(&name, &password).await?;
-                let me = me(client, &opened.token).await?;
+                let me = me(&opened.session).await?;
                 Ok::<_, ClientError>((opened, me))
             };
             match opened.await {
@@ -226,7 +226,9 @@ impl Screen {
                     sessions.keep(&opened)?;
                     return Ok(Some(((&opened).into(), me)));
                 }
-                Err(error) => form.refused(&error.to_string(), error.is_refused_for("WRONG_CREDENTIALS")),
+                Err(error) => {
+                    form.refused(&error.to_string(), error.is_refused_for(&Reason::WrongCredentials));
+                }
             }
         }
     }
@@ -236,7 +238,7 @@ impl Screen {
         &mut self,
         app: &mut App,
         mut online: Online,
-        mut told: mpsc::UnboundedReceiver<vocabulary::Told>,
+        mut from_service: mpsc::UnboundedReceiver<vocabulary::Event>,
         drafts: &mut Drafts,
     ) -> Result<Option<String>, Failure> {
         let mut title = String::new();
@@ -257,11 +259,11 @@ impl Screen {
                     Some(event) => on_event(app, &event),
                     None => vec![Effect::Quit],
                 },
-                Some(one) = told.recv() => {
-                    let mut effects = app.told(one);
+                Some(event) = from_service.recv() => {
+                    let mut effects = app.on_event(event);
                     // Whatever else is there is drawn at once.
-                    while let Ok(one) = told.try_recv() {
-                        effects.extend(app.told(one));
+                    while let Ok(event) = from_service.try_recv() {
+                        effects.extend(app.on_event(event));
                     }
                     effects
                 }
@@ -335,17 +337,17 @@ fn whole_screen() -> Result<Shown, Failure> {
 /// What is done at the terminal. It is read on a thread of its own, which ends with the process: where the terminal is gone,
 /// there is no other end to it.
 fn read_events() -> mpsc::Receiver<std::io::Result<Event>> {
-    let (tell, told) = mpsc::channel(1);
+    let (emit, events) = mpsc::channel(1);
     std::thread::spawn(move || {
         loop {
             let event = crossterm::event::read();
             let over = event.is_err();
-            if tell.blocking_send(event).is_err() || over {
+            if emit.blocking_send(event).is_err() || over {
                 return;
             }
         }
     });
-    told
+    events
 }
 
 fn restore() {
@@ -379,7 +381,7 @@ fn on_event(app: &mut App, event: &Event) -> Vec<Effect> {
     }
 }
 
-async fn me(client: &Client, token: &str) -> Result<Me, ClientError> {
-    let account = client.account(token).await?;
+async fn me(session: &Session) -> Result<Me, ClientError> {
+    let account = session.account().await?;
     Ok(Me { id: account.account_id, name: account.name })
 }

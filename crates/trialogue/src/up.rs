@@ -92,7 +92,7 @@ async fn watch(
                     What::Resume => None,
                 };
                 if let (Some(playground), Some(how)) = (&playground, hurts) {
-                    playground.conversation.hurt(format!("replica {replica} was {how}"));
+                    playground.conversation.disturbed_by(format!("replica {replica} was {how}"));
                 }
                 if matches!(what, What::Kill | What::Restart) {
                     // Whatever was due for it, this takes its place.

@@ -15,8 +15,8 @@ use crate::note::{HaltReason, Note, StepDownReason};
 use crate::time::Time;
 use crate::view::View;
 
-impl Primary {
-    pub(crate) fn on_swap_answered<R: Record>(
+impl<R: Record> Primary<R> {
+    pub(crate) fn on_swap_answered(
         &mut self,
         common: &mut Common<R>,
         now: Time,
@@ -32,7 +32,7 @@ impl Primary {
                 Next::Halt(HaltReason::RegisterOlder)
             }
             (SwapOutcome::Superseded(view), _) => {
-                self.step_down(common, now, StepDownReason::Superseded);
+                self.step_down(common, StepDownReason::Superseded);
                 common.adopt(&view);
                 Next::Follow(Patience::fresh(now))
             }
@@ -48,12 +48,7 @@ impl Primary {
         }
     }
 
-    pub(super) fn on_installed<R: Record>(
-        &mut self,
-        common: &mut Common<R>,
-        now: Time,
-        swap: Swap,
-    ) -> Next<R> {
+    pub(super) fn on_installed(&mut self, common: &mut Common<R>, now: Time, swap: Swap) -> Next<R> {
         common.adopt(&swap.proposal);
         let removed = self.view.in_sync.difference(swap.proposal.in_sync);
         self.view = swap.proposal;
@@ -76,11 +71,11 @@ impl Primary {
         for peer in common.connected().iter() {
             common.send(peer, Message::HandedOver { view: self.view.clone() });
         }
-        self.step_down(common, now, StepDownReason::HandedOver);
+        self.step_down(common, StepDownReason::HandedOver);
         Next::Follow(Patience::until(now, now + common.timing.patience))
     }
 
-    pub(super) fn propose<R: Record>(
+    pub(super) fn propose(
         &mut self,
         common: &mut Common<R>,
         now: Time,
@@ -88,13 +83,14 @@ impl Primary {
         newcomer: Option<ReplicaIndex>,
     ) {
         proposal.number = self.view.number.next();
-        proposal.op = common.position.op;
+        // Not where the log ends: a member that remains need not have what is in flight.
+        proposal.op = common.committed().op;
         proposal.proposed_by = common.proposer();
         self.swap = Some(Swap { proposal, asked: None, again_at: now, newcomer });
         self.retry_swap(common, now);
     }
 
-    pub(super) fn propose_removal<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
+    pub(super) fn propose_removal(&mut self, common: &mut Common<R>, now: Time) {
         if self.swap.is_some() || self.removing.is_empty() {
             return;
         }
@@ -104,7 +100,7 @@ impl Primary {
         self.propose(common, now, proposal, None);
     }
 
-    pub(super) fn retry_swap<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
+    pub(super) fn retry_swap(&mut self, common: &mut Common<R>, now: Time) {
         if let Some(swap) = &mut self.swap
             && swap.asked.is_none()
             && now >= swap.again_at
@@ -116,26 +112,38 @@ impl Primary {
         }
     }
 
-    /// Lets a newcomer that is level at a batch boundary into the in-sync set. If its index is lower than mine, it is
-    /// thereby the primary of the view that I propose: that is the orderly handover.
-    pub(super) fn admit<R: Record>(&mut self, common: &mut Common<R>, now: Time) {
+    /// Lets a newcomer into the in-sync set that has everything committed, and gets each batch. If its index is lower than mine,
+    /// it is thereby the primary of the view that I propose: that is the orderly handover, with nothing in flight, so that no
+    /// client is left without an answer.
+    pub(super) fn admit(&mut self, common: &mut Common<R>, now: Time) {
         if self.hold_until.is_some_and(|until| now >= until) {
             self.hold_until = None;
         }
-        if !self.serving || !self.at_rest(common) {
+        if !self.serving || self.swap.is_some() || !self.removing.is_empty() {
             return;
         }
-        let level = self.followers.iter().find(|(peer, follower)| {
-            follower.position() == Some(common.position)
+        let ready = self.followers.iter().find(|(peer, follower)| {
+            follower.stage == Stage::Joining
+                && follower.confirmed.op >= common.committed().op
                 && follower.database.is_some()
                 && common.probation.not_before(**peer, now).is_none()
         });
-        let Some((peer, database)) = level.and_then(|(peer, follower)| Some((*peer, follower.database?)))
+        let Some((peer, database)) = ready.and_then(|(peer, follower)| Some((*peer, follower.database?)))
         else {
             return;
         };
-        common.note(Note::Admitting { peer, op: common.position.op });
-        self.set_level(peer, now);
+        if peer < common.me && !self.nothing_in_flight() {
+            if self.hold_until.is_none() && now >= self.hold_again_at {
+                self.hold_until = Some(now + common.timing.hold_limit);
+                self.hold_again_at = now + common.timing.hold_limit * 4;
+            }
+            return;
+        }
+        common.note(Note::Admitting { peer, op: common.committed().op });
+        if let Some(follower) = self.followers.get_mut(&peer) {
+            follower.stage = Stage::Level { since: now };
+        }
+        self.told_to_cut.remove(&peer);
         self.hold_until = None;
         let mut proposal = self.view.clone();
         proposal.in_sync = proposal.in_sync.with(peer);

@@ -12,7 +12,7 @@ use protocol::{
     Effect, Event, Identity, Incarnation, Memory, Op, Proposer, ReadId, RegisterId, Replica, ReplicaIndex,
     ReplicaSet, StreamId, Time, Timing, Token, View, ViewNumber,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 /// The register of the dialogues.
@@ -88,6 +88,12 @@ struct Dialogue {
     register: RegisterId,
     /// The script answers for the store what is to be remembered; else it is kept at once, and nothing is said of it.
     memory_by_hand: bool,
+    /// The script answers for the tables; else whatever is to be applied is applied at once, and nothing is said of it.
+    tables_by_hand: bool,
+    /// Up to where the tables were to be brought last.
+    applying: protocol::Position,
+    /// The writes of the log that are not answered yet, in their order.
+    logs: VecDeque<Token>,
     /// The newest token of each kind of effect.
     tokens: BTreeMap<&'static str, Token>,
 }
@@ -100,15 +106,19 @@ fn first_view() -> View {
 }
 
 impl Dialogue {
-    /// `I of N [at POSITION] [after power-failure] [new-lock] [remembers VIEW|nothing]`: a process that has just started, and
-    /// was told so. A database that ends somewhere remembers a view from before all others, if the line names none.
+    /// `I of N [at POSITION] [committed POSITION] [applied POSITION] [after power-failure] [new-lock] [remembers VIEW|nothing]
+    /// [tables by hand] [bounds …]`: a process that has just started, and was told so. All that its log has is known to be
+    /// committed, and its tables show all that is, if the line says nothing else. A database that ends somewhere remembers a view
+    /// from before all others, if the line names none.
     fn start(text: &str, views: &Views, told: &mut String) -> Self {
         let mut words = Words::new(text);
         let index = words.number();
         words.expect("of");
         let all = ReplicaSet::first(u8::try_from(words.number()).unwrap());
         let used = words.is("at");
-        let position = if used { position(words.next()) } else { protocol::Position::ORIGIN };
+        let logged = if used { position(words.next()) } else { protocol::Position::ORIGIN };
+        let committed = if words.is("committed") { position(words.next()) } else { logged };
+        let applied = if words.is("applied") { position(words.next()) } else { committed };
         let after_power_failure = words.is("after");
         if after_power_failure {
             words.expect("power-failure");
@@ -120,6 +130,8 @@ impl Dialogue {
             None => used.then(first_view),
         };
         let remembered = remembered.map(|view| Memory { register: REGISTER, complete: view.number, view });
+        let tables_by_hand = words.peek() == "tables" && parse::by_hand(&mut words);
+        let bounds = if words.is("bounds") { parse::bounds(&mut words) } else { parse::AT_ONCE };
         words.end();
         let index = ReplicaIndex(u8::try_from(index).unwrap());
         let identity = Identity {
@@ -127,13 +139,15 @@ impl Dialogue {
             all,
             incarnation: Incarnation(1),
             database: database(index.0),
-            position,
+            logged,
+            committed,
+            applied,
             after_power_failure,
             remembered,
         };
         let now = Time::from_micros(BEGINNING);
         let mut dialogue = Self {
-            replica: Replica::new(identity, Timing::DEFAULT, now),
+            replica: Replica::new(identity, Timing::DEFAULT, bounds, now),
             now,
             defined: Views::new(),
             proposed: Views::new(),
@@ -142,6 +156,9 @@ impl Dialogue {
             holds_its_lock,
             register: REGISTER,
             memory_by_hand: false,
+            tables_by_hand,
+            applying: protocol::Position::ORIGIN,
+            logs: VecDeque::new(),
             tokens: BTreeMap::new(),
         };
         dialogue.tell(Event::Tick, told);
@@ -152,7 +169,8 @@ impl Dialogue {
         let mut words = Words::new(line);
         match words.peek() {
             "status" => self.status(told),
-            "memory-by-hand" => self.memory_by_hand = true,
+            "memory" => self.memory_by_hand = parse::by_hand(&mut words),
+            "tables" => self.tables_by_hand = parse::by_hand(&mut words),
             "reads" => {
                 words.next();
                 let first = words.number();
@@ -219,16 +237,27 @@ impl Dialogue {
         self.tell_effects(&effects, told);
     }
 
-    /// Lets the replica handle an event; what it wants to remember is kept at once, unless the script answers that by hand.
+    /// Lets the replica handle an event; what the script does not answer by hand is answered at once.
     fn handle(&mut self, event: Event<Word>) -> Vec<Effect<Word>> {
         let mut effects = self.replica.handle(self.now, event);
-        while let (false, Some(place)) =
-            (self.memory_by_hand, effects.iter().position(|effect| matches!(effect, Effect::Remember { .. })))
+        while let Some((place, answer)) =
+            effects.iter().enumerate().find_map(|(place, effect)| Some((place, self.answer_unasked(effect)?)))
         {
-            let Effect::Remember { token, .. } = effects.remove(place) else { unreachable!("it was found") };
-            effects.extend(self.replica.handle(self.now, Event::Remembered { token }));
+            effects.remove(place);
+            effects.extend(self.replica.handle(self.now, answer));
         }
         effects
+    }
+
+    /// The answer of a store that the script does not play: it remembers and applies without fail.
+    fn answer_unasked(&self, effect: &Effect<Word>) -> Option<Event<Word>> {
+        match *effect {
+            Effect::Remember { token, .. } if !self.memory_by_hand => Some(Event::Remembered { token }),
+            Effect::Apply { token, up_to } if !self.tables_by_hand => {
+                Some(Event::Applied { token, applied: up_to })
+            }
+            _ => None,
+        }
     }
 
     fn tell_effects(&mut self, effects: &[Effect<Word>], told: &mut String) {
@@ -258,20 +287,15 @@ impl Dialogue {
                 ("swap", token)
             }
             Effect::ProveDeath { token, .. } => ("death", token),
-            Effect::Execute { token, .. } => {
-                for answer in ["commit", "roll-back"] {
-                    self.tokens.insert(answer, *token);
-                }
-                ("execute", token)
-            }
-            Effect::Persist { token, .. } => ("persist", token),
+            Effect::Log { token, .. } => return self.logs.push_back(*token),
+            Effect::Execute { token, .. } => ("execute", token),
+            Effect::Apply { token, .. } => ("apply", token),
+            Effect::Cut { token, .. } => ("cut", token),
             Effect::Remember { token, .. } => ("remember", token),
-            Effect::ReadLog { token, .. } => ("log", token),
+            Effect::ReadLog { token, .. } => ("read-log", token),
             Effect::InstallSnapshot { token, .. } => ("snapshot", token),
             Effect::RepairStore { token } => ("repair", token),
-            Effect::Commit { .. }
-            | Effect::RollBack { .. }
-            | Effect::Send { .. }
+            Effect::Send { .. }
             | Effect::Disconnect { .. }
             | Effect::Answer { .. }
             | Effect::AnswerRead { .. }
@@ -285,6 +309,9 @@ impl Dialogue {
             | Effect::Halt { .. } => return,
         };
         self.tokens.insert(kind, *token);
+        if let Effect::Apply { up_to, .. } = effect {
+            self.applying = *up_to;
+        }
     }
 
     fn stream(&self, peer: u8) -> StreamId {
@@ -294,12 +321,16 @@ impl Dialogue {
     fn status(&self, told: &mut String) {
         let status = self.replica.status(self.now);
         let leads = self.replica.leads().map_or("nothing".to_owned(), |view| format!("view {}", view.number));
+        let (committed, applied) = (self.replica.committed(), self.replica.applied());
+        let tables =
+            if applied == committed { String::new() } else { format!(" applied {}", history::name(applied)) };
         let _ = writeln!(
             told,
-            "  {:?} of {}, {}, {}, {}, {}, leads {leads}",
+            "  {:?} of {}, {}{}{tables}, {}, {}, {}, leads {leads}",
             status.role,
             status.view.map_or("no view".into(), |view| format!("view {}", view.number)),
             history::name(status.position),
+            print::committed_at(committed),
             if status.in_sync { "in sync" } else { "not in sync" },
             if status.serving { "serving" } else { "not serving" },
             if status.healthy { "fit" } else { "unfit" },

@@ -3,8 +3,9 @@
 use super::history::{Word, after, chain_at, database, position};
 use super::{Dialogue, LEADERS_RUN, OTHER_REGISTER};
 use protocol::{
-    DatabaseId, Entry, Event, Impairment, Incarnation, Member, Message, Op, Proposer, ReadId, RegisterId,
-    RegisterRead, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View, ViewNumber,
+    Bounds, DatabaseId, Entry, Event, Impairment, Incarnation, Member, Message, Op, Position, Proposer,
+    ReadId, RegisterId, RegisterRead, ReplicaIndex, ReplicaSet, StreamId, SwapOutcome, Time, Token, View,
+    ViewNumber,
 };
 use std::iter::Peekable;
 use std::str::SplitWhitespace;
@@ -97,6 +98,36 @@ pub(crate) fn view(text: &str) -> (String, View) {
     (name, View { number: ViewNumber(number), members, in_sync, op, proposed_by })
 }
 
+/// `tables by hand`, or `memory by hand`.
+pub(crate) fn by_hand(words: &mut Words) -> bool {
+    words.next();
+    words.expect("by");
+    words.expect("hand");
+    true
+}
+
+/// Those of a server, but that what is committed is applied at once.
+pub(crate) const AT_ONCE: Bounds = Bounds { apply_within: Duration::ZERO, ..Bounds::DEFAULT };
+
+/// `[batches N] [bytes N] [kept N] [lag N] [within MILLIS]`, to the end of the line: other bounds than those of a server.
+pub(crate) fn bounds(words: &mut Words) -> Bounds {
+    let mut bounds = AT_ONCE;
+    while !words.peek().is_empty() {
+        let (name, number) = (words.next(), words.number());
+        let count = usize::try_from(number).expect("a bound is a small number");
+        match name {
+            "batches" => bounds.batches_in_flight = count,
+            "bytes" => bounds.bytes_in_flight = count,
+            "kept" => bounds.batches_kept = count,
+            "bytes-kept" => bounds.bytes_kept = count,
+            "lag" => bounds.apply_lag = number,
+            "within" => bounds.apply_within = Duration::from_millis(number),
+            other => panic!("not a bound: {other}"),
+        }
+    }
+    bounds
+}
+
 /// `after POSITION to POSITION`
 fn entries(words: &mut Words) -> Vec<Entry<Word>> {
     words.expect("after");
@@ -120,17 +151,19 @@ impl Dialogue {
             .clone()
     }
 
-    /// The token that a line names, or the newest of its kind.
-    fn token(&self, kind: &str, words: &mut Words) -> Token {
-        match words.peek().strip_prefix('#') {
-            Some(number) => {
-                words.next();
-                Token(number.parse().expect("a token is a number"))
-            }
-            None => {
-                *self.tokens.get(kind).unwrap_or_else(|| panic!("nothing of this kind was asked for: {kind}"))
-            }
-        }
+    /// The token that a line names, or the newest of its kind; of the writes of the log, which are answered in their order, the
+    /// oldest that waits.
+    fn token(&mut self, kind: &str, words: &mut Words) -> Token {
+        let named = words.peek().strip_prefix('#').map(|number| {
+            words.next();
+            Token(number.parse().expect("a token is a number"))
+        });
+        let expected = if kind == "log" { self.logs.front() } else { self.tokens.get(kind) };
+        let token = named
+            .or(expected.copied())
+            .unwrap_or_else(|| panic!("nothing of this kind was asked for: {}", words.line));
+        self.logs.retain(|waits| *waits != token);
+        token
     }
 
     pub(super) fn event(&mut self, words: &mut Words) -> Event<Word> {
@@ -207,12 +240,16 @@ impl Dialogue {
             "executed" => {
                 let token = self.token("execute", words);
                 let entries = if words.is("nothing") { Vec::new() } else { entries(words) };
-                Event::BatchExecuted { token, entries }
+                Event::BatchExecuted { token, entries, barrier: words.is("as-barrier") }
             }
-            "committed" => Event::BatchCommitted { token: self.token("commit", words) },
-            "rolled-back" => Event::BatchRolledBack { token: self.token("roll-back", words) },
+            "logged" => Event::Logged { token: self.token("log", words) },
+            "applied" => {
+                let token = self.token("apply", words);
+                let applied = if words.is("to") { position(words.next()) } else { self.applying };
+                Event::Applied { token, applied }
+            }
+            "cut" => Event::LogCut { token: self.token("cut", words) },
             "remembered" => Event::Remembered { token: self.token("remember", words) },
-            "persisted" => Event::EntriesPersisted { token: self.token("persist", words) },
             "store-failed" => {
                 let effect = words.next();
                 Event::StoreFailed { token: self.token(effect, words) }
@@ -220,11 +257,14 @@ impl Dialogue {
             "repaired" => {
                 let token = self.token("repair", words);
                 words.expect("to");
-                Event::StoreRepaired { token, position: position(words.next()) }
+                let logged = position(words.next());
+                let applied =
+                    if words.is("applied") { position(words.next()) } else { self.replica.applied() };
+                Event::StoreRepaired { token, logged, applied }
             }
             "files-lost" => Event::FilesLost,
             "log" => {
-                let token = self.token(kind, words);
+                let token = self.token("read-log", words);
                 if words.is("out-of-reach") {
                     return Event::LogRead { token, chain: None, entries: Vec::new() };
                 }
@@ -295,7 +335,8 @@ impl Dialogue {
             "beat" => {
                 let view = self.view(words);
                 words.expect("sent");
-                Message::Beat { view, sent_at: self.moment(words) }
+                let sent_at = self.moment(words);
+                Message::Beat { view, sent_at, committed: committed(words) }
             }
             "answered" => {
                 let number = ViewNumber(words.number());
@@ -312,12 +353,12 @@ impl Dialogue {
                     let op = Op(words.number());
                     entries.retain(|entry| entry.op != op);
                 }
-                Message::Append { view, previous, entries }
+                Message::Append { view, previous, entries, committed: committed(words) }
             }
-            "persisted" => {
+            "confirmed" => {
                 let number = ViewNumber(words.number());
                 words.expect("to");
-                Message::Persisted { number, position: position(words.next()) }
+                Message::Confirmed { number, position: position(words.next()) }
             }
             "fetch" => {
                 let view = self.view(words);
@@ -335,6 +376,11 @@ impl Dialogue {
                 let entries = after(position(start).op, words.next());
                 Message::Tail { number, chain: Some(chain_at(start)), entries }
             }
+            "cut" => {
+                let view = self.view(words);
+                words.expect("at");
+                Message::Cut { view, position: position(words.next()) }
+            }
             "take-snapshot" => Message::TakeSnapshot { view: self.view(words) },
             "needs-snapshot" => Message::NeedsSnapshot { number: ViewNumber(words.number()) },
             "leaving" => Message::Leaving { number: ViewNumber(words.number()) },
@@ -348,4 +394,9 @@ impl Dialogue {
     fn moment(&self, words: &mut Words) -> Time {
         if words.is("now") { self.now } else { Time::from_micros(super::BEGINNING + words.micros()) }
     }
+}
+
+/// What a primary says of what is committed; without the word, nothing.
+fn committed(words: &mut Words<'_>) -> Position {
+    if words.is("committed") { position(words.next()) } else { Position::ORIGIN }
 }

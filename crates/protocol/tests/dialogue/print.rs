@@ -49,22 +49,22 @@ impl Dialogue {
                 format!("asks for proof of the death of {peer}{run} #{}", token.0)
             }
             Effect::Execute { token, copies } => format!("executes #{} for {copies} copies", token.0),
-            Effect::Commit { token, memory } => {
-                let memory = memory.as_ref().map(|memory| format!(" and remembers {}", self.memory(memory)));
-                format!("commits #{}{}", token.0, memory.unwrap_or_default())
+            Effect::Log { token, entries, committed } => {
+                let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+                    return format!("logs #{}: nothing", token.0);
+                };
+                format!(
+                    "logs #{}: {} to {} (committed {})",
+                    token.0,
+                    first.op,
+                    name(last.position()),
+                    name(*committed)
+                )
             }
+            Effect::Apply { token, up_to } => format!("applies up to {} #{}", name(*up_to), token.0),
+            Effect::Cut { token, to } => format!("cuts its log to {} #{}", name(*to), token.0),
             Effect::Remember { token, memory } => {
                 format!("remembers #{}: {}", token.0, self.memory(memory))
-            }
-            Effect::RollBack { token } => format!("rolls back #{}", token.0),
-            Effect::Persist { token, entries } => {
-                let end = entries.last().map(protocol::Entry::position);
-                format!(
-                    "persists #{}: {} entries up to {}",
-                    token.0,
-                    entries.len(),
-                    end.map_or_else(String::new, name)
-                )
             }
             Effect::RepairStore { token } => format!("repairs its store #{}", token.0),
             Effect::ReadLog { token, after } => format!("reads its log after {after} #{}", token.0),
@@ -72,7 +72,7 @@ impl Dialogue {
                 format!("installs a snapshot of {from} #{}", token.0)
             }
             Effect::Answer { token, copies } => format!("answers #{} on {copies} copies", token.0),
-            Effect::AnswerRead { read } => format!("answers read {}", read.0),
+            Effect::AnswerRead { read, at_least } => format!("answers read {} from op {at_least}", read.0),
             Effect::RefuseRead { read } => format!("refuses read {}", read.0),
             Effect::RefuseRequests => "refuses requests".into(),
             Effect::Serve { view } => format!("serves view {view}"),
@@ -105,26 +105,28 @@ impl Dialogue {
                 "refused {}promised {promised}",
                 known.as_ref().map_or_else(String::new, |view| format!("view {} ", self.view_name(view)))
             ),
-            Message::Beat { view, sent_at } => {
-                format!("beat {} sent {}", self.view_name(view), time(*sent_at))
+            Message::Beat { view, sent_at, committed } => {
+                format!("beat {} sent {}{}", self.view_name(view), time(*sent_at), committed_at(*committed))
             }
             Message::BeatAnswered { number, sent_at } => format!("answered {number} sent {}", time(*sent_at)),
-            Message::Append { view, previous, entries } => {
+            Message::Append { view, previous, entries, committed } => {
                 let end = entries.last().map(protocol::Entry::position);
                 format!(
-                    "append {} after {} to {}",
+                    "append {} after {} to {}{}",
                     self.view_name(view),
                     name(*previous),
-                    end.map_or_else(String::new, name)
+                    end.map_or_else(String::new, name),
+                    committed_at(*committed)
                 )
             }
-            Message::Persisted { number, position } => format!("persisted {number} to {}", name(*position)),
+            Message::Confirmed { number, position } => format!("confirmed {number} to {}", name(*position)),
             Message::Fetch { view, after } => format!("fetch {} after {after}", self.view_name(view)),
             Message::Tail { number, chain, entries } => format!(
                 "tail {number}, {} entries{}",
                 entries.len(),
                 if chain.is_some() { "" } else { ", out of reach" }
             ),
+            Message::Cut { view, position } => format!("cut {} at {}", self.view_name(view), name(*position)),
             Message::TakeSnapshot { view } => format!("take-snapshot {}", self.view_name(view)),
             Message::NeedsSnapshot { number } => format!("needs-snapshot {number}"),
             Message::Leaving { number } => format!("leaving {number}"),
@@ -132,4 +134,9 @@ impl Dialogue {
             Message::HandedOver { view } => format!("handed-over {}", self.view_name(view)),
         }
     }
+}
+
+/// How much is committed, where anything is known of it.
+pub(crate) fn committed_at(position: protocol::Position) -> String {
+    if position.op.0 == 0 { String::new() } else { format!(" committed {}", name(position)) }
 }

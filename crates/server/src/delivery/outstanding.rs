@@ -3,10 +3,10 @@
 use chat::MessageId;
 use std::collections::VecDeque;
 
-/// Messages to one recipient of which a stream remembers that no receipt came for them.
+/// Messages in one conversation of which a stream remembers that no receipt came for them.
 pub(crate) const OUTSTANDING_MAX: usize = 32;
 
-/// Messages from one account to another that the recipient has not acknowledged, oldest first. Where they are many, only
+/// Messages of one account in a conversation that the other side has not acknowledged, oldest first. Where they are many, only
 /// some are kept, the newest always: a receipt then says less than has arrived, and the last one says all.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding(VecDeque<MessageId>);

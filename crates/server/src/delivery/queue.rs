@@ -1,7 +1,7 @@
 //! What waits for one listener, bounded in events and in bytes. One that is too slow for it loses the queue, not the messages:
 //! it reads from the store until it has caught up.
 
-use chat::{AccountId, Fact, MessageId, Record};
+use chat::{AccountId, ConversationId, Fact, MessageId, Record};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub(crate) enum Delivered {
 /// How a conversation stands now, seen from one of its sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
+    pub(crate) conversation: ConversationId,
+    /// The other side of it.
     pub(crate) with: AccountId,
     pub(crate) up_to: MessageId,
     pub(crate) kind: ReceiptKind,
@@ -83,31 +85,31 @@ impl Default for Inner {
 
 /// What a listener does next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NextUp {
+pub(crate) enum Next {
     Deliver(Delivered),
     ReadFromStore,
-    SayThatReceiptsWereMissed,
+    ReceiptsMissed,
 }
 
 impl Queue {
-    pub(super) fn push(&self, one: &Delivered) {
+    pub(super) fn push(&self, delivered: &Delivered) {
         let mut inner = self.lock();
-        let is_receipt = matches!(one, Delivered::Receipt(_));
+        let is_receipt = matches!(delivered, Delivered::Receipt(_));
         if inner.behind {
             inner.missed |= is_receipt;
             return;
         }
-        let size = one.size();
+        let size = delivered.size();
         let too_many = inner.waiting.len() >= QUEUE_MAX
             || (!inner.waiting.is_empty() && inner.bytes + size > QUEUE_BYTES_MAX);
         if too_many {
             inner.missed |=
-                is_receipt || inner.waiting.iter().any(|one| matches!(one, Delivered::Receipt(_)));
+                is_receipt || inner.waiting.iter().any(|waiting| matches!(waiting, Delivered::Receipt(_)));
             inner.waiting = VecDeque::new();
             inner.bytes = 0;
             inner.behind = true;
         } else {
-            inner.waiting.push_back(one.clone());
+            inner.waiting.push_back(delivered.clone());
             inner.bytes += size;
         }
         drop(inner);
@@ -116,21 +118,21 @@ impl Queue {
 
     /// Waits for the next message, or for word that the store must be read. After that word the queue fills again, so
     /// that what is committed while the store is read is not missed.
-    pub(crate) async fn next(&self) -> NextUp {
+    pub(crate) async fn next(&self) -> Next {
         loop {
             let changed = self.changed.notified();
             {
                 let mut inner = self.lock();
                 if inner.behind {
                     inner.behind = false;
-                    return NextUp::ReadFromStore;
+                    return Next::ReadFromStore;
                 }
                 if std::mem::take(&mut inner.missed) {
-                    return NextUp::SayThatReceiptsWereMissed;
+                    return Next::ReceiptsMissed;
                 }
-                if let Some(one) = inner.waiting.pop_front() {
-                    inner.bytes -= one.size();
-                    return NextUp::Deliver(one);
+                if let Some(delivered) = inner.waiting.pop_front() {
+                    inner.bytes -= delivered.size();
+                    return Next::Deliver(delivered);
                 }
             }
             changed.await;
@@ -160,11 +162,11 @@ mod tests {
     #[tokio::test]
     async fn what_waits_for_a_listener_that_reads_nothing_is_bounded_in_bytes() {
         let queue = Queue::default();
-        assert!(matches!(queue.next().await, NextUp::ReadFromStore), "it begins with the store");
+        assert!(matches!(queue.next().await, Next::ReadFromStore), "it begins with the store");
         let fact = Fact::MessageSent {
+            conversation: ConversationId::direct(AccountId(1), AccountId(2)),
             from: AccountId(2),
             from_name: String::new(),
-            to: AccountId(1),
             to_name: String::new(),
             text: "x".repeat(10_000),
         };
@@ -174,6 +176,6 @@ mod tests {
             queue.push(&message);
             assert!(queue.lock().bytes <= QUEUE_BYTES_MAX);
         }
-        assert!(matches!(queue.next().await, NextUp::ReadFromStore), "all of them are in the store");
+        assert!(matches!(queue.next().await, Next::ReadFromStore), "all of them are in the store");
     }
 }

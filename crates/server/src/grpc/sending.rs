@@ -96,7 +96,7 @@ impl StreamingService<Unchecked> for SendMessages {
 fn answer(answer: Result<MessageAnswer, Ended<Status>>) -> Result<v1::SendMessagesResponse, Status> {
     let MessageAnswer { request_id, outcome } = answer.map_err(|ended| match ended {
         Ended::Failed(failure) => failure.into(),
-        Ended::Broken(status) => unreadable::told(status),
+        Ended::Broken(status) => unreadable::explained(status),
     })?;
     let outcome = match outcome {
         Ok(sent) => Outcome::Sent(wire::sent(sent)),

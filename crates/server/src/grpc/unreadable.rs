@@ -6,7 +6,7 @@ use chat::Refusal;
 use tonic::{Code, Status};
 
 /// A status of the transport, with the reason that our own have. Others stay as they are.
-pub(super) fn told(status: Status) -> Status {
+pub(super) fn explained(status: Status) -> Status {
     if !status.details().is_empty() {
         return status;
     }
@@ -29,9 +29,9 @@ const NO_MESSAGE: [&str; 3] =
 /// The same for a call that was answered before its handler saw it.
 pub(crate) fn answered<B: Default>(response: Response<B>) -> Response<B> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
-    let (code, told) = (status.code(), told(status));
-    if told.code() == code && told.details().is_empty() {
+    let (code, explained) = (status.code(), explained(status));
+    if explained.code() == code && explained.details().is_empty() {
         return response;
     }
-    told.into_http()
+    explained.into_http()
 }

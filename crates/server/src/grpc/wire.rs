@@ -97,19 +97,21 @@ fn message(message: Message) -> v1::Message {
         sent_at: message.sent_at.0,
         delivered: message.delivered,
         undeliverable: message.undeliverable,
+        conversation_id: message.conversation.as_bytes().to_vec(),
     }
 }
 
-fn conversation(one: Conversation) -> v1::Conversation {
+fn conversation(listed: Conversation) -> v1::Conversation {
     v1::Conversation {
-        with_id: one.with.0,
-        with: one.with_name,
-        deleted: one.with_deleted,
-        last: Some(message(one.last)),
-        unread: one.unread,
-        read_up_to: one.read_up_to.0,
-        delivered_up_to: one.delivered_up_to.0,
-        seen_up_to: one.seen_up_to.0,
+        with_id: listed.with.0,
+        with: listed.with_name,
+        deleted: listed.with_deleted,
+        last: Some(message(listed.last)),
+        unread: listed.unread,
+        read_up_to: listed.read_up_to.0,
+        delivered_up_to: listed.delivered_up_to.0,
+        seen_up_to: listed.seen_up_to.0,
+        conversation_id: listed.id.as_bytes().to_vec(),
     }
 }
 
@@ -119,5 +121,6 @@ fn receipt(receipt: Receipt) -> v1::Receipt {
         delivered_up_to: receipt.up_to_as(ReceiptKind::Delivered),
         seen_up_to: receipt.up_to_as(ReceiptKind::Seen),
         read_up_to: receipt.up_to_as(ReceiptKind::Read),
+        conversation_id: receipt.conversation.as_bytes().to_vec(),
     }
 }

@@ -4,13 +4,14 @@
 //! `link()`s it to the next number: the kernel lets exactly one proposer do that. There is no lock that a stopped
 //! process could hold.
 //!
-//! Each file also holds the identity of the register, and says which file it is itself (`store::files::Stamp`). In a copy that
+//! Each file also holds the identity of the register, and says which file it is itself (`files::Stamp`). In a copy that
 //! is no longer true: so a copy of the register, or of the whole data folder, is another register, with an identity that
 //! follows from what the copy is. `mv` on one file system keeps the files, and so the identity.
 
 use super::{RegisterError, ViewRegister, decide};
 use crate::blocking::blocking;
 use api::{replica, v1};
+use files::{Files, RealFiles, Stamp};
 use futures_util::future::BoxFuture;
 use protocol::recover::Remains;
 use protocol::{Incarnation, Proposer, RegisterId, ReplicaIndex, SwapOutcome, View, ViewNumber};
@@ -18,7 +19,6 @@ use sha2::{Digest, Sha256};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::files::{Files, RealFiles, Stamp};
 use tonic_prost::prost::Message as _;
 
 /// How many of the newest views are kept.
@@ -26,6 +26,8 @@ const VIEWS_KEPT: u64 = 16;
 const PREFIX: &str = "view-";
 /// A view that could not be read and no longer counts has its name behind this.
 const ASIDE: &str = "damaged-";
+/// The format of the files that this version writes; those from before there was a number have none, and are alike.
+const FORMAT: u32 = 1;
 /// The identity of a register that was made by a version without identities, until it is given one.
 const UNNAMED: RegisterId = RegisterId([0; 16]);
 
@@ -195,7 +197,7 @@ fn encode(register: RegisterId, view: &View, stamp: Stamp) -> Vec<u8> {
     let mark = v1::RegisterMark { register: register.0.to_vec(), device, inode, born };
     // Two messages, one behind the other, are one message with the fields of both.
     let mut body = replica::view(view).encode_to_vec();
-    body.extend(v1::ViewMark { mark: Some(mark) }.encode_to_vec());
+    body.extend(v1::ViewMark { format: FORMAT, mark: Some(mark) }.encode_to_vec());
     let mut bytes = Sha256::digest(&body).to_vec();
     bytes.extend(body);
     bytes
@@ -206,6 +208,11 @@ fn decode(path: &Path, (bytes, stamp): &(Vec<u8>, Stamp)) -> Result<(RegisterId,
     let (sum, body) = bytes.split_at_checked(32).ok_or_else(|| damaged("it is too short".into()))?;
     if Sha256::digest(body).as_slice() != sum {
         return Err(damaged("its checksum is wrong".into()));
+    }
+    let v1::ViewFormat { format } =
+        v1::ViewFormat::decode(body).map_err(|error| damaged(error.to_string()))?;
+    if format > FORMAT {
+        return Err(RegisterError::Newer { path: path.to_owned(), found: format, known: FORMAT });
     }
     let wire = v1::View::decode(body).map_err(|error| damaged(error.to_string()))?;
     let view = replica::read_view(wire).map_err(|error| damaged(error.to_string()))?;
@@ -239,7 +246,7 @@ fn fault(path: &Path) -> impl FnOnce(std::io::Error) -> RegisterError {
 mod tests {
     use super::super::conformance::{MINE, proposal, suite};
     use super::*;
-    use store::files::ForgetfulFiles;
+    use files::ForgetfulFiles;
 
     #[tokio::test]
     async fn the_register_in_files_conforms() {
@@ -357,6 +364,25 @@ mod tests {
         assert_eq!((view.number, view.in_sync, view.op), (ViewNumber(6), old.in_sync, old.op));
         register.give_identity(ReplicaIndex(1), Incarnation(2)).unwrap();
         assert_eq!(register.read_now().unwrap(), Some((id, view)), "it has one");
+    }
+
+    #[test]
+    fn a_view_of_a_newer_version_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let register = FileRegister::open(folder.path()).unwrap();
+        register.swap_now(MINE, &proposal(1, 0, 1)).unwrap();
+        // Nothing of it but the number is as it is today.
+        let body = [v1::ViewFormat { format: FORMAT + 1 }.encode_to_vec(), vec![0x0a, 0]].concat();
+        let path = register.path(ViewNumber(2));
+        let bytes = [Sha256::digest(&body).to_vec(), body].concat();
+        std::fs::write(&path, &bytes).unwrap();
+        let newer = |error: RegisterError| matches!(error, RegisterError::Newer { found: 2, known: 1, .. });
+        assert!(newer(register.read_now().unwrap_err()));
+        assert!(newer(register.swap_now(MINE, &proposal(3, 0, 1)).unwrap_err()));
+        assert!(newer(register.give_identity(ReplicaIndex(0), Incarnation(1)).unwrap_err()));
+        assert!(newer(register.remains().unwrap_err()), "`recover` does not go by an older view");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(register.numbers().unwrap(), [1, 2]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::registration::NewAccount;
 use super::{Failure, Service, page_limit, session};
 use crate::caller::Origin;
-use chat::{AccountId, Action, Answer, NamePattern, Password, Refusal, RequestId, TokenHash};
+use chat::{AccountId, Action, Answer, NamePattern, Password, Refusal, RequestId, SignedAction, TokenHash};
 use std::time::Instant;
 use store::{Account, AccountsPage, Reader, Stop};
 
@@ -42,7 +42,7 @@ impl Service {
                 }
             };
             let action = Action::CreateAccount { name: name.clone(), password: hash };
-            match self.write(id, None, action).await {
+            match self.write(id, action).await {
                 Ok((Answer::AccountCreated { account }, _)) => return Ok(account),
                 Ok(_) => return Err(Failure::mismatch()),
                 Err(failure) if kept.is_none() && is_reuse(&failure) => {}
@@ -62,7 +62,7 @@ impl Service {
             Some(kept) => self.same_as_before(&kept, 0, parse(password)?).await?,
             None => self.verified(origin, self.account(token).await?, password).await?,
         };
-        self.write(id, Some(token), Action::DeleteAccount { verified }).await?;
+        self.write_signed(id, token, SignedAction::DeleteAccount { verified }).await?;
         Ok(())
     }
 
@@ -86,7 +86,10 @@ impl Service {
                     self.passwords.hash(new.clone()).await?,
                 ),
             };
-            match self.write(id, Some(token), Action::ChangePassword { verified, password: hash }).await {
+            match self
+                .write_signed(id, token, SignedAction::ChangePassword { verified, password: hash })
+                .await
+            {
                 Err(failure) if kept.is_none() && is_reuse(&failure) => {}
                 written => return written.map(drop),
             }
@@ -94,13 +97,13 @@ impl Service {
     }
 
     /// Lets others learn what the account has seen, or no longer.
-    pub(crate) async fn set_read_marks(
+    pub(crate) async fn show_seen(
         &self,
         token: TokenHash,
         id: RequestId,
         shown: bool,
     ) -> Result<(), Failure> {
-        self.write(id, Some(token), Action::SetReadMarks { shown }).await?;
+        self.write_signed(id, token, SignedAction::ShowSeen { shown }).await?;
         Ok(())
     }
 

@@ -54,7 +54,7 @@ impl Key {
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Buckets {
     /// When each bucket is full again; those that are not here are full.
     buckets: HashMap<Key, Instant>,
     /// Which addresses have brought the right password of which name, and when.
@@ -63,7 +63,7 @@ struct Books {
 
 /// The attempts of all callers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attempts(Arc<Mutex<Books>>);
+pub(crate) struct Attempts(Arc<Mutex<Buckets>>);
 
 /// One attempt, which counts as failed until it is said to have succeeded.
 #[derive(Debug)]
@@ -78,36 +78,36 @@ pub(crate) struct Attempt {
 impl Attempts {
     /// Begins an attempt at a name, by its key; or says how long to wait before the next.
     pub(crate) fn begin(&self, origin: Origin, name: &str, now: Instant) -> Result<Attempt, Duration> {
-        let mut books = self.lock();
+        let mut buckets = self.lock();
         let name = name.to_owned();
-        let known = books.known.contains_key(&(origin, name.clone()));
+        let known = buckets.known.contains_key(&(origin, name.clone()));
         let mut taken = vec![Key::Pair(origin, name.clone())];
         if !known {
             taken.extend([Key::Address(origin), Key::Name(name.clone())]);
         }
-        let wait = taken.iter().filter_map(|key| books.wait(key, now)).max();
+        let wait = taken.iter().filter_map(|key| buckets.wait(key, now)).max();
         if let Some(wait) = wait {
             return Err(wait);
         }
-        let suspicious = !known && books.missing(&Key::Address(origin), now) >= SUSPICIOUS_AFTER;
+        let suspicious = !known && buckets.missing(&Key::Address(origin), now) >= SUSPICIOUS_AFTER;
         for key in &taken {
-            books.take(key.clone(), now);
+            buckets.take(key.clone(), now);
         }
-        drop(books);
+        drop(buckets);
         Ok(Attempt { attempts: self.clone(), origin, name, taken, suspicious })
     }
 
     /// Lets an address have one more new account; or says how long to wait before the next.
     pub(crate) fn register(&self, origin: Origin, now: Instant) -> Result<(), Duration> {
-        let (key, mut books) = (Key::Registrations(origin), self.lock());
-        if let Some(wait) = books.wait(&key, now) {
+        let (key, mut buckets) = (Key::Registrations(origin), self.lock());
+        if let Some(wait) = buckets.wait(&key, now) {
             return Err(wait);
         }
-        books.take(key, now);
+        buckets.take(key, now);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,24 +126,24 @@ impl Attempt {
     /// The password was right: nothing was taken, and the address is known for the name.
     pub(crate) fn succeeded(self, now: Instant) {
         self.give_back(now);
-        let mut books = self.attempts.lock();
-        if books.known.len() >= KEYS_MAX
-            && let Some(oldest) = books.known.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
+        let mut buckets = self.attempts.lock();
+        if buckets.known.len() >= KEYS_MAX
+            && let Some(oldest) = buckets.known.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
         {
-            books.known.remove(&oldest);
+            buckets.known.remove(&oldest);
         }
-        books.known.insert((self.origin, self.name), now);
+        buckets.known.insert((self.origin, self.name), now);
     }
 
     fn give_back(&self, now: Instant) {
-        let mut books = self.attempts.lock();
+        let mut buckets = self.attempts.lock();
         for key in &self.taken {
-            books.give_back(key, now);
+            buckets.give_back(key, now);
         }
     }
 }
 
-impl Books {
+impl Buckets {
     /// How long until there is something to take from a bucket.
     fn wait(&self, key: &Key, now: Instant) -> Option<Duration> {
         let Allowance { free, refill } = key.allowance();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_locks_another_out() {
+    fn no_stranger_locks_an_account_out() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         attempts.begin(origin(1), "alice", now).unwrap().succeeded(now);
         // Strangers try her name from everywhere, and other names from her own address.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_books_are_bounded() {
+    fn the_buckets_are_bounded() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         for n in 0..u32::try_from(KEYS_MAX + 100).unwrap() {
             let origin = Origin::of(IpAddr::from(n.to_be_bytes()));

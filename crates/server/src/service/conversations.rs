@@ -1,14 +1,14 @@
 //! Conversations: which there are, and what of them was seen.
 
 use super::{Failure, PAGE_BYTES, Service, page_limit, session};
-use chat::{AccountId, Action, Answer, MessageId, RequestId, TokenHash};
+use chat::{AccountId, Answer, MessageId, RequestId, SignedAction, TokenHash};
 use store::Conversation;
 
 /// A page of conversations, and whether there are more.
 pub(crate) type ConversationsPage = (Vec<Conversation>, bool);
 
 impl Service {
-    /// The conversations whose newest message is before that one, or all, the one with the newest message first.
+    /// The conversations whose newest message came before this one, or all, the conversation with the newest message first.
     pub(crate) async fn conversations(
         &self,
         token: TokenHash,
@@ -23,9 +23,9 @@ impl Service {
             Ok(reader.conversations(account, before, wanted)?)
         });
         let mut conversations = page.await?;
-        let size = |one: &Conversation| one.last.text.len() + size_of::<Conversation>();
-        let sizes = conversations.iter().scan(0, |bytes, one| {
-            *bytes += size(one);
+        let size = |conversation: &Conversation| conversation.last.text.len() + size_of::<Conversation>();
+        let sizes = conversations.iter().scan(0, |bytes, conversation| {
+            *bytes += size(conversation);
             Some(*bytes)
         });
         let fits = sizes.take_while(|bytes| *bytes <= PAGE_BYTES).count().max(1);
@@ -35,15 +35,15 @@ impl Service {
     }
 
     /// Everything of a conversation up to there was seen. Gives how far that is now.
-    pub(crate) async fn mark_read(
+    pub(crate) async fn mark_seen(
         &self,
         token: TokenHash,
         id: RequestId,
         with: AccountId,
         up_to: MessageId,
     ) -> Result<MessageId, Failure> {
-        let (answer, _) = self.write(id, Some(token), Action::MarkRead { with, up_to }).await?;
-        let Answer::ConversationRead { up_to } = answer else { return Err(Failure::mismatch()) };
+        let (answer, _) = self.write_signed(id, token, SignedAction::MarkSeen { with, up_to }).await?;
+        let Answer::ConversationSeen { up_to } = answer else { return Err(Failure::mismatch()) };
         Ok(up_to)
     }
 }

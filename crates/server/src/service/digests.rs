@@ -60,13 +60,14 @@ impl Service {
         let began = Instant::now();
         let turn = self.digests.turn(began).map_err(Failure::busy_for)?;
         let mut mac = self.key.row_digests();
+        let log = self.log.reader();
         let read = self.read_here(move |reader| {
             let digested = match &slice {
-                Some(slice) => digest_slice(reader, slice, Instant::now() + READ_AT_MOST, |row| {
+                Some(slice) => digest_slice(reader, &log, slice, Instant::now() + READ_AT_MOST, |row| {
                     mac.update(&(row.len() as u64).to_be_bytes());
                     mac.update(row.as_bytes());
                 })?,
-                None => store::no_rows(reader)?,
+                None => store::no_rows(reader, &log)?,
             };
             rest(turn, began, Instant::now());
             let tables = slice.map(|slice| TableDigest {

@@ -3,7 +3,7 @@
 use super::messages::check_cursor;
 use super::{Failure, Service, session, unread};
 use crate::clock;
-use crate::delivery::{Delivered, End, NextUp, OUTSTANDING_MAX, Receipt, Registered, Wants};
+use crate::delivery::{Delivered, End, Next, OUTSTANDING_MAX, Receipt, Registered, Subscription};
 use crate::gateway::Gateway;
 use chat::{Cursor, Fact, HistoryId, MessageId, Record, Refusal, TokenHash};
 use std::sync::Arc;
@@ -52,19 +52,19 @@ impl Event {
 pub(crate) type Events = unread::Stream<Event>;
 
 /// Why a listener's stream is over.
-enum Over {
+enum Ended {
     /// The client has closed it.
-    Gone,
+    Disconnected,
     Failed(Failure),
 }
 
-impl From<unread::Gone> for Over {
-    fn from(_: unread::Gone) -> Self {
-        Self::Gone
+impl From<unread::Disconnected> for Ended {
+    fn from(_: unread::Disconnected) -> Self {
+        Self::Disconnected
     }
 }
 
-impl From<Failure> for Over {
+impl From<Failure> for Ended {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -76,7 +76,7 @@ impl Service {
         &self,
         token: TokenHash,
         cursor: Option<Cursor>,
-        wants: Wants,
+        subscription: Subscription,
     ) -> Result<Events, Failure> {
         let start = self.read(move |reader| {
             let session = session(reader, token)?;
@@ -87,7 +87,7 @@ impl Service {
             Ok((session, after, reader.history()?))
         });
         let (session, after, history) = start.await?;
-        let listener = Listener { service: self.clone(), session, token, after, history, wants };
+        let listener = Listener { service: self.clone(), session, token, after, history, subscription };
         listener.start()
     }
 
@@ -106,28 +106,28 @@ struct Listener {
     token: TokenHash,
     after: MessageId,
     history: Option<HistoryId>,
-    wants: Wants,
+    subscription: Subscription,
 }
 
 impl Listener {
     fn start(self) -> Result<Events, Failure> {
         let (events, stream) = unread::channel(UNREAD_MAX, UNREAD_BYTES_MAX);
         let account = self.session.account.id;
-        let registered = self.service.delivery.register(account, self.session.id, self.wants)?;
+        let registered = self.service.delivery.register(account, self.session.id, self.subscription)?;
         // Registered first, then checked: a primacy that ended before the registration is seen here, one that ends
         // after it ends the stream.
         self.service.gateway.primacy().map_err(|why| self.service.declined(why))?;
         tokio::spawn(async move {
-            if let Err(Over::Failed(failure)) = self.run(registered, &events).await {
+            if let Err(Ended::Failed(failure)) = self.run(registered, &events).await {
                 events.end(failure).await;
             }
         });
         Ok(stream)
     }
 
-    async fn run(self, mut registered: Registered, events: &unread::Sender<Event>) -> Result<(), Over> {
+    async fn run(self, mut registered: Registered, events: &unread::Sender<Event>) -> Result<(), Ended> {
         let mut after = self.after;
-        let (account, token, receipts) = (self.session.account.id, self.token, self.wants.receipts);
+        let (account, token, receipts) = (self.session.account.id, self.token, self.subscription.receipts);
         let look = self.service.read(move |reader| {
             // A session that ended before its stream was registered has not ended the stream.
             session(reader, token)?;
@@ -145,22 +145,22 @@ impl Listener {
                 biased;
                 end = ended(&mut registered) => return Err(self.service.failure_of(end).into()),
                 () = &mut expired => return Err(self.service.failure_of(End::SessionOver).into()),
-                () = events.closed() => return Err(Over::Gone),
+                () = events.closed() => return Err(Ended::Disconnected),
                 next = queue.next() => Some(next),
                 _ = beats.changed() => None,
             };
             let event = match next {
                 None => Event::Beat,
-                Some(NextUp::Deliver(Delivered::Message { id, record })) => match live(id, &record) {
+                Some(Next::Deliver(Delivered::Message { id, record })) => match live(id, &record) {
                     Some(message) if id > after => {
                         after = id;
                         Event::Message(message)
                     }
                     _ => continue,
                 },
-                Some(NextUp::Deliver(Delivered::Receipt(receipt))) => Event::Receipt(receipt),
-                Some(NextUp::SayThatReceiptsWereMissed) => Event::ReceiptsMissed,
-                Some(NextUp::ReadFromStore) => {
+                Some(Next::Deliver(Delivered::Receipt(receipt))) => Event::Receipt(receipt),
+                Some(Next::ReceiptsMissed) => Event::ReceiptsMissed,
+                Some(Next::ReadFromStore) => {
                     self.catch_up(&mut registered, events, &mut after).await?;
                     continue;
                 }
@@ -175,8 +175,8 @@ impl Listener {
         registered: &mut Registered,
         events: &unread::Sender<Event>,
         after: &mut MessageId,
-    ) -> Result<(), Over> {
-        let (account, own) = (self.session.account.id, self.wants.own);
+    ) -> Result<(), Ended> {
+        let (account, own) = (self.session.account.id, self.subscription.own);
         loop {
             let from = *after;
             let page = self
@@ -198,7 +198,7 @@ impl Listener {
         events: &unread::Sender<Event>,
         registered: &mut Registered,
         event: Event,
-    ) -> Result<(), Over> {
+    ) -> Result<(), Ended> {
         let bytes = event.bytes();
         // A client that does not read keeps its stream waiting, but not past the end of its session.
         tokio::select! {
@@ -223,14 +223,15 @@ pub(super) fn until(session: &Session) -> Duration {
 
 /// A message that was just committed.
 fn live(id: MessageId, record: &Record) -> Option<Message> {
-    let Fact::MessageSent { from, from_name, to, to_name, text } = record.fact() else {
+    let Fact::MessageSent { conversation, from, from_name, to_name, text } = record.fact() else {
         return None;
     };
     Some(Message {
         id,
+        conversation: *conversation,
         sender: *from,
         sender_name: from_name.clone(),
-        recipient: *to,
+        recipient: conversation.other_than(*from)?,
         recipient_name: to_name.clone(),
         text: text.clone(),
         sent_at: record.at(),

@@ -2,8 +2,8 @@
 
 use super::{Failure, PAGE_BYTES, Service, page_limit, session};
 use chat::{
-    AccountId, Action, Answer, Cursor, MessageId, MessageText, Millis, Recipient, Refusal, RequestId,
-    TokenHash,
+    AccountId, Answer, ConversationId, Cursor, MessageId, MessageText, Millis, Recipient, Refusal, RequestId,
+    SignedAction, TokenHash,
 };
 use store::{Page, Reader, Stop};
 
@@ -48,13 +48,13 @@ impl Service {
         message: Outgoing<'_>,
     ) -> Result<Sent, Failure> {
         let action = self.send_action(message)?;
-        let (answer, copies) = self.write(id, Some(token), action).await?;
+        let (answer, copies) = self.write_signed(id, token, action).await?;
         self.sent(&answer, copies)
     }
 
     /// What a message to be sent asks for.
-    pub(super) fn send_action(&self, message: Outgoing<'_>) -> Result<Action, Refusal> {
-        Ok(Action::SendMessage {
+    pub(super) fn send_action(&self, message: Outgoing<'_>) -> Result<SignedAction, Refusal> {
+        Ok(SignedAction::SendMessage {
             to: self.recipient(message.with)?,
             text: MessageText::parse(message.text)?,
             min_copies: usize::try_from(message.min_copies).unwrap_or(usize::MAX),
@@ -91,7 +91,8 @@ impl Service {
                 Recipient::Account(id) => (reader.account(*id)?, format!("#{}", id.0)),
             };
             let other = other.ok_or(Refusal::NoSuchAccount { name: named })?;
-            Ok(reader.conversation(session.account.id, other.id, before, wanted, PAGE_BYTES)?)
+            let conversation = ConversationId::direct(session.account.id, other.id);
+            Ok(reader.conversation(conversation, before, wanted, PAGE_BYTES)?)
         });
         page.await
     }
@@ -106,8 +107,8 @@ impl Service {
         if up_to.history.is_some() {
             self.read(move |reader| check_cursor(reader, up_to)).await?;
         }
-        let action = Action::Acknowledge { up_to: up_to.after };
-        let (answer, _) = self.write(id, Some(token), action).await?;
+        let action = SignedAction::Acknowledge { up_to: up_to.after };
+        let (answer, _) = self.write_signed(id, token, action).await?;
         let Answer::Acknowledged { up_to } = answer else { return Err(Failure::mismatch()) };
         Ok(up_to)
     }
@@ -116,6 +117,6 @@ impl Service {
 /// Where a cursor points in this history; a place in another one, or beyond the end of this one, is refused.
 pub(super) fn check_cursor(reader: &Reader<'_>, cursor: Cursor) -> Result<MessageId, Stop> {
     let same = cursor.history.is_none() || cursor.history == reader.history()?;
-    let within = cursor.after.0 <= reader.head()?.0;
+    let within = cursor.after.0 <= reader.applied()?.op.0;
     if same && within { Ok(cursor.after) } else { Err(Refusal::HistoryReplaced.into()) }
 }

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_password_is_recognised_and_a_wrong_one_and_nobodys_are_not() {
+    async fn a_password_is_recognised_and_a_wrong_one_and_that_of_an_unknown_account_are_not() {
         let passwords = Passwords::new();
         let right = Password::parse("correct horse").unwrap();
         let hash = passwords.hash(right.clone()).await.unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nobodys_hash_costs_what_everybody_elses_does() {
+    fn the_hash_of_an_unknown_account_costs_what_that_of_a_known_one_does() {
         let unknown = Phc::new(NO_ACCOUNT).unwrap();
         let known = hash_now("correct horse");
         let known = Phc::new(&known.0).unwrap();

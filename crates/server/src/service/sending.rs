@@ -2,9 +2,9 @@
 
 use super::listening::{UNREAD_MAX, ended, until};
 use super::{Failure, Outgoing, Sent, Service};
-use crate::delivery::Wants;
+use crate::delivery::Subscription;
 use crate::gateway::{Declined, NotDone, Settled, Share};
-use chat::{Refusal, Request, RequestId, Sequence, TokenHash};
+use chat::{Action, Refusal, Request, RequestId, Sequence, TokenHash};
 use futures_util::{Stream, StreamExt};
 use store::Session;
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +91,8 @@ impl Service {
         E: Send + 'static,
     {
         let service = self.clone();
-        let mut registered = self.delivery.register(session.account.id, session.id, Wants::default())?;
+        let mut registered =
+            self.delivery.register(session.account.id, session.id, Subscription::default())?;
         let primacy = self.gateway.primacy().map_err(|why| self.declined(why))?;
         let (answers, stream) = mpsc::channel(UNREAD_MAX);
         let (waiting, mut unanswered) = mpsc::channel::<(Vec<u8>, Unanswered<E>)>(UNANSWERED_MAX);
@@ -99,8 +100,8 @@ impl Service {
         let sequence = Sequence::default();
         let share = Share::Account(session.account.id);
         tokio::spawn(async move {
-            while let Some((request_id, one)) = unanswered.recv().await {
-                let (answer, then) = match answering.answer(one).await {
+            while let Some((request_id, next)) = unanswered.recv().await {
+                let (answer, then) = match answering.answer(next).await {
                     Ok((outcome, then)) => (Ok(MessageAnswer { request_id, outcome }), then),
                     Err(ended) => (Err(ended), Then::End),
                 };
@@ -131,9 +132,10 @@ impl Service {
                 };
                 let request = message.read().and_then(|(id, message)| {
                     let action = service.send_action(message)?;
-                    Ok(Request { id, session: Some(token), sequence: Some(sequence.clone()), action })
+                    let action = Action::Signed { session: token, action };
+                    Ok(Request { id, sequence: Some(sequence.clone()), action })
                 });
-                let one = match request {
+                let submitted = match request {
                     Err(refusal) => Unanswered::Refused(refusal),
                     Ok(request) => match service.gateway.submit_in_turn(share, request, primacy).await {
                         Ok(outcome) => Unanswered::Submitted(outcome),
@@ -141,8 +143,8 @@ impl Service {
                     },
                 };
                 // Behind one that was not taken, nothing may take effect.
-                let over = matches!(one, Unanswered::Ended(_));
-                if waiting.send((message.request_id(), one)).await.is_err() || over {
+                let over = matches!(submitted, Unanswered::Ended(_));
+                if waiting.send((message.request_id(), submitted)).await.is_err() || over {
                     return;
                 }
             }
@@ -150,8 +152,8 @@ impl Service {
         Ok(ReceiverStream::new(stream))
     }
 
-    async fn answer<E>(&self, one: Unanswered<E>) -> Result<(Result<Sent, NotDone>, Then), Ended<E>> {
-        let done = match one {
+    async fn answer<E>(&self, unanswered: Unanswered<E>) -> Result<(Result<Sent, NotDone>, Then), Ended<E>> {
+        let done = match unanswered {
             Unanswered::Ended(ended) => return Err(ended),
             Unanswered::Refused(refusal) => Err(NotDone::Refused(refusal)),
             Unanswered::Submitted(outcome) => {

@@ -6,7 +6,8 @@ use super::{Failure, Service, session};
 use crate::caller::Origin;
 use crate::clock;
 use chat::{
-    AccountId, Action, Answer, Millis, Password, Refusal, RequestId, SealedToken, TokenHash, UserName,
+    AccountId, Action, Answer, Millis, Password, Refusal, RequestId, SealedToken, SignedAction, TokenHash,
+    UserName,
 };
 use std::time::Instant;
 use store::Session;
@@ -62,8 +63,8 @@ impl Service {
             sealed: sealed.clone(),
             expires_at: clock::wall().plus(self.settings.limits.session_lifetime),
         };
-        let (answer, _) = self.write(id, None, action).await?;
-        let Answer::SessionOpened { expires_at, sealed: Some(kept), .. } = answer else {
+        let (answer, _) = self.write(id, action).await?;
+        let Answer::SessionOpened { expires_at, sealed: kept, .. } = answer else {
             return Err(Failure::mismatch());
         };
         let token = if kept == sealed { Some(drawn) } else { self.passwords.unseal(password, kept).await? };
@@ -72,7 +73,7 @@ impl Service {
     }
 
     pub(crate) async fn log_out(&self, token: TokenHash, id: RequestId) -> Result<(), Failure> {
-        self.write(id, Some(token), Action::CloseSession).await?;
+        self.write_signed(id, token, SignedAction::CloseSession).await?;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct Stream<T> {
 
 /// The client has closed its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 pub(crate) fn channel<T>(events_max: usize, bytes_max: usize) -> (Sender<T>, Stream<T>) {
     let (sender, events) = mpsc::channel(events_max);
@@ -33,13 +33,13 @@ pub(crate) fn channel<T>(events_max: usize, bytes_max: usize) -> (Sender<T>, Str
 
 impl<T> Sender<T> {
     /// Waits until there is room for an event of that size.
-    pub(crate) async fn send(&self, event: T, bytes: usize) -> Result<(), Gone> {
+    pub(crate) async fn send(&self, event: T, bytes: usize) -> Result<(), Disconnected> {
         let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
         let room = tokio::select! {
-            room = self.room.clone().acquire_many_owned(bytes) => room.map_err(|_| Gone)?,
-            () = self.events.closed() => return Err(Gone),
+            room = self.room.clone().acquire_many_owned(bytes) => room.map_err(|_| Disconnected)?,
+            () = self.events.closed() => return Err(Disconnected),
         };
-        self.events.send((Ok(event), Some(room))).await.map_err(|_| Gone)
+        self.events.send((Ok(event), Some(room))).await.map_err(|_| Disconnected)
     }
 
     /// Ends the stream with a reason.
@@ -77,6 +77,6 @@ mod tests {
         }
         assert!(sender.send("one more", 300).now_or_never().is_none());
         drop(stream);
-        assert_eq!(sender.send("one more", 300).await, Err(Gone));
+        assert_eq!(sender.send("one more", 300).await, Err(Disconnected));
     }
 }

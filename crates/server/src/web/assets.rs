@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_everybody_says() {
+    fn the_page_says_what_every_client_says() {
         let module = sentences();
         assert!(module.contains(&json!(ServiceState::NobodyServes.to_string()).to_string()), "{module}");
     }

@@ -1,32 +1,36 @@
 //! The door of pages: reads what a frame asks for, calls the service, and makes a frame of its answer. No rule is here.
 
-use super::frames::{Account, Answer, Ask, Call, Conversation, Cursor, Message, Receipt, Say};
+use super::frames::{
+    Account, Answer, Call, ClientFrame, Conversation, Cursor, Message, Receipt, ServerFrame,
+};
 use crate::caller::Origin;
-use crate::delivery::{ReceiptKind, Wants};
+use crate::delivery::{ReceiptKind, Subscription};
 use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With};
-use api::status::reason;
 use chat::{AccountId, HistoryId, KeptOnFewer, MessageId, Refusal, RequestId, TokenHash};
 use uuid::Uuid;
 
 /// What a call leads to.
-pub(super) enum Done {
-    Say(Box<Say>),
+pub(super) enum Answered {
+    /// One frame.
+    Frame(Box<ServerFrame>),
     /// Events come from now on, for the call of that id.
-    Listens {
-        id: u64,
-        events: Events,
-    },
+    Listens { id: u64, events: Events },
 }
 
 /// Makes one call for the session of that token.
-pub(super) async fn make(service: Service, origin: Origin, token: Option<TokenHash>, ask: Ask) -> Done {
-    let id = ask.id;
-    let say = match answer(&service, origin, token, ask.call).await {
-        Ok(Outcome::Listens(events)) => return Done::Listens { id, events },
-        Ok(Outcome::Answer(answer)) => Say::Answer { id, answer },
+pub(super) async fn make(
+    service: Service,
+    origin: Origin,
+    token: Option<TokenHash>,
+    frame: ClientFrame,
+) -> Answered {
+    let id = frame.id;
+    let frame = match answer(&service, origin, token, frame.call).await {
+        Ok(Outcome::Listens(events)) => return Answered::Listens { id, events },
+        Ok(Outcome::Answer(answer)) => ServerFrame::Answer { id, answer },
         Err(failure) => failed(id, failure),
     };
-    Done::Say(Box::new(say))
+    Answered::Frame(Box::new(frame))
 }
 
 enum Outcome {
@@ -35,18 +39,23 @@ enum Outcome {
 }
 
 /// What a page receives of a call that was not done here.
-pub(super) fn failed(id: u64, failure: Failure) -> Say {
+pub(super) fn failed(id: u64, failure: Failure) -> ServerFrame {
     match failure {
         Failure::Refused(refusal) => {
-            Say::Refused { id, reason: reason(&refusal).to_owned(), message: refusal.to_string() }
+            ServerFrame::Refused { id, reason: refusal.reason().to_string(), message: refusal.to_string() }
         }
         Failure::KeptOnFewer(kept) => {
             let KeptOnFewer { copies, replicas, .. } = kept;
             let message = kept.to_string();
-            Say::KeptOnFewer { id, copies: api::count(copies), replicas: api::count(replicas), message }
+            ServerFrame::KeptOnFewer {
+                id,
+                copies: api::count(copies),
+                replicas: api::count(replicas),
+                message,
+            }
         }
-        Failure::NotPrimary { address } => Say::TryAgain { id, primary: address },
-        Failure::Busy { .. } | Failure::Fault => Say::TryAgain { id, primary: None },
+        Failure::NotPrimary { address } => ServerFrame::TryAgain { id, primary: address },
+        Failure::Busy { .. } | Failure::Fault => ServerFrame::TryAgain { id, primary: None },
     }
 }
 
@@ -96,7 +105,7 @@ async fn answer(
         }
         Call::SendMessage { request_id, to_id, text } => {
             let (token, id) = (signed(token)?, id(request_id)?);
-            let message = Outgoing { with: with(to_id)?, text: &text, min_copies: 0 };
+            let message = Outgoing { with: with(to_id), text: &text, min_copies: 0 };
             let sent = service.send(token, id, message).await?;
             Answer::Sent {
                 message_id: sent.id.0,
@@ -111,7 +120,7 @@ async fn answer(
             Answer::UpTo { up_to: up_to.0 }
         }
         Call::ListMessages { with_id, before, page_size } => {
-            let page = service.messages(signed(token)?, with(with_id)?, message(before), page_size).await?;
+            let page = service.messages(signed(token)?, with(with_id), message(before), page_size).await?;
             let messages = page.messages.into_iter().map(Message::from).collect();
             Answer::Messages { messages, more: page.more }
         }
@@ -123,37 +132,37 @@ async fn answer(
         }
         Call::MarkRead { request_id, with_id, up_to } => {
             let (token, id) = (signed(token)?, id(request_id)?);
-            let up_to = service.mark_read(token, id, AccountId(with_id), MessageId(up_to)).await?;
+            let up_to = service.mark_seen(token, id, AccountId(with_id), MessageId(up_to)).await?;
             Answer::UpTo { up_to: up_to.0 }
         }
         Call::SetReadMarks { request_id, shown } => {
-            service.set_read_marks(signed(token)?, id(request_id)?, shown).await?;
+            service.show_seen(signed(token)?, id(request_id)?, shown).await?;
             Answer::Done {}
         }
         Call::Listen { cursor } => {
             let cursor = cursor.map(|Cursor { history, after }| place(history, after));
-            let wants = Wants { messages: true, own: true, receipts: true };
-            return Ok(Outcome::Listens(service.listen(signed(token)?, cursor, wants).await?));
+            let subscription = Subscription { messages: true, own: true, receipts: true };
+            return Ok(Outcome::Listens(service.listen(signed(token)?, cursor, subscription).await?));
         }
     };
     Ok(Outcome::Answer(answer))
 }
 
 /// An event of a listener, as a page receives it.
-pub(super) fn told(event: Event) -> Say {
+pub(super) fn frame_of(event: Event) -> ServerFrame {
     match event {
-        Event::Listening { cursor } => Say::Listening {
+        Event::Listening { cursor } => ServerFrame::Listening {
             cursor: Cursor { history: cursor.history.map(|history| history.0), after: cursor.after.0 },
         },
-        Event::Message(message) => Say::Message(message.into()),
-        Event::Beat => Say::beat(),
-        Event::Receipt(receipt) => Say::Receipt(Receipt {
+        Event::Message(message) => ServerFrame::Message(message.into()),
+        Event::Beat => ServerFrame::beat(),
+        Event::Receipt(receipt) => ServerFrame::Receipt(Receipt {
             with_id: receipt.with.0,
             delivered_up_to: receipt.up_to_as(ReceiptKind::Delivered),
             seen_up_to: receipt.up_to_as(ReceiptKind::Seen),
             read_up_to: receipt.up_to_as(ReceiptKind::Read),
         }),
-        Event::ReceiptsMissed => Say::ReceiptsMissed {},
+        Event::ReceiptsMissed => ServerFrame::ReceiptsMissed {},
     }
 }
 
@@ -197,9 +206,9 @@ fn id(request_id: Uuid) -> Result<RequestId, Refusal> {
     RequestId::parse(request_id.as_bytes())
 }
 
-/// Pages name accounts by their numbers, of which none is 0.
-fn with(id: u64) -> Result<With<'static>, Refusal> {
-    if id == 0 { Err(Refusal::AccountGone) } else { Ok(With::Account(AccountId(id))) }
+/// Pages name accounts by their numbers.
+const fn with(id: u64) -> With<'static> {
+    With::Account(AccountId(id))
 }
 
 fn place(history: Option<Uuid>, after: u64) -> chat::Cursor {

@@ -17,7 +17,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum ClusterSay {
+pub(crate) enum ClusterFrame {
     /// The first frame.
     Cluster(Cluster),
     /// How this replica stands: at least ten times a second, and at once when its view changes or it begins or ceases to
@@ -88,7 +88,7 @@ pub(super) async fn serve(socket: WebSocket, cluster: Cluster, service: Service)
     let mut published = service.gateway.published();
     let mut views = service.views.clone();
     let mut shown = (0, false);
-    let mut next = Some(ClusterSay::Cluster(cluster));
+    let mut next = Some(ClusterFrame::Cluster(cluster));
     views.mark_changed();
     loop {
         if let Some(next) = next
@@ -98,16 +98,16 @@ pub(super) async fn serve(socket: WebSocket, cluster: Cluster, service: Service)
         }
         let changed = async { published.wait_for(|published| outline(published) != shown).await.is_ok() };
         next = tokio::select! {
-            Ok(()) = views.changed() => Some(ClusterSay::Views(views.borrow_and_update().clone())),
-            true = changed => Some(ClusterSay::Replica(service.state().into())),
-            _ = every.tick() => Some(ClusterSay::Replica(service.state().into())),
+            Ok(()) = views.changed() => Some(ClusterFrame::Views(views.borrow_and_update().clone())),
+            true = changed => Some(ClusterFrame::Replica(service.state().into())),
+            _ = every.tick() => Some(ClusterFrame::Replica(service.state().into())),
             frame = frames.next() => match frame {
                 // A page has nothing to say here.
                 Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => None,
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
             },
         };
-        if let Some(ClusterSay::Replica(picture)) = &next {
+        if let Some(ClusterFrame::Replica(picture)) = &next {
             shown = (picture.view, picture.serving);
         }
     }

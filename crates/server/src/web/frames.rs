@@ -11,7 +11,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ask {
+pub(crate) struct ClientFrame {
     /// Chosen by the page; comes back with the answer.
     pub(crate) id: u64,
     /// What is asked.
@@ -85,7 +85,7 @@ pub(crate) struct Cursor {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Say {
+pub(crate) enum ServerFrame {
     /// How the service stands, as this replica knows it: the first frame, and again whenever it changes.
     State(State),
     /// The answer to a call.
@@ -141,7 +141,7 @@ pub(crate) enum Say {
     },
 }
 
-impl Say {
+impl ServerFrame {
     pub(crate) fn beat() -> Self {
         Self::Beat { clock: clock::wall().0 }
     }
@@ -267,7 +267,7 @@ impl std::fmt::Debug for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::cluster::ClusterSay;
+    use crate::web::cluster::ClusterFrame;
     use serde_json::Value;
     use std::path::{Path, PathBuf};
 
@@ -282,11 +282,11 @@ mod tests {
         #[expect(dead_code, reason = "only its schema is of use")]
         struct WebSocketFrames {
             /// What a page asks on `/socket`.
-            ask: Ask,
+            ask: ClientFrame,
             /// What a replica says on `/socket`.
-            say: Say,
+            say: ServerFrame,
             /// What a replica says on `/cluster/socket`.
-            cluster: ClusterSay,
+            cluster: ClusterFrame,
         }
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(WebSocketFrames)).unwrap() + "\n";
         let path = docs("web-socket.schema.json");
@@ -305,15 +305,14 @@ mod tests {
         for line in blocks.flat_map(str::lines).filter(|line| !line.is_empty()) {
             let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             let first = value.as_object().unwrap().keys().next().unwrap().as_str();
-            let again =
-                match first {
-                    "call" | "id" => serde_json::from_value::<Ask>(value.clone())
-                        .map(|ask| serde_json::to_value(ask).unwrap()),
-                    "cluster" | "replica" | "views" => serde_json::from_value::<ClusterSay>(value.clone())
-                        .map(|say| serde_json::to_value(say).unwrap()),
-                    _ => serde_json::from_value::<Say>(value.clone())
-                        .map(|say| serde_json::to_value(say).unwrap()),
-                };
+            let again = match first {
+                "call" | "id" => serde_json::from_value::<ClientFrame>(value.clone())
+                    .map(|ask| serde_json::to_value(ask).unwrap()),
+                "cluster" | "replica" | "views" => serde_json::from_value::<ClusterFrame>(value.clone())
+                    .map(|say| serde_json::to_value(say).unwrap()),
+                _ => serde_json::from_value::<ServerFrame>(value.clone())
+                    .map(|say| serde_json::to_value(say).unwrap()),
+            };
             assert_eq!(again.unwrap_or_else(|error| panic!("{line}: {error}")), value, "{line}");
             examples += 1;
         }

@@ -1,6 +1,6 @@
 //! The pages of `up --playground`: the cluster page, and the socket on which it gives its orders.
 
-use super::cluster::{self, ClusterSay};
+use super::cluster::{self, ClusterFrame};
 use super::origin::Origins;
 use super::socket::text;
 use super::{assets, foreign, nothing_here, opened, with_files};
@@ -57,6 +57,6 @@ where
 /// Says where the replicas are; they say the rest.
 async fn tell(mut socket: WebSocket, cluster: cluster::Cluster) {
     // A page that has disconnected needs no answer.
-    let _ = socket.send(text(&ClusterSay::Cluster(cluster))).await;
+    let _ = socket.send(text(&ClusterFrame::Cluster(cluster))).await;
     let _ = socket.close().await;
 }

@@ -1,7 +1,7 @@
-//! A page's socket: its calls, what it listens for, and how the service stands, over one WebSocket (RFC 6455).
+//! A page's socket: its calls, what it listens for, and how the service is doing, over one WebSocket (RFC 6455).
 
-use super::calls::{self, Done, failed, told};
-use super::frames::{Ask, Call, Say, State};
+use super::calls::{self, Answered, failed, frame_of};
+use super::frames::{Call, ClientFrame, ServerFrame, State};
 use crate::caller::Origin;
 use crate::clock;
 use crate::service::{Event, Events, Failure, Service, hash_of};
@@ -24,14 +24,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The page is gone, or as good as gone.
-pub(super) struct Gone;
+pub(super) struct Disconnected;
 
-struct Talk {
+/// One page.
+struct Page {
     service: Service,
     origin: Origin,
     /// Of the session that the calls belong to.
     token: Option<TokenHash>,
-    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    running: FuturesUnordered<BoxFuture<'static, Answered>>,
     listening: Option<(u64, Events)>,
     state: watch::Receiver<State>,
 }
@@ -43,37 +44,37 @@ pub(super) async fn serve(
     origin: Origin,
     state: watch::Receiver<State>,
 ) {
-    let talk =
-        Talk { service, origin, token: None, running: FuturesUnordered::new(), listening: None, state };
+    let page =
+        Page { service, origin, token: None, running: FuturesUnordered::new(), listening: None, state };
     // That a page has disconnected is nothing to report.
-    let _: Result<(), Gone> = talk.run(socket).await;
+    let _: Result<(), Disconnected> = page.run(socket).await;
 }
 
-impl Talk {
-    /// How the service stands, and what time it is here.
+impl Page {
+    /// How the service is doing, and what time it is here.
     fn state_now(&mut self) -> State {
         let state = self.state.borrow_and_update().clone();
         State { clock: clock::wall().0, ..state }
     }
 
-    async fn run(mut self, socket: WebSocket) -> Result<(), Gone> {
-        let (mut page, mut frames) = socket.split();
+    async fn run(mut self, socket: WebSocket) -> Result<(), Disconnected> {
+        let (mut outbound, mut frames) = socket.split();
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beats = self.service.beats.clone();
-        let mut last_heard = Instant::now();
-        let first = Say::State(self.state_now());
-        say(&mut page, &first).await?;
+        let mut last_frame_at = Instant::now();
+        let first = ServerFrame::State(self.state_now());
+        send(&mut outbound, &first).await?;
         loop {
             let next = tokio::select! {
                 changed = self.state.changed() => {
-                    changed.map_err(|_| Gone)?;
-                    Some(Say::State(self.state_now()))
+                    changed.map_err(|_| Disconnected)?;
+                    Some(ServerFrame::State(self.state_now()))
                 }
-                Some(done) = self.running.next() => self.finish(done),
-                event = next_event(&mut self.listening) => Some(self.heard(event)),
+                Some(answered) = self.running.next() => self.finish(answered),
+                event = next_event(&mut self.listening) => Some(self.on_event(event)),
                 frame = frames.next(), if self.running.len() < CALLS_MAX => {
-                    last_heard = Instant::now();
+                    last_frame_at = Instant::now();
                     match frame {
                         Some(Ok(Message::Text(text))) => self.take(&text),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
@@ -86,55 +87,55 @@ impl Talk {
                     }
                 }
                 // A listener has beats of its own.
-                Ok(()) = beats.changed(), if self.listening.is_none() => Some(Say::beat()),
+                Ok(()) = beats.changed(), if self.listening.is_none() => Some(ServerFrame::beat()),
                 _ = pings.tick() => {
-                    if last_heard.elapsed() > SILENCE_MAX {
+                    if last_frame_at.elapsed() > SILENCE_MAX {
                         return Ok(());
                     }
-                    write(&mut page, Message::Ping(axum::body::Bytes::new())).await?;
+                    write(&mut outbound, Message::Ping(axum::body::Bytes::new())).await?;
                     // Beats mean that reads are answered; who does not serve says only that it lives.
-                    (!self.state.borrow().serving).then(Say::beat)
+                    (!self.state.borrow().serving).then(ServerFrame::beat)
                 }
             };
             if let Some(next) = next {
-                say(&mut page, &next).await?;
+                send(&mut outbound, &next).await?;
             }
         }
     }
 
     /// Begins what a frame asks for.
-    fn take(&mut self, text: &str) -> Option<Say> {
-        let ask: Ask = match serde_json::from_str(text) {
-            Ok(ask) => ask,
+    fn take(&mut self, text: &str) -> Option<ServerFrame> {
+        let frame: ClientFrame = match serde_json::from_str(text) {
+            Ok(frame) => frame,
             Err(error) => {
                 let value = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
                 return Some(malformed(value["id"].as_u64().unwrap_or(0), &error.to_string()));
             }
         };
-        if let Call::Identify { token } = &ask.call {
+        if let Call::Identify { token } = &frame.call {
             self.token = Some(hash_of(token));
         }
         let (service, origin, token) = (self.service.clone(), self.origin, self.token);
-        if matches!(ask.call, Call::Listen { .. }) {
+        if matches!(frame.call, Call::Listen { .. }) {
             self.listening = None;
         }
-        self.running.push(calls::make(service, origin, token, ask).boxed());
+        self.running.push(calls::make(service, origin, token, frame).boxed());
         None
     }
 
-    fn finish(&mut self, done: Done) -> Option<Say> {
-        match done {
-            Done::Say(say) => Some(*say),
-            Done::Listens { id, events } => {
+    fn finish(&mut self, answered: Answered) -> Option<ServerFrame> {
+        match answered {
+            Answered::Frame(frame) => Some(*frame),
+            Answered::Listens { id, events } => {
                 self.listening = Some((id, events));
                 None
             }
         }
     }
 
-    fn heard(&mut self, (id, event): (u64, Option<Result<Event, Failure>>)) -> Say {
+    fn on_event(&mut self, (id, event): (u64, Option<Result<Event, Failure>>)) -> ServerFrame {
         let failure = match event {
-            Some(Ok(event)) => return told(event),
+            Some(Ok(event)) => return frame_of(event),
             Some(Err(failure)) => failure,
             // The stream is over.
             None => Failure::Fault,
@@ -152,13 +153,13 @@ async fn next_event(listening: &mut Option<(u64, Events)>) -> (u64, Option<Resul
     }
 }
 
-fn malformed(id: u64, what: &str) -> Say {
+fn malformed(id: u64, what: &str) -> ServerFrame {
     let refusal = Refusal::Malformed(format!("this is no call of docs/web.md: {what}"));
     failed(id, Failure::Refused(refusal))
 }
 
-async fn say(page: &mut SplitSink<WebSocket, Message>, what: &Say) -> Result<(), Gone> {
-    write(page, text(what)).await
+async fn send(outbound: &mut SplitSink<WebSocket, Message>, what: &ServerFrame) -> Result<(), Disconnected> {
+    write(outbound, text(what)).await
 }
 
 /// A frame.
@@ -168,6 +169,9 @@ pub(super) fn text(what: &impl serde::Serialize) -> Message {
 }
 
 /// Writes a frame, unless the page does not read.
-pub(super) async fn write(page: &mut SplitSink<WebSocket, Message>, frame: Message) -> Result<(), Gone> {
-    timeout(WRITE_LIMIT, page.send(frame)).await.map_err(|_| Gone)?.map_err(|_| Gone)
+pub(super) async fn write(
+    outbound: &mut SplitSink<WebSocket, Message>,
+    frame: Message,
+) -> Result<(), Disconnected> {
+    timeout(WRITE_LIMIT, outbound.send(frame)).await.map_err(|_| Disconnected)?.map_err(|_| Disconnected)
 }

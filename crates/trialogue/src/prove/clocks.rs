@@ -3,9 +3,11 @@
 //! A request that meets a wrong clock may be refused for its date, and is made anew; nothing else may come of it, then or later.
 //! The jumps are shorter than a session lives.
 
+use super::PATIENCE;
 use super::nemesis::Nemesis;
 use crate::failure::Failure;
 use rand::seq::IndexedRandom;
+use std::time::Duration;
 
 const DAY: i64 = 86_400;
 /// Seconds by which a clock is ahead.
@@ -25,11 +27,11 @@ impl Nemesis {
         let ahead = *JUMPS.choose(&mut self.random).expect("there are jumps");
         let whose = which.map_or_else(|| "all replicas".to_owned(), |index| format!("replica {index}"));
         self.narrator.say(&format!("{kind}: that of {whose} is {ahead} s ahead"))?;
-        self.ledger.clocks_are_wrong(true);
+        self.ledger.clocks_are_wrong_for(Duration::from_hours(1));
         faulty.set_clock(process, Some(ahead))?;
         self.pause_between(200, 5_000).await;
         faulty.set_clock(process, None)?;
-        self.ledger.clocks_are_wrong(false);
+        self.ledger.clocks_are_wrong_for(PATIENCE);
         Ok(())
     }
 }

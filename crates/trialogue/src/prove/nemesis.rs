@@ -6,13 +6,13 @@
 use super::disks::SmallDisk;
 use super::fault::Fault;
 use super::faulty_machine::FaultyMachine;
-use super::ledger::Ledger;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
 use crate::failure::Failure;
 use crate::status::ClusterSummary;
 use crate::supervisor::Supervisor;
 use client::Client;
+use people::Ledger;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -92,8 +92,8 @@ impl Nemesis {
     }
 
     async fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
-        let one = self.random.random_range(0..3);
-        let other = (one + self.random.random_range(1..3)) % 3;
+        let replica = self.random.random_range(0..3);
+        let other = (replica + self.random.random_range(1..3)) % 3;
         match fault {
             Fault::KillThePrimary => {
                 let primary = self.primary().await.unwrap_or(0);
@@ -108,48 +108,48 @@ impl Nemesis {
                 self.pause_between(200, 2_000).await;
             }
             Fault::KillOne => {
-                self.say(fault, &format!("replica {one}"))?;
-                self.kill(one).await?;
+                self.say(fault, &format!("replica {replica}"))?;
+                self.kill(replica).await?;
                 self.pause_between(0, 3_000).await;
             }
-            Fault::KillTwo => self.kill_two(fault, one, other).await?,
+            Fault::KillTwo => self.kill_two(fault, replica, other).await?,
             Fault::PauseOne => {
-                self.say(fault, &format!("replica {one}"))?;
-                self.supervisor.pause(one)?;
+                self.say(fault, &format!("replica {replica}"))?;
+                self.supervisor.pause(replica)?;
                 self.pause_between(50, 4_000).await;
             }
             Fault::PauseTwo => {
-                self.say(fault, &format!("replicas {one} and {other}"))?;
-                self.supervisor.pause(one)?;
+                self.say(fault, &format!("replicas {replica} and {other}"))?;
+                self.supervisor.pause(replica)?;
                 self.supervisor.pause(other)?;
                 self.pause_between(50, 4_000).await;
             }
             Fault::PauseOneKillAnother => {
-                self.say(fault, &format!("replica {one} hangs, replica {other} is killed"))?;
-                self.supervisor.pause(one)?;
+                self.say(fault, &format!("replica {replica} hangs, replica {other} is killed"))?;
+                self.supervisor.pause(replica)?;
                 self.pause_between(0, 2_500).await;
                 self.kill(other).await?;
                 self.pause_between(0, 1_500).await;
-                self.supervisor.resume(one)?;
+                self.supervisor.resume(replica)?;
                 self.pause_between(0, 1_500).await;
             }
             Fault::RestartOne => {
-                self.say(fault, &format!("replica {one}"))?;
+                self.say(fault, &format!("replica {replica}"))?;
                 for _ in 0..self.random.random_range(1..4) {
-                    self.kill(one).await?;
-                    self.supervisor.start(one)?;
+                    self.kill(replica).await?;
+                    self.supervisor.start(replica)?;
                     self.pause_between(0, 300).await;
                 }
             }
-            Fault::WipeOne => self.wipe(one).await?,
-            Fault::FillOneDisk => self.fill(one).await?,
+            Fault::WipeOne => self.wipe(replica).await?,
+            Fault::FillOneDisk => self.fill(replica).await?,
             Fault::FailAllSyncs => self.fail_syncs().await?,
             Fault::PowerFailure => self.lose_power().await?,
-            Fault::PutTheRegisterBack => self.put_register_back(one).await?,
-            Fault::OneWrongClock => self.set_clocks_wrong(Some(one)).await?,
+            Fault::PutTheRegisterBack => self.put_register_back(replica).await?,
+            Fault::OneWrongClock => self.set_clocks_wrong(Some(replica)).await?,
             Fault::WrongClocks => self.set_clocks_wrong(None).await?,
             Fault::EndTheSupervisor => self.end_supervisor(fault).await?,
-            Fault::CutOffOne => self.cut_off(fault, one).await?,
+            Fault::CutOffOne => self.cut_off(fault, replica).await?,
             Fault::SlowLinks => {
                 let slow = Mode::Slow(Duration::from_millis(self.random.random_range(2..150)));
                 self.strike_links(fault, slow).await?;
@@ -191,13 +191,13 @@ impl Nemesis {
         Ok(())
     }
 
-    async fn cut_off(&mut self, fault: Fault, one: usize) -> Result<(), Failure> {
-        self.say(fault, &format!("replica {one}, from the others and from its clients"))?;
-        for peer in (0..3).filter(|peer| *peer != one) {
-            self.link(one, peer, Mode::Stalled);
-            self.link(peer, one, Mode::Stalled);
+    async fn cut_off(&mut self, fault: Fault, replica: usize) -> Result<(), Failure> {
+        self.say(fault, &format!("replica {replica}, from the others and from its clients"))?;
+        for peer in (0..3).filter(|peer| *peer != replica) {
+            self.link(replica, peer, Mode::Stalled);
+            self.link(peer, replica, Mode::Stalled);
         }
-        self.paths.clients[one].set(Mode::Stalled);
+        self.paths.clients[replica].set(Mode::Stalled);
         self.pause_between(300, 4_000).await;
         Ok(())
     }
@@ -214,8 +214,11 @@ impl Nemesis {
         let Some(faulty) = self.faulty.clone() else {
             return self.narrator.say("fail all syncs: left alone, because there is no C compiler");
         };
-        let of = if self.random.random_bool(0.5) { "" } else { "chat.db" };
-        let which = if of.is_empty() { "of all files" } else { "of the databases" };
+        let (of, which) = match self.random.random_range(0..3) {
+            0 => ("", "of all files"),
+            1 => ("chat.db", "of the databases"),
+            _ => ("/log/", "of the logs"),
+        };
         self.narrator.say(&format!("fail all syncs: those {which}; what is written is on no disk"))?;
         faulty.fail_syncs(Some(of))?;
         self.pause_between(200, 3_000).await;

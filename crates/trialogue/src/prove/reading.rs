@@ -1,9 +1,9 @@
 //! Readers of a proof: what was acknowledged before a read began is in it (nothing stale), and what a read shows is there at
 //! the end, too (no ghost: an entry that was shown before it was committed, and then never was).
 
-use super::ledger::Content;
-use super::people::{self, Person, Stage, name};
-use client::ClientError;
+use super::habits::{self, Person, Stage, name};
+use client::{ClientError, MessageId};
+use people::Content;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::Duration;
@@ -17,19 +17,20 @@ pub(crate) async fn read(person: Person, stage: Stage, seed: u64) {
     while !stage.is_over() {
         let other = random.random_range(0..stage.people);
         let before = stage.ledger.last_between(person.number, other);
-        match person.client.history(&person.token, &name(other), 0, PAGE).await {
+        match person.session.conversation(&name(other), None, PAGE).await {
             Ok(page) => {
                 let newest = page.messages.first().map_or(0, |message| message.id);
-                if newest < before {
+                if newest < before.0 {
                     stage.ledger.complain(format!(
-                        "a read is stale: message {before} was acknowledged before it began, and it ends at {newest}"
+                        "a read is stale: message {} was acknowledged before it began, and it ends at {newest}",
+                        before.0
                     ));
                 }
                 for message in &page.messages {
                     if let (Some(from), Some(to)) =
-                        (people::number(&message.from), people::number(&message.to))
+                        (habits::number(&message.from), habits::number(&message.to))
                     {
-                        stage.ledger.seen(message.id, Content::of(from, to, &message.text));
+                        stage.ledger.shown(MessageId(message.id), Content::of(from, to, &message.text));
                     }
                 }
             }

@@ -1,16 +1,17 @@
 //! The whole state of the chat screen, and what each event makes of it. Nothing here touches a terminal, a network, a file
 //! or a clock: what is to be done outside is returned as [`Effect`]s, so that tests can tell stories about it.
 
-use super::commands::{Command, complete};
+use super::commands::Command;
 use super::conversation::{Conversation, Older, Pending};
 use super::layout::{self, Viewer};
 use super::question::{Answered, Question};
-use super::vocabulary::{Connection, Effect, Me, Told};
+use super::vocabulary::{Connection, Effect, Event, Me};
 use super::wording;
 use chat::MessageText;
+use client::RequestId;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
-use ratatui_textarea::{CursorMove, TextArea, WrapMode};
+use ratatui_textarea::{TextArea, WrapMode};
 
 /// Lines that were typed before and can be fetched back.
 const HISTORY_MAX: usize = 100;
@@ -35,11 +36,11 @@ pub(crate) struct App {
     /// How many lines of messages fit, and how wide they are; as of the last drawing.
     pub(crate) room: (usize, usize),
     bell: bool,
-    typed: Vec<String>,
+    pub(super) typed: Vec<String>,
     /// Which of `typed` is in the input.
-    recalled: Option<usize>,
+    pub(super) recalled: Option<usize>,
     /// Draws a request id; the one thing that is random.
-    pub(super) new_request_id: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    pub(super) new_request_id: Box<dyn Fn() -> RequestId + Send + Sync>,
 }
 
 impl std::fmt::Debug for App {
@@ -58,7 +59,7 @@ impl App {
         me: Me,
         colours: bool,
         zone: TimeZone,
-        new_request_id: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+        new_request_id: impl Fn() -> RequestId + Send + Sync + 'static,
     ) -> Self {
         Self {
             me,
@@ -80,7 +81,7 @@ impl App {
     }
 
     pub(crate) fn current(&self) -> Option<&Conversation> {
-        self.conversations.iter().find(|one| Some(one.with) == self.open)
+        self.conversations.iter().find(|conversation| Some(conversation.with) == self.open)
     }
 
     /// The sentence above the input: what is asked for, or what happened.
@@ -88,21 +89,17 @@ impl App {
         self.question.as_ref().map(Question::prompt).or(self.notice.as_deref())
     }
 
-    pub(crate) fn text(&self) -> String {
-        self.input.lines().join("\n")
-    }
-
     /// How many of the other side's messages are new, over all conversations.
     pub(crate) fn unread(&self) -> u32 {
-        self.conversations.iter().map(|one| one.unread).sum()
+        self.conversations.iter().map(|conversation| conversation.unread).sum()
     }
 
-    pub(crate) fn told(&mut self, told: Told) -> Vec<Effect> {
-        match told {
-            Told::Connection(connection) => self.connection = connection,
-            Told::Conversations(told) => {
-                for one in &told {
-                    self.conversation(one.with_id, &one.with).update(one);
+    pub(crate) fn on_event(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Connection(connection) => self.connection = connection,
+            Event::Conversations(conversations) => {
+                for conversation in &conversations {
+                    self.conversation(conversation.with_id, &conversation.with).update(conversation);
                 }
                 self.sort();
                 // What is open may still lack its page: without an answer it is asked for again here.
@@ -112,21 +109,21 @@ impl App {
                     None => Vec::new(),
                 };
             }
-            Told::NoPage { with } => {
+            Event::NoPage { with } => {
                 if let Some(conversation) = self.find(with) {
                     conversation.older =
                         if conversation.messages.is_empty() { Older::Unknown } else { Older::More };
                 }
             }
-            Told::Page { with, messages, more } => {
+            Event::Page { with, messages, more } => {
                 let me = self.me.id;
                 if let Some(conversation) = self.find(with) {
                     conversation.take_page(&messages, more, me);
                 }
-                return self.mark_read();
+                return self.mark_seen();
             }
-            Told::Message(message) => return self.take_message(&message),
-            Told::Receipt(receipt) => {
+            Event::Message(message) => return self.take_message(&message),
+            Event::Receipt(receipt) => {
                 let is_open = self.open == Some(receipt.with_id);
                 let Some(conversation) = self.find(receipt.with_id) else { return Vec::new() };
                 conversation.delivered_up_to = conversation.delivered_up_to.max(receipt.delivered_up_to);
@@ -137,43 +134,23 @@ impl App {
                     conversation.unread = 0;
                 }
             }
-            Told::Sent { request_id, sent } => {
-                for conversation in &mut self.conversations {
-                    conversation.sent(&request_id, sent);
-                }
-                self.sort();
-            }
-            Told::Kept { request_id, copies, replicas } => {
-                for conversation in &mut self.conversations {
-                    conversation.kept(&request_id, copies, replicas);
-                }
-            }
-            Told::Refused { request_id, why } => {
-                for pending in self.pending(&request_id) {
-                    pending.refused = Some(why.clone());
-                }
-            }
-            Told::NotKept { request_id, why } => {
-                for pending in self.pending(&request_id) {
+            Event::Outbox(progress) => self.progress(progress),
+            Event::NotKept { request_id, why } => {
+                for pending in self.pending(request_id) {
                     (pending.refused, pending.on_disk) = (Some(why.clone()), false);
                 }
             }
-            Told::Renewed { request_id, by } => {
-                for pending in self.pending(&request_id) {
-                    pending.request_id.clone_from(&by);
-                }
-            }
-            Told::Found { id, name } => {
+            Event::Found { id, name } => {
                 self.conversation(id, &name);
                 return self.show(id);
             }
-            Told::Lines { heading, lines } => self.lines = Some((heading, lines)),
-            Told::Notice(notice) => self.notice = Some(notice),
-            Told::Over(why) => {
+            Event::Lines { heading, lines } => self.lines = Some((heading, lines)),
+            Event::Notice(notice) => self.notice = Some(notice),
+            Event::Over(why) => {
                 self.notice = Some(why);
                 return vec![Effect::Quit];
             }
-            Told::Left(why) => {
+            Event::Left(why) => {
                 self.conversations.clear();
                 self.notice = Some(why);
                 return vec![Effect::Quit];
@@ -201,12 +178,12 @@ impl App {
         if self.open.is_none() && self.input.is_empty() {
             effects.extend(self.show(with));
         }
-        effects.extend(self.mark_read());
+        effects.extend(self.mark_seen());
         effects
     }
 
     /// What is on the screen, down to the newest message, was seen.
-    fn mark_read(&mut self) -> Vec<Effect> {
+    fn mark_seen(&mut self) -> Vec<Effect> {
         let covered = self.lines.is_some();
         let Some(open) = self.open else { return Vec::new() };
         let Some(conversation) = self.find(open) else { return Vec::new() };
@@ -219,7 +196,7 @@ impl App {
             return Vec::new();
         }
         conversation.read_up_to = up_to;
-        vec![Effect::MarkRead { with: open, up_to }]
+        vec![Effect::MarkSeen { with: open, up_to }]
     }
 
     fn show_first(&mut self) -> Vec<Effect> {
@@ -249,24 +226,25 @@ impl App {
             conversation.older = Older::Loading;
             effects.push(Effect::LoadPage { with, before: 0 });
         }
-        effects.extend(self.mark_read());
+        effects.extend(self.mark_seen());
         effects
     }
 
     pub(super) fn find(&mut self, with: u64) -> Option<&mut Conversation> {
-        self.conversations.iter_mut().find(|one| one.with == with)
+        self.conversations.iter_mut().find(|conversation| conversation.with == with)
     }
 
     pub(super) fn conversation(&mut self, with: u64, name: &str) -> &mut Conversation {
-        let place = self.conversations.iter().position(|one| one.with == with).unwrap_or_else(|| {
+        let known = self.conversations.iter().position(|conversation| conversation.with == with);
+        let place = known.unwrap_or_else(|| {
             self.conversations.push(Conversation::new(with, name));
             self.conversations.len() - 1
         });
         &mut self.conversations[place]
     }
 
-    fn sort(&mut self) {
-        self.conversations.sort_by_key(|one| std::cmp::Reverse(one.last_id));
+    pub(super) fn sort(&mut self) {
+        self.conversations.sort_by_key(|conversation| std::cmp::Reverse(conversation.last_id));
     }
 
     /// A key. `now` in milliseconds since 1970.
@@ -299,7 +277,7 @@ impl App {
             };
         }
         if self.lines.take().is_some() && key.code == KeyCode::Esc {
-            return self.mark_read();
+            return self.mark_seen();
         }
         match key.code {
             KeyCode::Enter if alt || key.modifiers.contains(KeyModifiers::SHIFT) => {
@@ -328,17 +306,6 @@ impl App {
         Vec::new()
     }
 
-    /// What was pasted: whole, with its lines, whatever they are. Control characters of a coloured terminal are left out: the
-    /// field can't show them, and no message may have them.
-    pub(crate) fn paste(&mut self, text: &str) {
-        if let Some(question) = &mut self.question {
-            question.paste(text);
-            return;
-        }
-        let lines = text.replace("\r\n", "\n").replace('\r', "\n");
-        self.input.insert_str(lines.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), ""));
-    }
-
     /// Moves over the messages by this many lines: up (negative) or down.
     pub(crate) fn scroll(&mut self, lines: isize) -> Vec<Effect> {
         let (height, width) = self.room;
@@ -355,13 +322,15 @@ impl App {
             let before = conversation.first_id();
             return vec![Effect::LoadPage { with: open, before }];
         }
-        self.mark_read()
+        self.mark_seen()
     }
 
     /// The conversation above or below in the list.
     fn neighbour(&mut self, below: bool) -> Vec<Effect> {
         let count = self.conversations.len();
-        let Some(here) = self.conversations.iter().position(|one| Some(one.with) == self.open) else {
+        let Some(here) =
+            self.conversations.iter().position(|conversation| Some(conversation.with) == self.open)
+        else {
             return self.show_first();
         };
         let there = if below { (here + 1).min(count - 1) } else { here.saturating_sub(1) };
@@ -401,7 +370,7 @@ impl App {
         conversation.place = None;
         conversation.new_after = None;
         conversation.pending.push(Pending {
-            request_id: request_id.clone(),
+            request_id,
             text: text.clone(),
             typed_at: now,
             refused: None,
@@ -420,11 +389,10 @@ impl App {
     fn command(&mut self, command: Command, now: u64) -> Vec<Effect> {
         match command {
             Command::To(name) => {
-                let known = self
-                    .conversations
-                    .iter()
-                    .find(|one| !one.deleted && one.name.to_lowercase() == name.to_lowercase());
-                return match known.map(|one| one.with) {
+                let known = self.conversations.iter().find(|conversation| {
+                    !conversation.deleted && conversation.name.to_lowercase() == name.to_lowercase()
+                });
+                return match known.map(|conversation| conversation.with) {
                     Some(with) => self.show(with),
                     None => vec![Effect::Find(name)],
                 };
@@ -434,7 +402,7 @@ impl App {
             Command::Password => self.question = Some(Question::change_password()),
             Command::DeleteAccount => self.question = Some(Question::delete_account(&self.me.name)),
             Command::Logout => return vec![Effect::Logout],
-            Command::Marks(on) => return vec![Effect::SetMarks(on)],
+            Command::Marks(on) => return vec![Effect::ShowSeen(on)],
             Command::Bell(on) => {
                 self.bell = on;
                 self.notice = Some(if on { "the bell is on".into() } else { "the bell is off".into() });
@@ -447,44 +415,9 @@ impl App {
         }
         Vec::new()
     }
-
-    fn complete(&mut self) {
-        let text = self.text();
-        let names = self.conversations.iter().map(|one| one.name.as_str());
-        if let Some(completed) = complete(&text, names) {
-            self.set_input(&completed);
-        }
-    }
-
-    /// Fetches back what was typed before, or after.
-    fn recall(&mut self, earlier: bool) {
-        let place = match (self.recalled, earlier) {
-            (None, true) if self.input.is_empty() => self.typed.len().checked_sub(1),
-            (Some(place), true) => Some(place.saturating_sub(1)),
-            (Some(place), false) => Some(place + 1).filter(|place| *place < self.typed.len()),
-            (None, _) => {
-                let to = if earlier { CursorMove::Head } else { CursorMove::End };
-                self.input.move_cursor(to);
-                return;
-            }
-        };
-        let text = place.map(|place| self.typed[place].clone()).unwrap_or_default();
-        self.set_input(&text);
-        self.recalled = place;
-    }
-
-    fn clear_input(&mut self) {
-        self.set_input("");
-    }
-
-    pub(super) fn set_input(&mut self, text: &str) {
-        self.input = empty_input();
-        self.input.insert_str(text);
-        self.recalled = None;
-    }
 }
 
-fn empty_input() -> TextArea<'static> {
+pub(super) fn empty_input() -> TextArea<'static> {
     let mut input = TextArea::default();
     input.set_wrap_mode(WrapMode::WordOrGlyph);
     input.set_cursor_line_style(ratatui::style::Style::default());

@@ -1,6 +1,7 @@
 //! One conversation as this screen knows it: a tail of its messages, what is on its way, and where the reader stands.
 
 use client::Message;
+use client::RequestId;
 use std::collections::BTreeMap;
 
 /// A message that has its place.
@@ -18,7 +19,7 @@ pub(crate) struct Shown {
 /// A message that was typed and has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
-    pub(crate) request_id: Vec<u8>,
+    pub(crate) request_id: RequestId,
     pub(crate) text: String,
     /// Milliseconds since 1970.
     pub(crate) typed_at: u64,
@@ -121,10 +122,9 @@ impl Conversation {
         let mut copies = None;
         if mine && new {
             // Its answer may still be on its way: the oldest like it is this one.
-            let waiting = self
-                .pending
-                .iter_mut()
-                .find(|one| one.arrived.is_none() && one.refused.is_none() && one.text == message.text);
+            let waiting = self.pending.iter_mut().find(|pending| {
+                pending.arrived.is_none() && pending.refused.is_none() && pending.text == message.text
+            });
             if let Some(pending) = waiting {
                 pending.arrived = Some(message.id);
                 copies = pending.kept;
@@ -149,8 +149,10 @@ impl Conversation {
     }
 
     /// Something that was typed here has its place, on fewer replicas than were asked for.
-    pub(crate) fn kept(&mut self, request_id: &[u8], copies: u32, replicas: u32) {
-        let Some(pending) = self.pending.iter_mut().find(|one| one.request_id == request_id) else { return };
+    pub(crate) fn kept(&mut self, request_id: RequestId, copies: u32, replicas: u32) {
+        let Some(pending) = self.pending.iter_mut().find(|pending| pending.request_id == request_id) else {
+            return;
+        };
         pending.kept = Some((copies, replicas));
         if let Some(id) = pending.arrived {
             self.copies_of(id, Some((copies, replicas)));
@@ -164,17 +166,19 @@ impl Conversation {
     }
 
     /// The answer to something that was typed here.
-    pub(crate) fn sent(&mut self, request_id: &[u8], sent: client::Sent) {
-        let Some(place) = self.pending.iter().position(|one| one.request_id == request_id) else { return };
+    pub(crate) fn sent(&mut self, request_id: RequestId, sent: client::Sent) {
+        let Some(place) = self.pending.iter().position(|pending| pending.request_id == request_id) else {
+            return;
+        };
         let pending = self.pending.remove(place);
         let copies = (sent.copies < sent.replicas).then_some((sent.copies, sent.replicas));
-        if sent.id > self.last_id {
-            (self.last_id, self.last_at) = (sent.id, sent.sent_at);
+        if sent.id.0 > self.last_id {
+            (self.last_id, self.last_at) = (sent.id.0, sent.sent_at);
             self.last_text.clone_from(&pending.text);
         }
         let shown = Shown { mine: true, text: pending.text, at: sent.sent_at, undeliverable: false, copies };
         if self.older != Older::Unknown {
-            self.messages.insert(sent.id, shown);
+            self.messages.insert(sent.id.0, shown);
         }
     }
 

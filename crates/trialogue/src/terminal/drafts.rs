@@ -1,11 +1,11 @@
 //! The drafts on disk: a file that is always whole, and written a moment after something was typed.
 
 use super::kept::Draft;
+use files::NO_FOLLOW;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use store::NO_FOLLOW;
 
 /// The drafts of one account on this machine.
 #[derive(Debug)]

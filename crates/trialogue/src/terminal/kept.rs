@@ -2,8 +2,9 @@
 
 use super::app::App;
 use super::conversation::{Conversation, Pending};
-use super::outbox::Letter;
-use super::vocabulary::Effect;
+use super::vocabulary::{Connection, Effect};
+use chat::RequestId;
+use client::{Progress, Waiting};
 use serde::{Deserialize, Serialize};
 
 const NOTHING_REFUSED: &str = "nothing was refused here";
@@ -18,14 +19,14 @@ pub(crate) struct Draft {
 
 impl App {
     /// What waits on disk from the last time.
-    pub(crate) fn take_letters(&mut self, letters: &[Letter]) {
-        for letter in letters {
-            let conversation = self.conversation(letter.with, &letter.to);
+    pub(crate) fn take_waiting(&mut self, waiting: &[Waiting]) {
+        for message in waiting {
+            let conversation = self.conversation(message.with.0, &message.to);
             conversation.pending.push(Pending {
-                request_id: letter.request_id.as_bytes().to_vec(),
-                text: letter.text.clone(),
-                typed_at: letter.typed_at,
-                refused: letter.refused.clone(),
+                request_id: message.request_id,
+                text: message.text.clone(),
+                typed_at: message.typed_at,
+                refused: message.refused.clone(),
                 on_disk: true,
                 arrived: None,
                 kept: None,
@@ -34,30 +35,66 @@ impl App {
     }
 
     /// What was typed with this request id.
-    pub(super) fn pending(&mut self, request_id: &[u8]) -> impl Iterator<Item = &mut Pending> {
-        let all = self.conversations.iter_mut().flat_map(|one| &mut one.pending);
-        all.filter(move |one| one.request_id == request_id)
+    pub(super) fn pending(&mut self, request_id: RequestId) -> impl Iterator<Item = &mut Pending> {
+        let all = self.conversations.iter_mut().flat_map(|conversation| &mut conversation.pending);
+        all.filter(move |pending| pending.request_id == request_id)
+    }
+
+    /// What became of a message in the outbox.
+    pub(super) fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Sent { request_id, sent } => {
+                for conversation in &mut self.conversations {
+                    conversation.sent(request_id, sent);
+                }
+                self.sort();
+            }
+            Progress::KeptOnFewer { request_id, copies, replicas } => {
+                for conversation in &mut self.conversations {
+                    conversation.kept(request_id, copies, replicas);
+                }
+            }
+            Progress::Renewed { request_id, by } => {
+                for pending in self.pending(request_id) {
+                    pending.request_id = by;
+                }
+            }
+            Progress::Refused { request_id, why } => {
+                for pending in self.pending(request_id) {
+                    pending.refused = Some(why.clone());
+                }
+            }
+            Progress::NobodyServes => self.connection = Connection::NobodyServes,
+            Progress::Unwritable { why } => {
+                self.notice = Some(format!("nothing is sent, as the outbox can't be written: {why}"));
+            }
+            Progress::Unsettled { why } => {
+                self.notice = Some(format!("the outbox could not be written: {why}"));
+            }
+            // The task that hears of it tells it as the end of the session.
+            Progress::SessionEnded(_) => {}
+        }
     }
 
     /// What is said of messages without an answer when the program ends, over all conversations.
     pub(crate) fn parting_lines(&self) -> Vec<String> {
         let count = |of: fn(&Pending) -> bool| {
-            let all = self.conversations.iter().flat_map(|one| &one.pending);
-            all.filter(|one| of(one)).count()
+            let all = self.conversations.iter().flat_map(|conversation| &conversation.pending);
+            all.filter(|pending| of(pending)).count()
         };
         let lines = [
             (
-                count(|one| one.refused.is_none()),
+                count(|pending| pending.refused.is_none()),
                 "message has no answer yet; the next chat sends it",
                 "messages have no answer yet; the next chat sends them",
             ),
             (
-                count(|one| one.refused.is_some() && one.on_disk),
+                count(|pending| pending.refused.is_some() && pending.on_disk),
                 "message was refused; the next chat shows it: /again or /drop",
                 "messages were refused; the next chat shows them: /again or /drop",
             ),
             (
-                count(|one| !one.on_disk),
+                count(|pending| !pending.on_disk),
                 "message could not be kept on this machine, was not sent, and is gone",
                 "messages could not be kept on this machine, were not sent, and are gone",
             ),
@@ -70,7 +107,7 @@ impl App {
     fn take_refused(&mut self) -> Option<(Pending, u64, String)> {
         let open = self.open?;
         let conversation = self.find(open)?;
-        let place = conversation.pending.iter().position(|one| one.refused.is_some())?;
+        let place = conversation.pending.iter().position(|pending| pending.refused.is_some())?;
         Some((conversation.pending.remove(place), open, conversation.name.clone()))
     }
 
@@ -81,13 +118,7 @@ impl App {
             return Vec::new();
         };
         let (request_id, text) = ((self.new_request_id)(), refused.text.clone());
-        let pending = Pending {
-            request_id: request_id.clone(),
-            typed_at: now,
-            refused: None,
-            on_disk: true,
-            ..refused.clone()
-        };
+        let pending = Pending { request_id, typed_at: now, refused: None, on_disk: true, ..refused.clone() };
         if let Some(conversation) = self.find(with) {
             conversation.place = None;
             conversation.pending.push(pending);
@@ -122,13 +153,13 @@ impl App {
 
     /// All drafts, with what is in the field.
     pub(crate) fn drafts(&self) -> Vec<Draft> {
-        let text = |one: &Conversation| {
-            if Some(one.with) == self.open { self.text() } else { one.draft.clone() }
+        let text = |conversation: &Conversation| {
+            if Some(conversation.with) == self.open { self.text() } else { conversation.draft.clone() }
         };
-        let all = self.conversations.iter().map(|one| Draft {
-            with: one.with,
-            to: one.name.clone(),
-            text: text(one),
+        let all = self.conversations.iter().map(|conversation| Draft {
+            with: conversation.with,
+            to: conversation.name.clone(),
+            text: text(conversation),
         });
         all.filter(|draft| !draft.text.trim().is_empty()).collect()
     }

@@ -51,7 +51,7 @@ pub(crate) fn rows(conversation: &Conversation, viewer: Viewer<'_>, width: usize
         let mark = mark(*id, message, conversation);
         rows.message(*id, message.at, who, id_of_name, &text_of(message), &mark, Style::default());
     }
-    for pending in conversation.pending.iter().filter(|one| one.arrived.is_none()) {
+    for pending in conversation.pending.iter().filter(|pending| pending.arrived.is_none()) {
         let id = u64::MAX;
         rows.day(id, pending.typed_at);
         let dim = Style::default().add_modifier(Modifier::DIM);

@@ -50,7 +50,7 @@ fn a_panic_leaves_the_terminal_sane_and_its_words_in_sight() {
         drop(pair);
         let bytes = seen.join().unwrap();
         let mut parser = vt100::Parser::new(cells(rows), cells(cols), 0);
-        let entered = bytes.windows(8).any(|one| one == b"\x1b[?1049h");
+        let entered = bytes.windows(8).any(|window| window == b"\x1b[?1049h");
         parser.process(&bytes);
         let screen = parser.screen();
         assert!(entered, "{half} had the whole screen:\n{}", screen.contents());

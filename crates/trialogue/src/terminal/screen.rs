@@ -67,7 +67,8 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let width = usize::from(inner.width);
-    let open = app.conversations.iter().position(|one| Some(one.with) == app.open).unwrap_or(0);
+    let open =
+        app.conversations.iter().position(|conversation| Some(conversation.with) == app.open).unwrap_or(0);
     // Two rows each; the open one stays in sight.
     let fit = usize::from(inner.height / 2).max(1);
     let first = open.saturating_sub(fit - 1);
@@ -106,8 +107,8 @@ enum Preview {
 }
 
 fn preview(conversation: &Conversation, is_open: bool) -> Preview {
-    let pending = || conversation.pending.iter().filter(|one| one.arrived.is_none());
-    let refused = pending().filter(|one| one.refused.is_some()).count();
+    let pending = || conversation.pending.iter().filter(|pending| pending.arrived.is_none());
+    let refused = pending().filter(|pending| pending.refused.is_some()).count();
     let waits = pending().count() - refused;
     if refused > 0 {
         Preview::Refused(format!("{refused} not sent"))

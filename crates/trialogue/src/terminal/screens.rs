@@ -4,8 +4,9 @@
 
 use super::app::App;
 use super::screen;
-use super::vocabulary::{Connection, Effect, Me, Told};
-use chat::{Replication, ServiceState};
+use super::vocabulary::{Connection, Effect, Event, Me};
+use chat::{MessageId, Replication, RequestId, ServiceState};
+use client::Progress;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
@@ -18,12 +19,12 @@ const NOON: u64 = 1_795_608_000_000;
 const MINUTE: u64 = 60_000;
 const ME: u64 = 1;
 
-fn numbered() -> Vec<u8> {
+fn numbered() -> RequestId {
     use std::cell::Cell;
     thread_local! { static DRAWN: Cell<u8> = const { Cell::new(0) }; }
     DRAWN.with(|drawn| {
         drawn.set(drawn.get().wrapping_add(1));
-        vec![drawn.get(); 16]
+        RequestId(uuid::Uuid::from_bytes([drawn.get(); 16]))
     })
 }
 
@@ -31,7 +32,7 @@ struct Stage {
     app: App,
     terminal: Terminal<TestBackend>,
     /// The request id of the last message that was to be sent.
-    last_sent: Vec<u8>,
+    last_sent: RequestId,
 }
 
 impl Stage {
@@ -40,7 +41,7 @@ impl Stage {
         let backend = TestBackend::new(width.parse().unwrap(), height.parse().unwrap());
         let me = Me { id: ME, name: "alice".into() };
         let app = App::new(me, false, TimeZone::UTC, numbered);
-        Self { app, terminal: Terminal::new(backend).unwrap(), last_sent: Vec::new() }
+        Self { app, terminal: Terminal::new(backend).unwrap(), last_sent: RequestId(uuid::Uuid::nil()) }
     }
 
     fn step(&mut self, line: &str) -> String {
@@ -76,8 +77,8 @@ impl Stage {
                 Vec::new()
             }
             _ => {
-                let told = self.told(&words, text);
-                self.app.told(told)
+                let event = self.event(&words, text);
+                self.app.on_event(event)
             }
         };
         // As between any two events of the program.
@@ -85,7 +86,7 @@ impl Stage {
         let mut said = String::new();
         for effect in effects {
             if let Effect::Send { request_id, .. } = &effect {
-                self.last_sent.clone_from(request_id);
+                self.last_sent = *request_id;
             }
             let _ = writeln!(said, "→ {}", brief(&effect));
         }
@@ -93,9 +94,9 @@ impl Stage {
     }
 
     /// What the service says.
-    fn told(&self, words: &[&str], text: String) -> Told {
+    fn event(&self, words: &[&str], text: String) -> Event {
         match words[0] {
-            "serving" => Told::Connection(Connection::Serving {
+            "serving" => Event::Connection(Connection::Serving {
                 replica: number(words[1]),
                 address: format!("127.0.0.1:510{}", words[1]),
                 state: ServiceState::of(Replication {
@@ -106,9 +107,9 @@ impl Stage {
                     disk_full: words.contains(&"full"),
                 }),
             }),
-            "reconnecting" => Told::Connection(Connection::Reconnecting),
-            "nobody" => Told::Connection(Connection::NobodyServes),
-            "conversation" => Told::Conversations(vec![client::Conversation {
+            "reconnecting" => Event::Connection(Connection::Reconnecting),
+            "nobody" => Event::Connection(Connection::NobodyServes),
+            "conversation" => Event::Conversations(vec![client::Conversation {
                 with: words[1].into(),
                 with_id: number(words[2]),
                 deleted: words.contains(&"deleted"),
@@ -117,49 +118,52 @@ impl Stage {
                 read_up_to: after(words, "read").unwrap_or(0),
                 delivered_up_to: after(words, "delivered").unwrap_or(0),
                 seen_up_to: after(words, "seen").unwrap_or(0),
+                ..client::Conversation::default()
             }]),
             "page" => {
                 let with = number(words[1]);
-                let one = |one: &str| {
-                    let at = one.find(['<', '>']).unwrap();
-                    let (from, to) = if &one[at..=at] == "<" { (with, ME) } else { (ME, with) };
-                    message(number(one[..at].trim()), from, to, &one[at + 1..])
+                let message_of = |part: &str| {
+                    let at = part.find(['<', '>']).unwrap();
+                    let (from, to) = if &part[at..=at] == "<" { (with, ME) } else { (ME, with) };
+                    message(number(part[..at].trim()), from, to, &part[at + 1..])
                 };
-                let messages = text.rsplit(" | ").filter(|text| !text.is_empty()).map(one).collect();
-                Told::Page { with, messages, more: words.contains(&"more") }
+                let messages = text.rsplit(" | ").filter(|text| !text.is_empty()).map(message_of).collect();
+                Event::Page { with, messages, more: words.contains(&"more") }
             }
-            "no-page" => Told::NoPage { with: number(words[1]) },
+            "no-page" => Event::NoPage { with: number(words[1]) },
             "message" => {
                 let heard = message(number(words[3]), number(words[2]), ME, &text);
-                Told::Message(client::Message { from: words[1].into(), ..heard })
+                Event::Message(client::Message { from: words[1].into(), ..heard })
             }
             "own" => {
                 let heard = message(number(words[3]), ME, number(words[2]), &text);
-                Told::Message(client::Message { to: words[1].into(), ..heard })
+                Event::Message(client::Message { to: words[1].into(), ..heard })
             }
-            "receipt" => Told::Receipt(client::Receipt {
+            "receipt" => Event::Receipt(client::Receipt {
                 with_id: number(words[1]),
                 delivered_up_to: after(words, "delivered").unwrap_or(0),
                 seen_up_to: after(words, "seen").unwrap_or(0),
                 read_up_to: after(words, "read").unwrap_or(0),
+                ..client::Receipt::default()
             }),
             "sent" => {
                 let (id, copies) = (number(words[1]), after(words, "on").unwrap_or(3));
-                let sent = client::Sent { id, sent_at: NOON + id * MINUTE, copies, replicas: 3 };
-                Told::Sent { request_id: self.last_sent.clone(), sent }
+                let sent_at = NOON + id * MINUTE;
+                let sent = client::Sent { id: MessageId(id), sent_at, copies, replicas: 3 };
+                Event::Outbox(Progress::Sent { request_id: self.last_sent, sent })
             }
             "kept" => {
                 let copies = u32::try_from(after(words, "on").unwrap_or(1)).unwrap();
-                Told::Kept { request_id: self.last_sent.clone(), copies, replicas: 3 }
+                Event::Outbox(Progress::KeptOnFewer { request_id: self.last_sent, copies, replicas: 3 })
             }
-            "not-kept" => Told::NotKept { request_id: self.last_sent.clone(), why: text },
-            "refused" => Told::Refused { request_id: self.last_sent.clone(), why: text },
-            "found" => Told::Found { id: number(words[2]), name: words[1].into() },
-            "notice" => Told::Notice(text),
-            "over" => Told::Over(text),
+            "not-kept" => Event::NotKept { request_id: self.last_sent, why: text },
+            "refused" => Event::Outbox(Progress::Refused { request_id: self.last_sent, why: text }),
+            "found" => Event::Found { id: number(words[2]), name: words[1].into() },
+            "notice" => Event::Notice(text),
+            "over" => Event::Over(text),
             "lines" => {
                 let lines = text.split(" | ").map(str::to_owned).collect();
-                Told::Lines { heading: words[1].into(), lines }
+                Event::Lines { heading: words[1].into(), lines }
             }
             other => panic!("no such step: {other}"),
         }
@@ -194,7 +198,7 @@ fn number<T: std::str::FromStr>(word: &str) -> T {
 
 /// The number behind a word, if the word is there.
 fn after<T: std::str::FromStr>(words: &[&str], word: &str) -> Option<T> {
-    let place = words.iter().position(|one| *one == word)?;
+    let place = words.iter().position(|other| *other == word)?;
     Some(number(words[place + 1]))
 }
 
@@ -216,8 +220,7 @@ fn message(id: u64, from: u64, to: u64, text: &str) -> client::Message {
         to: name(to),
         text: text.to_owned(),
         sent_at: NOON + id * MINUTE,
-        delivered: false,
-        undeliverable: false,
+        ..client::Message::default()
     }
 }
 

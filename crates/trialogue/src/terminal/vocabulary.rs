@@ -1,6 +1,6 @@
 //! The words between the state of the chat screen and what is outside: what it is told, and what it asks for.
 
-use chat::ServiceState;
+use chat::{RequestId, ServiceState};
 
 /// Who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) enum Connection {
 
 /// What the network has to say.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum Event {
     Connection(Connection),
     Conversations(Vec<client::Conversation>),
     Page {
@@ -40,29 +40,11 @@ pub(crate) enum Told {
     },
     Message(client::Message),
     Receipt(client::Receipt),
-    Sent {
-        request_id: Vec<u8>,
-        sent: client::Sent,
-    },
-    /// A message has its place, on fewer replicas than were asked for, and is asked for again.
-    Kept {
-        request_id: Vec<u8>,
-        copies: u32,
-        replicas: u32,
-    },
-    /// A message that was never tried has another request id now.
-    Renewed {
-        request_id: Vec<u8>,
-        by: Vec<u8>,
-    },
-    /// A message was refused, and waits for its owner.
-    Refused {
-        request_id: Vec<u8>,
-        why: String,
-    },
+    /// What became of a message in the outbox.
+    Outbox(client::Progress),
     /// A message could not be written to the outbox, and was not sent.
     NotKept {
-        request_id: Vec<u8>,
+        request_id: RequestId,
         why: String,
     },
     /// An account that was looked for.
@@ -88,29 +70,29 @@ pub(crate) enum Told {
 pub(crate) enum Effect {
     /// Keep a message on disk, perhaps in the place of one that was refused, and send it, until it is answered.
     Send {
-        request_id: Vec<u8>,
+        request_id: RequestId,
         with: u64,
         to: String,
         text: String,
         typed_at: u64,
-        instead_of: Option<Vec<u8>>,
+        instead_of: Option<RequestId>,
     },
     /// Keep a message that was refused no longer.
     Drop {
-        request_id: Vec<u8>,
+        request_id: RequestId,
     },
     LoadPage {
         with: u64,
         before: u64,
     },
-    MarkRead {
+    MarkSeen {
         with: u64,
         up_to: u64,
     },
     Find(String),
     List(String),
     Status,
-    SetMarks(bool),
+    ShowSeen(bool),
     ChangePassword {
         old: String,
         new: String,

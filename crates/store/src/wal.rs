@@ -1,0 +1,93 @@
+//! The write-ahead log of a connection that writes: how long it is, and whether a checkpoint worked all of it into the database.
+
+use rusqlite::hooks::Wal as Written;
+use rusqlite::{Connection, Error};
+use rustix::fs::statvfs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// It is worked into the database whenever it has this many pages (16 MiB): rarely enough that a page which many messages
+/// change is written once for all of them.
+const CHECKPOINT_PAGES: i32 = 4096;
+/// But no more than this share of a small disk: what it adds to the database must find room there.
+const SHARE_OF_THE_DISK: u64 = 16;
+const PAGE_BYTES: u64 = 4096;
+
+/// How a checkpoint treats others that have the database open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Checkpoint {
+    /// It does as much as it can beside them.
+    Passive,
+    /// Where they let it, the file is empty after it.
+    Truncate,
+}
+
+/// The write-ahead log of one connection.
+#[derive(Debug)]
+pub(crate) struct Wal {
+    /// How long it was after the last commit.
+    pages: Arc<AtomicI32>,
+    /// How long it may become.
+    pages_max: i32,
+}
+
+impl Wal {
+    /// Follows the commits of a connection, which makes no checkpoints by itself from then on: `SQLite`'s own keep it to
+    /// themselves when a sync fails, and the next attempt would pass for whole.
+    pub(crate) fn of(connection: &mut Connection, path: &Path) -> Result<Self, Error> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // A disk that can't be looked at is as large as any.
+        let disk = statvfs(folder.unwrap_or(Path::new(".")));
+        let bytes = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        let wal = Self { pages: Arc::default(), pages_max: pages_max(bytes) };
+        let pages = Arc::clone(&wal.pages);
+        connection.wal_hook(Some(move |_: &mut Written, written| {
+            pages.store(written, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(wal)
+    }
+
+    /// Its connection is closed.
+    pub(crate) fn ends(&mut self) {
+        self.pages = Arc::default();
+    }
+
+    /// Whether it is so long that a checkpoint is worth it.
+    pub(crate) fn is_long(&self) -> bool {
+        self.pages.load(Ordering::Relaxed) >= self.pages_max
+    }
+}
+
+/// How many pages are worth a checkpoint on a disk of this size.
+fn pages_max(disk_bytes: u64) -> i32 {
+    let share = disk_bytes / SHARE_OF_THE_DISK / PAGE_BYTES;
+    i32::try_from(share).map_or(CHECKPOINT_PAGES, |share| share.clamp(1, CHECKPOINT_PAGES))
+}
+
+/// Works the write-ahead log into the database, and says whether all that was committed is in it now, durably. Another program
+/// that checkpoints, or reads what would be overwritten, is no error: there is time.
+pub(crate) fn checkpoint(connection: &Connection, how: Checkpoint) -> Result<bool, Error> {
+    let pragma = match how {
+        Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    // Where it was not even begun, both are -1.
+    let (pages, copied): (i32, i32) =
+        connection.query_row(pragma, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(pages >= 0 && pages == copied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_small_disk_a_checkpoint_comes_sooner() {
+        let cases = [(u64::MAX, 4096), (1 << 40, 4096), (256 << 20, 4096), (40 << 20, 640), (0, 1)];
+        for (bytes, pages) in cases {
+            assert_eq!(pages_max(bytes), pages, "a disk of {bytes} bytes");
+        }
+    }
+}

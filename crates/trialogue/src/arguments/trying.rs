@@ -1,0 +1,71 @@
+//! The arguments of what tries the service out: `bench` and `prove`.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --servers three replicas are started in a temporary folder, and the primary is killed a few times at the end. With it,
+a service that runs is measured: 16 accounts are made and deleted again, and nothing is killed.
+
+Beside each figure stands its limit, measured in turn in the same run: a do-nothing call of the same message to a process of
+its own, and an fdatasync on this disk. Compare ratios, not figures: machines differ, and so does one machine by the hour.
+
+Examples:
+  trialogue bench
+  trialogue bench --json --kills 20
+  trialogue bench --servers 127.0.0.1:5100,5101,5102 --seconds 3")]
+pub(crate) struct Bench {
+    /// How long each round of a rate takes
+    #[arg(long, default_value_t = 1.0, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// How often the primary is killed
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) kills: usize,
+    /// Print one JSON object, and no progress
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Be the do-nothing server, at this port
+    #[arg(long, hide = true, value_name = "PORT")]
+    pub(crate) nothing: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In a temporary folder, with processes of its own: kill -9, SIGSTOP, restarts, wiped folders, full disks, and connections
+that are slow, stall, break or end half way, while people write, listen, come and go. At the end every acknowledged message
+must have been heard once, in order, and all replicas must be equal. Ctrl-C ends the faults and counts.
+
+Exit codes: 0 nothing was lost, doubled or disordered; 1 something was.
+
+Examples:
+  trialogue prove --minutes 10
+  trialogue prove --minutes 1 --seed 7 --json")]
+pub(crate) struct Prove {
+    /// For how long faults strike
+    #[arg(long, default_value_t = 1.0, value_name = "N", value_parser = minutes)]
+    pub(crate) minutes: f64,
+    /// Which faults strike when; by default another each time
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON object with the counts at the end, and no story
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write a number of seconds, such as 1 or 0.5".to_owned())?;
+    if seconds > 0.0 && seconds <= 3600.0 {
+        Ok(seconds)
+    } else {
+        Err("give more than 0 and at most 3600".into())
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "write a number of minutes, such as 10 or 0.5".to_owned())?;
+    if minutes > 0.0 && minutes <= 10_000.0 {
+        Ok(minutes)
+    } else {
+        Err("give more than 0 and at most 10000".into())
+    }
+}
