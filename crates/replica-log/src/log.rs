@@ -171,16 +171,16 @@ impl Log {
     }
 
     /// Writes the entries as one group and syncs it. After an error they are not in the log, and it takes no more until it
-    /// was repaired or cut; what a start finds of them by then counts.
+    /// was repaired or cut, neither these nor what was to follow them; what a start finds of them by then counts.
     ///
     /// # Panics
-    /// If the entries do not follow the end by op and chain, or `committed` lies behind them.
+    /// If the log takes entries and these do not follow its end by op and chain, or `committed` lies behind them.
     pub fn append<R: Record>(&mut self, entries: &[Entry<R>], committed: Position) -> Result<(), LogError> {
-        let end = self.end().extend(entries).expect("entries follow the end of the log");
-        assert!(committed.op <= end.op, "what is committed is logged");
         if self.closed {
             return Err(LogError::Closed { folder: self.folder.clone() });
         }
+        let end = self.end().extend(entries).expect("entries follow the end of the log");
+        assert!(committed.op <= end.op, "what is committed is logged");
         if entries.is_empty() {
             return Ok(());
         }

@@ -152,6 +152,12 @@ impl Model {
         self.groups = self.groups.wrapping_add(1);
         let entries = entries_after(self.end(), self.groups, lengths);
         let committed = if as_committed { entries[entries.len() - 1].position() } else { self.committed };
+        if let Some(Some(failed)) = self.others.last().map(|other| other.last()).filter(|_| self.closed) {
+            // What was given to the log behind the group that failed comes after that one's answer.
+            let next = entries_after(failed.position(), self.groups, lengths);
+            let refused = self.log.append(&next, self.committed);
+            assert!(matches!(refused, Err(LogError::Closed { .. })), "{refused:?}");
+        }
         let appended = self.log.append(&entries, committed);
         let longer: History = self.history.iter().cloned().chain(entries).collect();
         match appended {

@@ -67,9 +67,12 @@ fn a_sync_that_fails_closes_the_log_until_it_is_repaired() {
     for failing in [0, 1] {
         let (disk, mut log) = fresh();
         append_all(&mut log, "ab");
+        let failed = entries_after(log.end(), b'x', &[9000]);
+        let next = entries_after(failed[0].position(), b'y', &[1]);
         disk.fail_one_after(failing, ErrorKind::Other);
-        assert!(matches!(append(&mut log, b'x', &[9000]), Err(LogError::File { .. })));
-        assert!(matches!(append(&mut log, b'y', &[1]), Err(LogError::Closed { .. })));
+        assert!(matches!(log.append(&failed, log.committed()), Err(LogError::File { .. })));
+        assert!(matches!(log.append(&failed, log.committed()), Err(LogError::Closed { .. })));
+        assert!(matches!(log.append(&next, failed[0].position()), Err(LogError::Closed { .. })));
         assert_eq!(word(&log), "ab", "what failed is not in the log");
         log.repair().unwrap();
         log.repair().unwrap();

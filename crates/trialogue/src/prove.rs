@@ -10,6 +10,7 @@ mod fault;
 mod faulty_machine;
 mod habits;
 mod nemesis;
+mod panic;
 mod proxy;
 mod reading;
 mod registers;
@@ -25,6 +26,7 @@ use client::{Client, Options};
 use faulty_machine::FaultyMachine;
 use habits::{Habit, Listener, PASSWORD, Person, Stage, come_and_go, name, write};
 use nemesis::Nemesis;
+use panic::Panic;
 use people::{Count, Ledger};
 use proxy::Proxy;
 use std::collections::BTreeMap;
@@ -180,10 +182,10 @@ impl Proof {
         let count = all_heard(&ledger).await;
         drop(listeners);
         let verified = verify_data(&folder, PATIENCE).await;
-        let panicked = nemesis.panicked();
+        let panics = nemesis.panics();
         report(&nemesis, &ledger, &count, &observer, seed, json).await?;
         let mut complaints = ledger.take_complaints();
-        complaints.extend(panicked.map(|index| format!("replica {index} has panicked: see its log")));
+        complaints.extend(panics.iter().map(Panic::to_string));
         match verified {
             Ok(same) => narrator.say(&same)?,
             Err(Failure::Failed(difference)) => complaints.push(difference),

@@ -83,9 +83,8 @@ impl Thread {
         };
         match self.with_log(append) {
             Ok(()) => tokens.into_iter().for_each(|token| self.answer(StoreAnswer::Logged { token })),
+            // The driver logs the first error.
             Err(error) => {
-                let said = error.to_string();
-                warn!(error = %said, "the log could not be written");
                 let mut error = Some(error);
                 for token in tokens {
                     let closed = || LogError::Closed { folder: self.path.with_file_name("log") }.into();
@@ -135,5 +134,62 @@ pub(super) fn make_spares(wanted: &Receiver<Spares>) {
             // The append that needs one makes it.
             warn!(%error, "no spare segment of the log could be made");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat::{Fact, Millis};
+    use files::ForgetfulFiles;
+    use protocol::DatabaseId;
+    use replica_log::Limits;
+    use std::io::ErrorKind;
+    use std::path::Path;
+    use std::sync::mpsc::sync_channel;
+
+    /// Batches are in flight behind each other: a batch that reached the log after the one before had failed ended the process.
+    #[test]
+    fn what_waits_behind_a_write_that_failed_fails_too() {
+        let disk = ForgetfulFiles::default();
+        let limits = Limits { segment_bytes: 16 << 10 };
+        let files = Arc::new(disk.clone());
+        let log =
+            Log::create(files, Path::new("/replica/log"), DatabaseId([7; 16]), Position::ORIGIN, limits)
+                .unwrap();
+        let (answers, mut answered) = mpsc::channel(8);
+        let (spare_wanted, _spares) = sync_channel(1);
+        let thread = Thread {
+            log: Arc::new(SharedLog::new(log)),
+            path: "/replica/chat.db".into(),
+            answers,
+            spare_wanted,
+        };
+        let (commands, to_log) = std::sync::mpsc::channel();
+        let running = std::thread::spawn(move || thread.run(&to_log));
+        let mut end = Position::ORIGIN;
+        let mut log_next = |token| {
+            let entry =
+                end.follow(Record::new(Millis(1), None, Fact::RequestsForgotten { before: Millis(1) }));
+            end = entry.position();
+            let command =
+                Command::Log { token: Token(token), entries: vec![entry], committed: Position::ORIGIN };
+            commands.send(command).unwrap();
+            match answered.blocking_recv().unwrap() {
+                Incoming::Store(answer) => answer,
+                other => panic!("the log answers: {other:?}"),
+            }
+        };
+        assert!(matches!(log_next(1), StoreAnswer::Logged { .. }));
+        disk.fail_one_after(1, ErrorKind::Other);
+        for token in [2, 3] {
+            let answer = log_next(token);
+            assert!(
+                matches!(answer, StoreAnswer::Failed { token: Token(failed), .. } if failed == token),
+                "{answer:?}"
+            );
+        }
+        drop(commands);
+        running.join().unwrap();
     }
 }

@@ -83,8 +83,8 @@ impl Nemesis {
     }
 
     fn keep_panic(&mut self, index: usize) {
-        if self.panicked_now().any(|panicked| panicked == index) {
-            self.panicked.push(index);
+        if let Some(panic) = self.panic_of(index) {
+            self.panics.push(panic);
             let kept = self.supervisor.settings().data.join(format!("replica-{index}.panicked.log"));
             // Its folder goes away, and this with it; that it has panicked is known in any case.
             if let Err(error) = std::fs::write(&kept, self.supervisor.log_text(index)) {

@@ -6,6 +6,7 @@
 use super::disks::SmallDisk;
 use super::fault::Fault;
 use super::faulty_machine::FaultyMachine;
+use super::panic::Panic;
 use super::proxy::Mode;
 use super::{Narrator, Paths};
 use crate::failure::Failure;
@@ -30,8 +31,8 @@ pub(crate) struct Nemesis {
     pub(super) narrator: Narrator,
     pub(super) random: StdRng,
     struck: BTreeMap<Fault, u64>,
-    /// Replicas whose logs told of a panic before they were wiped.
-    pub(super) panicked: Vec<usize>,
+    /// What was found in logs before they were wiped.
+    pub(super) panics: Vec<Panic>,
     /// The small disk that one replica has for a while.
     pub(super) small: Option<SmallDisk>,
     /// Where there is a C compiler.
@@ -57,7 +58,7 @@ impl Nemesis {
             narrator,
             random,
             struck: BTreeMap::new(),
-            panicked: Vec::new(),
+            panics: Vec::new(),
             small: None,
             faulty,
         }
@@ -322,13 +323,13 @@ impl Nemesis {
         Ok(())
     }
 
-    /// The replicas that have panicked.
-    pub(crate) fn panicked(&self) -> impl Iterator<Item = usize> + use<'_> {
-        self.panicked.iter().copied().chain(self.panicked_now())
+    /// The panics that the replicas' logs tell of, those that were wiped among them.
+    pub(crate) fn panics(&self) -> Vec<Panic> {
+        self.panics.iter().cloned().chain((0..3).filter_map(|index| self.panic_of(index))).collect()
     }
 
-    pub(super) fn panicked_now(&self) -> impl Iterator<Item = usize> + use<'_> {
-        (0..3).filter(|index| self.supervisor.log_text(*index).contains("panicked"))
+    pub(super) fn panic_of(&self, replica: usize) -> Option<Panic> {
+        Panic::find(replica, &self.supervisor.log_text(replica))
     }
 
     pub(crate) async fn end(self) {
