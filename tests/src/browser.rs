@@ -5,12 +5,13 @@
 use crate::cluster::free_ports;
 use crate::skipped::skipped;
 use crate::wait::{self, GENEROUS};
+use crate::workspace::root;
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Where Debian, and most others, have them.
@@ -335,11 +336,6 @@ fn keep(name: &str, picture: Vec<u8>) {
     let folder = root().join("target/pictures");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
-}
-
-/// The folder of the project.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 async fn devtools(client: &Client, method: &str, parameters: Value) -> Value {

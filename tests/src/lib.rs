@@ -19,3 +19,4 @@ pub mod talk;
 pub mod terminal_picture;
 pub mod up;
 pub mod wait;
+pub mod workspace;

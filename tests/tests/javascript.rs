@@ -7,10 +7,7 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::skipped::skipped;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
+use whole_process_tests::workspace::root;
 
 /// The tools that `tests/install` has brought.
 fn tools() -> Option<PathBuf> {

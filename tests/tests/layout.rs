@@ -5,10 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use whole_process_tests::workspace::{CRATES, root};
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -157,19 +154,7 @@ const CIRCLES: [(&str, &str, &[&str]); 3] = [
 
 #[test]
 fn no_files_use_each_other_in_a_circle_but_those_that_are_named_with_a_reason() {
-    for name in [
-        "protocol",
-        "chat",
-        "files",
-        "replica-log",
-        "store",
-        "api",
-        "server",
-        "client",
-        "people",
-        "simulator",
-        "trialogue",
-    ] {
+    for name in CRATES {
         let modules = modules(name);
         let folders: BTreeSet<&[String]> = modules
             .keys()

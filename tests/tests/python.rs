@@ -10,6 +10,7 @@ use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::PASSWORD;
 use whole_process_tests::skipped::skipped;
 use whole_process_tests::wait;
+use whole_process_tests::workspace::root;
 
 /// The Python that `tests/install` has given what the example needs.
 fn python() -> Option<PathBuf> {
@@ -19,10 +20,6 @@ fn python() -> Option<PathBuf> {
     }
     skipped("there is no Python with grpcio");
     None
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Someone with the example client, and the folder where it keeps what it must not lose.

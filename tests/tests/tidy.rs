@@ -5,28 +5,12 @@
 use serde_json::Value;
 use spdx::{Expression, LicenseReq, ParseMode};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use whole_process_tests::workspace::{CRATES, root};
 
 /// The crates of this workspace that a crate depends on, tests aside.
 fn dependencies(name: &str) -> Vec<String> {
-    const CRATES: [&str; 11] = [
-        "protocol",
-        "chat",
-        "files",
-        "replica-log",
-        "store",
-        "api",
-        "server",
-        "client",
-        "people",
-        "simulator",
-        "trialogue",
-    ];
     let manifest = std::fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
     let own = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
     own.lines()

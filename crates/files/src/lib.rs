@@ -141,7 +141,7 @@ mod tests {
                 assert!(disk.after_power_loss().iter().all(|found| found.exists(folder)));
             }
         }
-        assert!(done > 0, "it comes to its end at times");
+        assert!(done > 0, "it ends at times");
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl<R: Record> Secondary<R> {
 
     fn learn(&mut self, common: &mut Common<R>, now: Time, view: &View) {
         if common.adopt(view) {
-            // Whoever leads that view judges anew what this replica lacks, which may be in sync by it.
+            // The primary of that view judges anew what this replica lacks, which may be in sync by it.
             self.cut_wanted = None;
             self.snapshot_wanted = false;
             // The new primary can only hold a lease that this replica has granted, so a shorter wait would do; a whole grace
@@ -277,7 +277,7 @@ impl<R: Record> Secondary<R> {
         }
     }
 
-    /// Tells the primary how far the log is durable, unless the tables lag: whoever takes over must apply what they lack.
+    /// Tells the primary how far the log is durable, unless the tables lag: a replica that takes over must apply what they lack.
     fn confirm(&mut self, common: &mut Common<R>) {
         self.held_back = common.apply_lag() > common.bounds.apply_lag;
         if self.held_back {

@@ -317,6 +317,22 @@ fn a_spare_that_was_prepared_saves_the_append_the_making_of_a_segment() {
 }
 
 #[test]
+fn the_next_segment_is_prepared_once_half_of_one_is_written() {
+    let (_, mut log) = fresh();
+    let mut append_while = |half_full| {
+        let mut count = 0;
+        while log.is_half_full() == half_full {
+            append(&mut log, b'a', &[1000]).unwrap();
+            count += 1;
+        }
+        count
+    };
+    // Of the 16 KiB of a segment the header takes four, and each group a little more than one.
+    assert_eq!(append_while(false), 4);
+    assert_eq!(append_while(true), 7, "until one did not fit, and began the next segment");
+}
+
+#[test]
 fn a_hundred_starts_cost_no_more_room_than_some() {
     let (disk, mut log) = fresh();
     for start in 0..100 {

@@ -86,9 +86,11 @@ impl Room {
     }
 }
 
-/// The size of the disk that holds a folder, in bytes; as large as can be where it can't be looked at.
+/// The size of the disk that holds a folder, in bytes; as large as can be where it can't be looked at, or says that it has none
+/// (as a file system in memory without a limit does).
 pub(crate) fn disk_bytes(folder: &Path) -> u64 {
-    let size = statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    let size = statvfs(folder).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    let size = if size == 0 { u64::MAX } else { size };
     getrlimit(Resource::Fsize).current.map_or(size, |limit| size.min(limit))
 }
 

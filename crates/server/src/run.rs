@@ -187,7 +187,8 @@ fn which(settings: &Settings, index: usize) -> Result<ReplicaIndex, RunError> {
 /// tables.
 fn bounds_on(disk_bytes: u64) -> Bounds {
     let share = usize::try_from(disk_bytes / SHARE_IN_FLIGHT).unwrap_or(usize::MAX);
-    Bounds { bytes_in_flight: share.min(Bounds::DEFAULT.bytes_in_flight), ..Bounds::DEFAULT }
+    // With a bound of nothing no batch would ever begin.
+    Bounds { bytes_in_flight: share.clamp(1, Bounds::DEFAULT.bytes_in_flight), ..Bounds::DEFAULT }
 }
 
 /// Opens the database and its log.
@@ -305,5 +306,18 @@ async fn end_cleanly(driver: JoinHandle<Result<(), RunError>>, storing: Threads,
         Ok(Some(Err(error))) => warn!(%error, "the clean end could not be written down"),
         Ok(None) => warn!("a thread of the storage has panicked; this is no clean end"),
         Err(_) => warn!("the store is stuck; this is no clean end"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_small_disk_less_is_in_flight() {
+        let in_flight = |disk_bytes| bounds_on(disk_bytes).bytes_in_flight;
+        assert_eq!(in_flight(64 << 20), 1 << 20, "a 64th of the disk");
+        assert_eq!(in_flight(1 << 40), Bounds::DEFAULT.bytes_in_flight);
+        assert_eq!(in_flight(0), 1, "one batch may exceed it: so something is always in flight");
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn answered_is_in_every_required_log(world: &World, i: usize, end: Po
     }
 }
 
-/// Invariant 2, when a view is proposed: whoever it puts in sync is so from the first, because its log reaches to where the view
+/// Invariant 2, when a view is proposed: a replica that it puts in sync is so from the first, because its log reaches to where the view
 /// begins. One whose folder was replaced meanwhile did reach there; its proposer can't know yet.
 pub(crate) fn proposes_who_holds_everything(world: &World, view: &View) {
     if world.register.newest().is_some_and(|newest| newest.number.next() != view.number) {

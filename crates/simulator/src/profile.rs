@@ -91,7 +91,7 @@ pub struct Profile {
     pub remembering: Remembering,
     /// Requests, of 100, that are dated by a replica's wall clock; the others by the right time.
     pub dated_by_the_service: u64,
-    /// What would be a message turns the page instead, in so many of 100 cases: its batch is a barrier.
+    /// What would be a message turns the page instead, in this number of 100 cases: its batch is a barrier.
     pub turns: u64,
 }
 

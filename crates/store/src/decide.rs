@@ -1,4 +1,4 @@
-//! The rules of the chat: what a request comes to, given what is.
+//! The rules of the chat: what becomes of a request, given what is.
 //!
 //! A request is a retry (it gets its first answer), is refused (it changes nothing), or becomes a fact.
 
@@ -13,7 +13,7 @@ use chat::{
 use protocol::{Op, Verdict, WallTime};
 use std::sync::Arc;
 
-/// What a request comes to.
+/// What becomes of a request.
 pub(crate) enum Decision {
     /// Something happens; the answer may name the op that it gets. The request came from that session, if from any.
     Happens(Fact, Answer, Option<Arc<Caller>>),

@@ -186,3 +186,57 @@ impl Overlay {
         self.applied >= self.decided
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat::PasswordHash;
+    use protocol::Position;
+
+    const ALICE: AccountId = AccountId(1);
+
+    fn login(token: u8, expires_at: u64, closes: Vec<SessionId>) -> Fact {
+        let (token, expires_at) = (TokenHash([token; 32]), Millis(expires_at));
+        Fact::SessionOpened { account: ALICE, token, expires_at, closes }
+    }
+
+    /// Decides these facts one after the other, from op 1 on. Returns for each whether it is a barrier.
+    fn decide(overlay: &mut Overlay, facts: Vec<Fact>) -> Vec<bool> {
+        let mut end = Position::ORIGIN;
+        let decide = |fact| {
+            let entry = end.follow(Record::new(Millis(1), None, fact));
+            end = entry.position();
+            overlay.decided(&entry, None)
+        };
+        facts.into_iter().map(decide).collect()
+    }
+
+    fn alice() -> Fact {
+        let (name, password) = ("alice".to_owned(), PasswordHash("hash".into()));
+        Fact::AccountCreated { key: name.clone(), name, password }
+    }
+
+    #[test]
+    fn a_login_is_a_barrier_only_if_it_closes_a_session_or_its_account_is_not_known() {
+        let opened = |overlay: &Overlay| overlay.opened(ALICE).collect::<Vec<_>>();
+        let mut overlay = Overlay::default();
+        let barriers =
+            decide(&mut overlay, vec![alice(), login(1, 9, vec![]), login(2, 9, vec![SessionId(2)])]);
+        assert_eq!(barriers, [false, false, true]);
+        assert_eq!(opened(&overlay), [SessionId(2)]);
+        assert_eq!(overlay.callers.get(&TokenHash([1; 32])).unwrap().name.as_ref(), "alice");
+        overlay.applied(Op(2));
+        assert_eq!(opened(&overlay), [], "the tables show it");
+        assert_eq!(decide(&mut Overlay::default(), vec![login(1, 9, vec![])]), [true]);
+    }
+
+    #[test]
+    fn a_login_ends_the_sessions_of_its_account_that_expired_before_what_is_remembered() {
+        let mut overlay = Overlay::default();
+        let forgotten = Fact::RequestsForgotten { before: Millis(5) };
+        let facts = vec![alice(), login(1, 5, vec![]), login(2, 6, vec![]), forgotten, login(3, 9, vec![])];
+        assert_eq!(decide(&mut overlay, facts), [false; 5]);
+        let known = [1, 2, 3].map(|token| overlay.callers.get(&TokenHash([token; 32])).is_some());
+        assert_eq!(known, [false, true, true]);
+    }
+}
