@@ -4,7 +4,7 @@ use crate::wait::{self, GENEROUS};
 use api::v1::chat_client::ChatClient;
 use chat::Address;
 use client::{Client, Options};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -228,8 +228,15 @@ impl Cluster {
         drop(self.children[i].as_mut().expect("it runs").stdin.take());
     }
 
+    /// Stops a replica where it stands. The signal alone is not enough: until one thread of the process has received
+    /// it, the others go on, and on a busy machine they answer meanwhile.
     pub fn pause(&self, i: usize) {
-        kill_process(self.pid(i), Signal::STOP).unwrap();
+        let pid = self.pid(i);
+        kill_process(pid, Signal::STOP).unwrap();
+        // The replica stays as it is found: another call waits for its end.
+        let until = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(pid), until).unwrap().expect("it waits until there is one");
+        assert!(status.stopped(), "replica {i} ended while it was being paused");
     }
 
     pub fn resume(&self, i: usize) {

@@ -32,6 +32,14 @@ fn lives(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// Whether every thread of a process is stopped.
+fn is_stopped(pid: i32) -> bool {
+    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.contains(") T ")
+    })
+}
+
 #[tokio::test]
 async fn up_serves_restarts_what_dies_and_ends_cleanly() {
     let mut up = Up::start(&[]);
@@ -173,6 +181,7 @@ async fn a_second_interrupt_ends_up_at_once_even_if_a_replica_hangs() {
     let children = pids(&status(&Shell::with_servers(&up.servers())));
     // This one will not end by itself.
     kill_process(Pid::from_raw(children[1]).unwrap(), Signal::STOP).unwrap();
+    wait::until("it is stopped", async || is_stopped(children[1])).await;
     up.signal(Signal::INT);
     wait::until("the others end in order", async || !lives(children[0]) && !lives(children[2])).await;
     up.signal(Signal::INT);

@@ -126,12 +126,12 @@ async fn a_page_is_told_that_its_message_is_kept_on_fewer_replicas_and_asks_agai
     let to_id = &me["answer"]["answer"]["account"]["account_id"];
     let message = json!({ "request_id": id(), "to_id": to_id, "text": "to myself" });
     cluster.pause(1);
-    let kept = socket.call("send_message", message.clone()).await;
-    let kept = &kept["kept_on_fewer"];
+    let answer = socket.call("send_message", message.clone()).await;
+    let kept = &answer["kept_on_fewer"];
     assert_eq!(
         (&kept["id"], &kept["copies"], &kept["replicas"]),
         (&json!(7), &json!(1), &json!(2)),
-        "{kept}"
+        "{answer}"
     );
     cluster.resume(1);
     cluster.until_all_in_sync().await;
