@@ -6,24 +6,31 @@ use crate::columns::millis;
 use crate::forgotten::{forget, forgotten, set_forgotten};
 use crate::looks;
 use crate::lookups::Lookups;
-use crate::members;
+use crate::members::{self, Newest};
 use crate::message::acknowledged;
 use crate::requests;
 use chat::{AccountId, Fact, MessageId, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::Entry;
 use rusqlite::{Connection, params};
 
-/// Writes the effect of an entry to the tables, inside the caller's transaction.
-pub(crate) fn apply(lookups: &mut Lookups<'_>, entry: &Entry<Record>) -> Result<(), rusqlite::Error> {
-    let connection = lookups.connection;
-    let op = entry.op.0.cast_signed();
-    let record = &entry.record;
-    if let Some(mark) = record.request() {
-        requests::keep(lookups, mark)?;
+/// Writes the effects of entries to the tables, inside the caller's transaction.
+pub(crate) fn apply(connection: &Connection, entries: &[Entry<Record>]) -> Result<(), rusqlite::Error> {
+    let mut lookups = Lookups::new(connection);
+    let mut newest = Newest::default();
+    for Entry { op, record, .. } in entries {
+        if let Some(mark) = record.request() {
+            requests::keep(&mut lookups, mark)?;
+        }
+        match record.fact() {
+            Fact::MessageSent { conversation, .. } => newest.sent(*conversation, MessageId(op.0)),
+            Fact::MessagesAcknowledged { .. } => {}
+            // It may look at what members know.
+            _ => newest.write(connection)?,
+        }
+        apply_fact(connection, op.0.cast_signed(), record)?;
+        lookups.applied(record.fact());
     }
-    apply_fact(connection, op, record)?;
-    lookups.applied(record.fact());
-    Ok(())
+    newest.write(connection)
 }
 
 fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
@@ -105,7 +112,6 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                     text,
                     at
                 ])?;
-            members::sent(connection, *conversation, MessageId(op.cast_unsigned()))?;
         }
         Fact::MessagesAcknowledged { account, up_to } => {
             connection

@@ -4,9 +4,8 @@ use crate::applied;
 use crate::apply::apply;
 use crate::database::{open_at_rest, open_existing_read_only};
 use crate::error::StoreError;
-use crate::lookups::Lookups;
 use crate::reader::Reader;
-use crate::records::decode_entry;
+use crate::records::decode_entries;
 use crate::state::{DatabaseState, state};
 use crate::storage::log_folder;
 use files::RealFiles;
@@ -124,18 +123,13 @@ fn bring_forward(path: &Path, log: &LogReader, from: Position, to: Position) -> 
     let (mut end, mut last_at) = (from, None);
     while end.op < to.op {
         let piece = log.read_after(end.op, PIECE_BYTES)?;
-        let mut lookups = Lookups::new(&transaction);
-        for entry in piece.entries.iter().take_while(|entry| entry.op <= to.op) {
-            let entry = decode_entry(path, entry)?;
-            end = end
-                .extend(std::slice::from_ref(&entry))
-                .ok_or_else(|| StoreError::NotNext { path: path.to_owned(), op: end.op })?;
-            apply(&mut lookups, &entry).map_err(&sql)?;
-            last_at = Some(entry.record.at());
-        }
-        if piece.entries.is_empty() {
-            return Err(StoreError::NotNext { path: path.to_owned(), op: end.op });
-        }
+        let not_next = || StoreError::NotNext { path: path.to_owned(), op: end.op };
+        let wanted = piece.entries.into_iter().take_while(|entry| entry.op <= to.op).collect();
+        let entries = decode_entries(path, wanted)?;
+        let last = entries.last().ok_or_else(not_next)?;
+        last_at = Some(last.record.at());
+        end = end.extend(&entries).ok_or_else(not_next)?;
+        apply(&transaction, &entries).map_err(&sql)?;
     }
     if let Some(last_at) = last_at {
         applied::set(&transaction, end, last_at).map_err(&sql)?;

@@ -4,6 +4,7 @@ use crate::columns::{place, unsigned};
 use chat::{AccountId, ConversationId, MessageId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 /// How a conversation stands for one of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +18,36 @@ pub(crate) struct Membership {
     pub(crate) seen_up_to: MessageId,
 }
 
-/// A message was sent: it is the newest of its conversation, for each member.
-pub(crate) fn sent(
-    connection: &Connection,
-    conversation: ConversationId,
-    id: MessageId,
-) -> Result<(), rusqlite::Error> {
-    let Some((one, other)) = conversation.parties() else { return Ok(()) };
-    let mut upsert = connection.prepare_cached(
-        "INSERT INTO members (account, conversation, newest) VALUES (?1, ?2, ?3)
-         ON CONFLICT (account, conversation) DO UPDATE SET newest = excluded.newest",
-    )?;
-    upsert.execute(params![one.0.cast_signed(), conversation.as_bytes(), id.0.cast_signed()])?;
-    if other != one {
-        upsert.execute(params![other.0.cast_signed(), conversation.as_bytes(), id.0.cast_signed()])?;
+/// The newest messages of conversations, which are written once for many messages: of those that are sent together, most are in
+/// few conversations.
+#[derive(Debug, Default)]
+pub(crate) struct Newest(BTreeMap<ConversationId, MessageId>);
+
+impl Newest {
+    /// A message was sent: it is the newest of its conversation, for each member.
+    pub(crate) fn sent(&mut self, conversation: ConversationId, id: MessageId) {
+        self.0.insert(conversation, id);
     }
-    Ok(())
+
+    /// Writes what is not written yet.
+    pub(crate) fn write(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        while let Some((conversation, id)) = self.0.pop_first() {
+            let Some((one, other)) = conversation.parties() else { continue };
+            let mut upsert = connection.prepare_cached(
+                "INSERT INTO members (account, conversation, newest) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (account, conversation) DO UPDATE SET newest = excluded.newest",
+            )?;
+            upsert.execute(params![one.0.cast_signed(), conversation.as_bytes(), id.0.cast_signed()])?;
+            if other != one {
+                upsert.execute(params![
+                    other.0.cast_signed(),
+                    conversation.as_bytes(),
+                    id.0.cast_signed()
+                ])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A member has seen a conversation up to a message, and lets the others know of that much.

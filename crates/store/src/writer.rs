@@ -5,7 +5,6 @@ use crate::apply::apply;
 use crate::database::{self, Opened};
 use crate::error::StoreError;
 use crate::forgotten::forgotten;
-use crate::lookups::Lookups;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
@@ -102,10 +101,7 @@ impl Writer {
         let Some(last) = entries.last() else { return Ok(before) };
         let last_at = last.record.at();
         self.change(|connection| {
-            let mut lookups = Lookups::new(connection);
-            for entry in entries {
-                apply(&mut lookups, entry)?;
-            }
+            apply(connection, entries)?;
             applied::set(connection, end, last_at)
         })?;
         (self.state.applied, self.state.last_at) = (end, last_at);

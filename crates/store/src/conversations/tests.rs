@@ -42,7 +42,9 @@ impl Chat {
         self.connection
             .execute(fill, params![first, last, conversation.as_bytes(), one, other, turns])
             .unwrap();
-        members::sent(&self.connection, conversation, MessageId(last.cast_unsigned())).unwrap();
+        let mut newest = members::Newest::default();
+        newest.sent(conversation, MessageId(last.cast_unsigned()));
+        newest.write(&self.connection).unwrap();
     }
 
     /// How many steps of `SQLite`'s machine a question takes, and its answer.
