@@ -13,6 +13,7 @@
 mod applying;
 mod executing;
 mod logging;
+mod recent;
 mod shared_log;
 
 pub(crate) use applying::Command as TablesCommand;

@@ -4,8 +4,9 @@ use super::logging;
 use super::shared_log::SharedLog;
 use crate::incoming::{Incoming, StoreAnswer};
 use crate::room::{Room, RoomLeft};
+use chat::Record;
 use files::RealFiles;
-use protocol::{Memory, Op, Position, Timing, Token};
+use protocol::{Entry, Memory, Op, Position, Timing, Token};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -207,19 +208,30 @@ impl Tables {
     /// Applies the next entries of the log, up to a place or to as many as one transaction takes.
     fn apply(&mut self, up_to: Position) -> Result<Position, StoreError> {
         let applied = self.writer.state().applied;
-        let mut piece = self.log.reader().read_after(applied.op, APPLY_BYTES)?;
-        let lacks = |what: String| StoreError::Corrupt { path: self.path.clone(), what };
-        if piece.chain != Some(applied.chain) {
-            return Err(lacks(format!("the log does not have what follows {applied}")));
+        let mut entries = self.log.recent().after(applied, up_to.op, APPLY_BYTES);
+        if entries.is_empty() {
+            entries = self.read_log(applied, up_to.op)?;
         }
-        piece.entries.retain(|entry| entry.op <= up_to.op);
-        let entries = decode_entries(&self.path, piece.entries)?;
         let end = self.writer.apply(&entries)?;
         if end.op == applied.op || (end.op == up_to.op && end != up_to) {
-            return Err(lacks(format!("the log ends with {end}, and {up_to} is committed")));
+            return Err(self.lacks(format!("the log ends with {end}, and {up_to} is committed")));
         }
+        self.log.recent().applied(end.op);
         self.recycle();
         Ok(end)
+    }
+
+    fn read_log(&self, applied: Position, up_to: Op) -> Result<Vec<Entry<Record>>, StoreError> {
+        let mut piece = self.log.reader().read_after(applied.op, APPLY_BYTES)?;
+        if piece.chain != Some(applied.chain) {
+            return Err(self.lacks(format!("the log does not have what follows {applied}")));
+        }
+        piece.entries.retain(|entry| entry.op <= up_to);
+        decode_entries(&self.path, piece.entries)
+    }
+
+    fn lacks(&self, what: String) -> StoreError {
+        StoreError::Corrupt { path: self.path.clone(), what }
     }
 
     /// Lets the log go of what is safe in the tables and not to be kept.
@@ -252,6 +264,7 @@ impl Tables {
         let log = log.as_mut().expect("the log is in its place while the store is repaired");
         log.reader().check_files()?;
         log.repair()?;
+        self.log.recent().forget();
         Ok((log.end(), applied))
     }
 

@@ -57,6 +57,8 @@ impl Thread {
                 }
                 Command::Cut { token, to } => {
                     let outcome = self.with_log(|log| log.cut(to, to));
+                    // Where that failed the log may still end behind it, but nothing there is ever applied.
+                    self.log.recent().cut(to.op);
                     self.answer(match outcome {
                         Ok(()) => StoreAnswer::Cut { token },
                         Err(error) => StoreAnswer::Failed { token, error },
@@ -82,7 +84,10 @@ impl Thread {
             Ok(())
         };
         match self.with_log(append) {
-            Ok(()) => tokens.into_iter().for_each(|token| self.answer(StoreAnswer::Logged { token })),
+            Ok(()) => {
+                self.log.recent().logged(entries);
+                tokens.into_iter().for_each(|token| self.answer(StoreAnswer::Logged { token }));
+            }
             // The driver logs the first error.
             Err(error) => {
                 let mut error = Some(error);

@@ -1,5 +1,6 @@
 //! The log of the database that this replica has just now: another one once a snapshot has taken its place.
 
+use super::recent::Recent;
 use replica_log::{Log, LogReader};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,12 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 pub(crate) struct SharedLog {
     log: Mutex<Option<Log>>,
     reader: RwLock<LogReader>,
+    recent: Mutex<Recent>,
 }
 
 impl SharedLog {
     pub(crate) fn new(log: Log) -> Self {
         let reader = RwLock::new(log.reader());
-        Self { log: Mutex::new(Some(log)), reader }
+        Self { log: Mutex::new(Some(log)), reader, recent: Mutex::default() }
     }
 
     /// For reading the log as it is now.
@@ -26,8 +28,14 @@ impl SharedLog {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was logged last and is not applied.
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Another log is in its place.
     pub(crate) fn replace(&self, log: Log) {
+        self.recent().forget();
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = log.reader();
         *self.lock() = Some(log);
     }
