@@ -62,7 +62,7 @@ impl fmt::Debug for SealedToken {
 }
 
 /// Names one mutating call, chosen by its client: a `UUIDv7`, so that it carries its date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub Uuid);
 
 impl RequestId {

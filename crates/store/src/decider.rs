@@ -13,6 +13,7 @@ use crate::reader::{Reader, Readers};
 use crate::retention::TIDY_EVERY;
 use crate::state::DatabaseState;
 use crate::stop::Stop;
+use crate::taken::Taken;
 use chat::{Answer, Fact, Millis, REMEMBERING, Record, Refusal, Request, RequestMark, Sequence};
 use protocol::{Entry, Forgetting, Position, WallTime};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ struct Primacy {
     end: Position,
     last_at: Millis,
     overlay: Overlay,
+    taken: Taken,
     /// The last batch was a barrier.
     barrier: bool,
     /// How far requests may be forgotten; found anew in each primacy.
@@ -106,6 +108,7 @@ impl Primacy {
             end: applied,
             last_at,
             overlay: Overlay::default(),
+            taken: reader.sql(Taken::begin(reader.connection()))?,
             barrier: false,
             forgetting: Forgetting::begin(WallTime(forgotten.0), now, wall),
         })
@@ -129,7 +132,11 @@ impl Primacy {
         let wall = WallTime(context.now.0);
         let may_forget = self.forgetting.look(context.monotonic, wall, &REMEMBERING);
         let mut batch = Batch {
-            known: Known { connection: reader.connection(), overlay: &mut self.overlay },
+            known: Known {
+                connection: reader.connection(),
+                overlay: &mut self.overlay,
+                taken: &mut self.taken,
+            },
             end: self.end,
             // Time in entries never runs backwards, whatever the clocks of successive primaries do. It is for people's eyes.
             at: context.now.max(self.last_at),
@@ -219,6 +226,9 @@ impl Batch<'_> {
         let entry = self.end.follow(record);
         self.end = entry.position();
         self.barrier |= self.known.overlay.decided(&entry, caller);
+        if let Some(mark) = entry.record.request() {
+            self.known.taken.take(mark.id);
+        }
         self.entries.push(entry);
     }
 }

@@ -5,6 +5,7 @@ use crate::columns::unsigned;
 use crate::overlay::{Overlay, Seen};
 use crate::requests::{self, KeptRequest};
 use crate::stop::Stop;
+use crate::taken::Taken;
 use crate::{forgotten, looks, members, message, state};
 use chat::{
     AccountId, ConversationId, HistoryId, MessageId, Millis, PasswordHash, Refusal, RequestId,
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub(crate) struct Known<'batch> {
     pub(crate) connection: &'batch Connection,
     pub(crate) overlay: &'batch mut Overlay,
+    pub(crate) taken: &'batch mut Taken,
 }
 
 impl Known<'_> {
@@ -24,7 +26,8 @@ impl Known<'_> {
     pub(crate) fn request(&self, id: RequestId) -> Result<Option<KeptRequest>, rusqlite::Error> {
         match self.overlay.request(id) {
             Some(kept) => Ok(Some(kept)),
-            None => requests::find(self.connection, id),
+            None if self.taken.may_have(id) => requests::find(self.connection, id),
+            None => Ok(None),
         }
     }
 

@@ -45,6 +45,7 @@ mod stop;
 mod storage;
 mod swap;
 mod tables;
+mod taken;
 mod wal;
 mod writer;
 
