@@ -2,7 +2,7 @@
 
 mod batches;
 
-use self::batches::Batch;
+use self::batches::Batches;
 use crate::clock;
 use crate::delivery::Delivery;
 use crate::gateway::Gateway;
@@ -24,7 +24,7 @@ use protocol::{
     Replica, ReplicaIndex, StreamId, SwapOutcome, Token,
 };
 use replica_log::LogError;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{StoreError, decode_entries};
@@ -66,7 +66,7 @@ pub(crate) struct Driver {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     links: BTreeMap<ReplicaIndex, Link>,
-    batches: HashMap<Token, Batch>,
+    batches: Batches,
     /// The tables show everything up to here.
     applied: Op,
     /// Events that performing an effect gave rise to at once.
@@ -172,7 +172,7 @@ impl Driver {
                     warn!(%error, "the store failed; until it is repaired this replica counts as no copy");
                     self.state.fault = Some(error.to_string());
                 }
-                self.state.batches.remove(&token);
+                self.state.batches.remove(token);
                 self.handle(Event::StoreFailed { token });
             }
             StoreAnswer::Room(left) => self.on_room(left),
@@ -228,7 +228,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event<Record>) {
         self.state.backlog.push_back(event);
-        while let Some(event) = self.state.backlog.pop_front() {
+        while let Some(event) = self.state.backlog.pop_front().or_else(|| self.look_for_requests()) {
             for effect in self.core.handle(clock::now(), event) {
                 self.perform(effect);
             }

@@ -25,7 +25,7 @@ const CROWDED: usize = WAITING_MAX / 4 * 3;
 /// Requests of one share that wait: a batch of them. Then its streams are read no further, and its single calls are busy.
 const SHARE_MAX: usize = 1024;
 /// Limits of one batch: requests, and bytes (the request that passes the limit of bytes is still taken).
-const BATCH_REQUESTS_MAX: usize = 1024;
+pub(crate) const BATCH_REQUESTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a request came to.
@@ -69,7 +69,7 @@ pub(crate) enum Declined {
 
 /// One span of serving, from `Serve` to `StopServing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Primacy(u64);
+pub(crate) struct Primacy(pub(crate) u64);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -77,6 +77,8 @@ struct Waiting {
     primacy: Option<u64>,
     primacies: u64,
     requests: Requests,
+    /// The driver hears when as many requests wait as this.
+    wake_at: usize,
     reads: HashMap<ReadId, oneshot::Sender<Result<(), Declined>>>,
     /// Reads that are allowed once the tables show everything up to an op.
     allowed: BTreeMap<Op, Vec<ReadId>>,
@@ -190,7 +192,7 @@ impl Gateway {
             return Err(Declined::Busy);
         }
         waiting.requests.push(Pending { share, primacy, request, reply });
-        if waiting.requests.count == 1 {
+        if waiting.requests.count == waiting.wake_at {
             wake.send(Incoming::Core(Event::RequestsWaiting));
         }
         Ok(outcome)
@@ -256,8 +258,15 @@ impl Gateway {
         waiting.settle_read(read, Err(refused));
     }
 
-    /// For the driver: the requests of the next batch, and whether some are left.
-    pub(crate) fn take_batch(&self) -> (Vec<Pending>, bool) {
+    /// For the driver: from now on it hears when as many requests wait as this. Returns whether they do.
+    pub(crate) fn wake_at(&self, count: usize) -> bool {
+        let mut waiting = self.lock();
+        waiting.wake_at = count;
+        waiting.requests.count >= count
+    }
+
+    /// For the driver: the requests of the next batch.
+    pub(crate) fn take_batch(&self) -> Vec<Pending> {
         let mut waiting = self.lock();
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -268,10 +277,9 @@ impl Gateway {
             bytes += size_of(&pending.request);
             batch.push(pending);
         }
-        let left = waiting.requests.count > 0;
         drop(waiting);
         self.room.notify_waiters();
-        (batch, left)
+        batch
     }
 
     /// For the driver: requests of the batch that was taken last, which was decided without them. They come first in the next.
@@ -287,6 +295,7 @@ impl Gateway {
         let mut waiting = self.lock();
         waiting.primacies += 1;
         waiting.primacy = Some(waiting.primacies);
+        waiting.wake_at = 1;
     }
 
     /// For the driver: the primacy is over, if there was one.

@@ -57,7 +57,7 @@ async fn a_caller_that_is_dropped_while_the_driver_is_busy_leaves_the_next_ones_
     let _first = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
     assert!(matches!(driver.recv().await, Some(Incoming::Core(Event::RequestsWaiting))));
     let _second = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
-    assert_eq!(gateway.take_batch().0.len(), 2);
+    assert_eq!(gateway.take_batch().len(), 2);
 }
 
 #[tokio::test]
@@ -93,10 +93,31 @@ async fn shares_take_turns_and_one_that_has_its_fill_is_busy_or_slowed() {
     let mut slowed = Box::pin(slowed);
     let looked = std::future::poll_fn(|context| Poll::Ready(slowed.as_mut().poll(context).is_pending()));
     assert!(looked.await, "the stream is read no further");
-    let (batch, left) = gateway.take_batch();
+    let batch = gateway.take_batch();
     assert_eq!(batch[1].request.id, honest.id, "everyone is in the next batch");
-    assert!(left && batch.len() == BATCH_REQUESTS_MAX);
+    assert_eq!(batch.len(), BATCH_REQUESTS_MAX);
+    assert!(gateway.wake_at(1), "some are left");
     let _outcome = slowed.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_driver_hears_of_requests_once_enough_of_them_wait() {
+    let (gateway, mut driver) = serving(9);
+    let primacy = gateway.primacy().unwrap();
+    let mut heard = async |submitted: usize| {
+        for _ in 0..submitted {
+            let _outcome = gateway.submit(Share::Stranger, request(), primacy).await.unwrap();
+        }
+        matches!(driver.try_recv(), Ok(Incoming::Core(Event::RequestsWaiting)))
+    };
+    assert!(heard(1).await, "the first in a primacy waits for nothing");
+    gateway.take_batch();
+    assert!(!gateway.wake_at(3));
+    assert!(!heard(2).await);
+    assert!(heard(1).await);
+    assert!(!heard(1).await, "that is said once");
+    assert!(!gateway.wake_at(5), "four wait, and more are in flight");
+    assert!(gateway.wake_at(1), "and now fewer: they need not be said again");
 }
 
 #[tokio::test]
@@ -182,20 +203,21 @@ async fn what_a_batch_was_decided_without_comes_first_in_the_next() {
         let share = Share::Account(AccountId(account));
         outcomes.push(gateway.submit(share, request, primacy).await.unwrap());
     }
-    let (mut batch, _) = gateway.take_batch();
+    let mut batch = gateway.take_batch();
     let later = request();
     outcomes.push(gateway.submit(Share::Account(AccountId(1)), later.clone(), primacy).await.unwrap());
     gateway.put_back(batch.split_off(1));
-    let (batch, left) = gateway.take_batch();
+    let batch = gateway.take_batch();
     let ids: Vec<RequestId> = batch.iter().map(|pending| pending.request.id).collect();
     for account in [[sent[2], later.id].as_slice(), &[sent[1], sent[3]]] {
         let places: Vec<_> = account.iter().map(|id| ids.iter().position(|other| other == id)).collect();
         assert!(places.is_sorted() && places[0].is_some(), "each account's own in their order: {places:?}");
     }
-    assert!(!left && ids.len() == 4);
+    assert_eq!(ids.len(), 4);
+    assert!(!gateway.wake_at(1), "none is left");
 
     gateway.close();
     gateway.open();
     gateway.put_back(batch);
-    assert!(gateway.take_batch().0.is_empty(), "nothing is carried from one primacy into the next");
+    assert!(gateway.take_batch().is_empty(), "nothing is carried from one primacy into the next");
 }
