@@ -29,7 +29,7 @@ impl Bounds {
         batches_kept: 64,
         bytes_kept: 16 << 20,
         apply_lag: 8192,
-        apply_within: Duration::from_millis(10),
+        apply_within: Duration::from_millis(40),
     };
 }
 
