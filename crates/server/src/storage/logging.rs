@@ -86,7 +86,9 @@ impl Thread {
         match self.with_log(append) {
             Ok(()) => {
                 self.log.recent().logged(entries);
-                tokens.into_iter().for_each(|token| self.answer(StoreAnswer::Logged { token }));
+                for token in tokens {
+                    self.answer(StoreAnswer::Logged { token });
+                }
             }
             // The driver logs the first error.
             Err(error) => {
