@@ -7,8 +7,8 @@
 //! | `spares` | makes segments of the log before they are needed | |
 //! | `tables` | `Apply`, `Remember`, `RepairStore`, and what `InstallSnapshot` ends with | the database, and the log while everything else is at rest |
 //!
-//! The log's thread and that of the tables never wait for each other: what is to be applied is read from the log by the readers
-//! that the log has for that.
+//! The log's thread and that of the tables never wait for each other's disk: what is to be applied is in memory still (`recent.rs`),
+//! or is read from the log by the readers that the log has for that.
 
 mod applying;
 mod executing;
