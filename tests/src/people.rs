@@ -44,6 +44,14 @@ impl Person {
     }
 
     /// Acknowledges all up to a message, in whatever history.
+    /// Sends one message after the other, each a batch of its own: more batches than a primary keeps in memory. A replica
+    /// that lacks them takes what it lacks from the log, or a snapshot if the log no longer reaches back.
+    pub async fn send_more_batches_than_are_kept(&self, to: &str) {
+        for _ in 0..100 {
+            self.send(to, "one of many").await;
+        }
+    }
+
     pub async fn acknowledge(&self, up_to: u64) -> u64 {
         self.session.acknowledge(MessageId(up_to), &[]).await.unwrap().0
     }

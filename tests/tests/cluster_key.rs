@@ -55,7 +55,8 @@ async fn the_key_passes_no_socket_in_streams_snapshots_and_comparisons() {
     let writer = Writer::pipelined(&alice, "alice");
     writer.until_more(1500).await;
     writer.stop().await;
-    // It has nothing, and the log no longer reaches back: it takes a snapshot.
+    alice.send_more_batches_than_are_kept("alice").await;
+    // It has nothing, and neither memory nor the log reaches back: it takes a snapshot.
     cluster.kill(2);
     cluster.wipe(2);
     cluster.start(2);

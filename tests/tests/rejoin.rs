@@ -38,6 +38,7 @@ async fn a_replica_that_the_log_no_longer_reaches_takes_a_snapshot_while_writes_
     writer.until_more(100).await;
     cluster.kill(1);
     writer.until_more(3000).await;
+    alice.send_more_batches_than_are_kept("alice").await;
     cluster.start(1);
     cluster.until_all_in_sync().await;
     let acknowledged = writer.stop().await;
@@ -53,6 +54,7 @@ async fn a_wiped_replica_is_a_newcomer_whatever_its_index() {
     for wiped in [0, 2] {
         let writer = Writer::pipelined(&alice, "alice");
         writer.until_more(1500).await;
+        alice.send_more_batches_than_are_kept("alice").await;
         cluster.kill(wiped);
         cluster.wipe(wiped);
         cluster.start(wiped);
