@@ -31,7 +31,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn request_ids(database: &Path) -> Vec<uuid::Uuid> {
     let connection = rusqlite::Connection::open(database).unwrap();
     let mut ids = Vec::new();
-    let mut table = connection.prepare("SELECT id FROM requests").unwrap();
+    let mut table =
+        connection.prepare("SELECT id FROM requests UNION ALL SELECT id FROM message_requests").unwrap();
     ids.extend(
         table
             .query_map([], |row| row.get::<_, [u8; 16]>(0))

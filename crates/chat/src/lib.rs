@@ -39,7 +39,7 @@ pub use name::{NameRules, UserName};
 pub use password::{Password, PasswordHash};
 pub use pattern::NamePattern;
 pub use reason::Reason;
-pub use record::{RECORD_FORMAT, Record, RecordError};
+pub use record::{Outcome, RECORD_FORMAT, Record, RecordError};
 pub use refusal::{Refusal, span};
 pub use request::{Action, Answer, Recipient, Request, SignedAction};
 pub use sequence::Sequence;

@@ -6,7 +6,10 @@
 
 mod answers;
 mod facts;
+mod outcome;
 mod wire;
+
+pub use outcome::Outcome;
 
 use crate::fact::{Fact, RequestMark};
 use crate::identity::Millis;

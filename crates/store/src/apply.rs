@@ -5,21 +5,19 @@
 use crate::columns::millis;
 use crate::forgotten::{forget, forgotten, set_forgotten};
 use crate::looks;
-use crate::lookups::Lookups;
 use crate::members::{self, Newest};
 use crate::message::acknowledged;
-use crate::requests;
+use crate::{requests, sessions};
 use chat::{AccountId, Fact, MessageId, Record, SESSIONS_AN_ACCOUNT_MAX};
 use protocol::Entry;
 use rusqlite::{Connection, params};
 
 /// Writes the effects of entries to the tables, inside the caller's transaction.
 pub(crate) fn apply(connection: &Connection, entries: &[Entry<Record>]) -> Result<(), rusqlite::Error> {
-    let mut lookups = Lookups::new(connection);
     let mut newest = Newest::default();
     for Entry { op, record, .. } in entries {
         if let Some(mark) = record.request() {
-            requests::keep(&mut lookups, mark)?;
+            requests::keep(connection, mark)?;
         }
         match record.fact() {
             Fact::MessageSent { conversation, .. } => newest.sent(*conversation, MessageId(op.0)),
@@ -28,7 +26,6 @@ pub(crate) fn apply(connection: &Connection, entries: &[Entry<Record>]) -> Resul
             _ => newest.write(connection)?,
         }
         apply_fact(connection, op.0.cast_signed(), record)?;
-        lookups.applied(record.fact());
     }
     newest.write(connection)
 }
@@ -43,7 +40,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
             if let Some(before) = forgotten {
                 set_forgotten(connection, *before)?;
             }
-            connection.prepare_cached("DELETE FROM sessions")?.execute([])?;
+            sessions::end(connection, "true", &[])?;
         }
         Fact::RequestsForgotten { before } => forget(connection, *before)?,
         Fact::AccountCreated { name, key, password } => {
@@ -59,30 +56,23 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
             let account = account.0.cast_signed();
             // A session goes when it expired before all that is remembered, so that no wrong clock ends one.
             let expired_by = millis(forgotten(connection)?.unwrap_or_default());
-            connection
-                .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND expires_at <= ?2")?
-                .execute(params![account, expired_by])?;
+            sessions::end(connection, "account = ?1 AND expires_at <= ?2", params![account, expired_by])?;
             connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO sessions (id, account, token, opened_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(params![op, account, token.0, at, millis(*expires_at)])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM sessions WHERE account = ?1 AND id NOT IN
-                     (SELECT id FROM sessions WHERE account = ?1 ORDER BY id DESC LIMIT ?2)",
-                )?
-                .execute(params![account, SESSIONS_AN_ACCOUNT_MAX])?;
+            let beyond_those_kept = "account = ?1 AND id NOT IN
+                (SELECT id FROM sessions WHERE account = ?1 ORDER BY id DESC LIMIT ?2)";
+            sessions::end(connection, beyond_those_kept, params![account, SESSIONS_AN_ACCOUNT_MAX])?;
         }
         Fact::SessionClosed { session } => {
-            connection
-                .prepare_cached("DELETE FROM sessions WHERE id = ?1")?
-                .execute([session.0.cast_signed()])?;
+            sessions::end(connection, "id = ?1", params![session.0.cast_signed()])?;
         }
         Fact::AccountDeleted { account } => {
             forget_what_did_not_arrive(connection, *account)?;
             let account = account.0.cast_signed();
-            connection.prepare_cached("DELETE FROM sessions WHERE account = ?1")?.execute([account])?;
+            sessions::end(connection, "account = ?1", params![account])?;
             connection
                 .prepare_cached("UPDATE accounts SET deleted_at = ?2, password = '' WHERE id = ?1")?
                 .execute(params![account, at])?;
@@ -93,9 +83,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
             connection
                 .prepare_cached("UPDATE accounts SET password = ?2 WHERE id = ?1")?
                 .execute(params![account, password.0])?;
-            connection
-                .prepare_cached("DELETE FROM sessions WHERE account = ?1 AND id <> ?2")?
-                .execute(params![account, keep.0.cast_signed()])?;
+            sessions::end(connection, "account = ?1 AND id <> ?2", params![account, keep.0.cast_signed()])?;
         }
         Fact::MessageSent { conversation, from, from_name, to_name, text } => {
             connection

@@ -7,8 +7,8 @@ use crate::context::{Context, Room};
 use crate::known::Known;
 use crate::stop::Stop;
 use chat::{
-    AccountId, Action, Answer, ConversationId, Fact, HistoryId, MessageId, Millis, REMEMBERING, Recipient,
-    Refusal, Request, RequestId, SessionId, SignedAction,
+    AccountId, Action, Answer, ConversationId, Fact, HistoryId, MessageId, Millis, Outcome, REMEMBERING,
+    Recipient, Refusal, Request, RequestId, SessionId, SignedAction,
 };
 use protocol::{Op, Verdict, WallTime};
 use std::sync::Arc;
@@ -172,17 +172,19 @@ fn decide_seen(known: &mut Known<'_>, caller: &Arc<Caller>, with: AccountId, up_
 fn retry(known: &mut Known<'_>, request: &Request, now: Millis) -> Result<Option<Answer>, Stopped> {
     let Some(kept) = known.request(request.id)? else { return Ok(None) };
     let session = request.action.session();
-    if !kept.belongs_to(None, session) {
+    if !kept.came_with(known.connection, session)? {
+        // A session that the tables do not show yet.
         let caller = known.caller(session.ok_or(Refusal::NotSignedIn)?, now)?;
-        if !kept.belongs_to(Some(caller.account), None) {
+        if kept.account != Some(caller.account) {
             return Err(Refusal::RequestIdReused.into());
         }
     }
-    let same_passwords = kept.passwords.is_empty() || kept.passwords == request.action.passwords();
-    if kept.digest != request.action.digest() || !same_passwords {
+    let Outcome { answer, passwords } = kept.outcome.clone();
+    let same_passwords = passwords.is_empty() || passwords == request.action.passwords();
+    if !kept.asked_for(request.action.digest()) || !same_passwords {
         return Err(Refusal::RequestIdReused.into());
     }
-    Ok(Some(kept.answer))
+    Ok(Some(answer))
 }
 
 /// Whether a request that is not remembered may take effect, by its date.

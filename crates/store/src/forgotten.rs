@@ -1,6 +1,7 @@
 //! What has been forgotten of the requests, and what may be forgotten next: see `protocol::Forgetting` for the rule.
 
 use crate::columns::millis;
+use crate::{requests, sessions};
 use chat::{Fact, Millis, RequestId};
 use protocol::WallTime;
 use rusqlite::Connection;
@@ -20,8 +21,8 @@ pub(crate) fn forget(connection: &Connection, before: Millis) -> Result<(), rusq
         .prepare_cached("UPDATE forgotten SET before = max(coalesce(before, 0), ?1)")?
         .execute([millis(before)])?;
     let oldest = RequestId::first_dated(before);
-    connection.prepare_cached("DELETE FROM requests WHERE id < ?1")?.execute([oldest.0.as_bytes()])?;
-    Ok(())
+    requests::forget_below(connection, oldest)?;
+    sessions::forget_ended_below(connection, oldest)
 }
 
 /// Sets what counts as forgotten, back too.
@@ -37,9 +38,6 @@ pub(crate) fn forgettable(
     may_forget: WallTime,
 ) -> Result<Option<Fact>, rusqlite::Error> {
     let bound = RequestId::first_dated(Millis(may_forget.0));
-    let last = connection
-        .prepare_cached("SELECT max(id) FROM requests WHERE id < ?1")?
-        .query_row([bound.0.as_bytes()], |row| row.get::<_, Option<[u8; 16]>>(0))?;
-    let dated = last.and_then(|id| RequestId(uuid::Uuid::from_bytes(id)).dated());
+    let dated = requests::highest_below(connection, bound)?.and_then(|id| id.dated());
     Ok(dated.map(|dated| Fact::RequestsForgotten { before: dated.plus(Duration::from_millis(1)) }))
 }

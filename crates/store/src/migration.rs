@@ -1,6 +1,7 @@
 //! Migration: a database of an older schema is brought to the newest one at the first start, in one transaction.
 
 mod json_log;
+mod json_requests;
 mod table_log;
 
 use crate::before_log;
@@ -87,6 +88,9 @@ fn run(transaction: &Transaction<'_>, found: usize, last_at: Option<Millis>) -> 
         }
         if let Some(last_at) = last_at.filter(|_| version == LOG_IN_FILES) {
             transaction.execute("UPDATE applied SET at = ?1", [millis(last_at)])?;
+        }
+        if version == LOG_IN_FILES {
+            json_requests::carry_over(transaction)?;
         }
     }
     if found == 0 {

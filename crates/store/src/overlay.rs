@@ -6,8 +6,10 @@
 
 use crate::cache::Cache;
 use crate::caller::{Account, Caller};
-use crate::requests::KeptRequest;
-use chat::{AccountId, ConversationId, Fact, MessageId, Millis, Record, RequestId, SessionId, TokenHash};
+use crate::requests::{KeptRequest, short};
+use chat::{
+    AccountId, ConversationId, Fact, MessageId, Millis, Outcome, Record, RequestId, SessionId, TokenHash,
+};
 use protocol::{Entry, Op};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -81,11 +83,10 @@ impl Overlay {
         self.decided = op;
         if let Some(mark) = record.request() {
             let kept = KeptRequest {
-                digest: mark.digest,
-                answer: mark.answer.clone(),
+                digest: short(mark.digest),
                 account: caller.map(|caller| caller.account),
                 session: caller.map(|caller| caller.token),
-                passwords: mark.passwords.clone(),
+                outcome: Outcome::of(mark),
             };
             self.requests.insert(mark.id, (op, kept));
         }

@@ -1,94 +1,223 @@
 //! Requests that took effect: whose they were, what they asked for, and what they were answered, for as long as a retry is
 //! accepted.
+//!
+//! Nearly all of them send a message, and of these little is kept: what they were answered is in the message's row.
 
 use crate::columns::unsigned;
 use crate::error::StoreError;
-use crate::lookups::Lookups;
 use crate::reader::Reader;
-use chat::{AccountId, Answer, PasswordHash, RequestId, RequestMark, TokenHash};
+use crate::sessions;
+use chat::{AccountId, Answer, MessageId, Millis, Outcome, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+/// The first bytes of the digest of what a request asked for: enough to tell another request of the same caller from its retry.
+pub(crate) type ShortDigest = [u8; 8];
 
 /// A request that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRequest {
     /// What it asked for.
-    pub digest: [u8; 16],
-    /// What it was answered.
-    pub answer: Answer,
+    pub(crate) digest: ShortDigest,
     /// The account whose request it was; none for a request that needs no session.
     pub account: Option<AccountId>,
-    /// The token of the session that it came from: a retry is answered also if that session has ended since.
-    pub session: Option<TokenHash>,
-    /// The passwords that came with it (see [`chat::Action::passwords`]); none for one from before they were kept.
-    pub passwords: Vec<PasswordHash>,
+    /// The token of the session that it came from, until the tables show the request.
+    pub(crate) session: Option<TokenHash>,
+    /// What it was answered, and the passwords that came with it.
+    pub outcome: Outcome,
 }
 
 impl KeptRequest {
-    /// Whether a caller is the one who made it: by its session's account, or by the token itself.
-    pub fn belongs_to(&self, caller: Option<AccountId>, token: Option<TokenHash>) -> bool {
-        self.account.is_none() || self.account == caller || (self.session.is_some() && self.session == token)
+    /// Whether it asked for what has that digest.
+    pub fn asked_for(&self, digest: [u8; 16]) -> bool {
+        self.digest == short(digest)
+    }
+
+    /// Whether a caller made it, by the token that it came with, or by that of another session of the account: of one that has
+    /// ended too.
+    pub(crate) fn came_with(
+        &self,
+        connection: &Connection,
+        token: Option<TokenHash>,
+    ) -> Result<bool, rusqlite::Error> {
+        match (self.account, token) {
+            (None, _) => Ok(true),
+            (Some(_), None) => Ok(false),
+            (Some(account), Some(token)) => {
+                Ok(self.session == Some(token) || sessions::owner_of(connection, token)? == Some(account))
+            }
+        }
     }
 }
 
 impl Reader<'_> {
-    /// The request of that id, if it took effect. Index: the primary key of `requests`.
+    /// The request of that id, if it took effect.
     pub fn request(&self, id: RequestId) -> Result<Option<KeptRequest>, StoreError> {
         self.sql(find(self.connection(), id))
     }
+
+    /// Whether a request came with that token, or with that of another session of its account: of one that has ended too.
+    pub fn came_with(&self, kept: &KeptRequest, token: TokenHash) -> Result<bool, StoreError> {
+        self.sql(kept.came_with(self.connection(), Some(token)))
+    }
 }
 
+/// Those that sent a message are looked for first: there are more of them. Indexes: the primary keys of both tables.
 pub(crate) fn find(connection: &Connection, id: RequestId) -> Result<Option<KeptRequest>, rusqlite::Error> {
-    let kept = connection
-        .prepare_cached("SELECT digest, answer, account, session, passwords FROM requests WHERE id = ?1")?
+    let sent_a_message = connection
+        .prepare_cached(
+            "SELECT digest, sender, messages.id, sent_at
+             FROM message_requests JOIN messages ON messages.id = message WHERE message_requests.id = ?1",
+        )?
         .query_row([id.0.as_bytes()], |row| {
-            let account = row.get::<_, Option<i64>>(2)?.is_some().then(|| unsigned(row, 2)).transpose()?;
-            let passwords: Option<String> = row.get(4)?;
-            Ok(KeptRequest {
-                digest: row.get(0)?,
-                answer: parse(&row.get::<_, String>(1)?, 1)?,
-                account: account.map(AccountId),
-                session: row.get::<_, Option<[u8; 32]>>(3)?.map(TokenHash),
-                passwords: passwords.map(|text| parse(&text, 4)).transpose()?.unwrap_or_default(),
-            })
+            let answer =
+                Answer::MessageSent { id: MessageId(unsigned(row, 2)?), sent_at: Millis(unsigned(row, 3)?) };
+            let outcome = Outcome { answer, passwords: Vec::new() };
+            let account = Some(AccountId(unsigned(row, 1)?));
+            Ok(KeptRequest { digest: row.get(0)?, account, session: None, outcome })
         })
         .optional()?;
-    Ok(kept)
+    if sent_a_message.is_some() {
+        return Ok(sent_a_message);
+    }
+    connection
+        .prepare_cached("SELECT digest, account, outcome FROM requests WHERE id = ?1")?
+        .query_row([id.0.as_bytes()], |row| {
+            let account = row.get::<_, Option<i64>>(1)?.map(|account| AccountId(account.cast_unsigned()));
+            let outcome = Outcome::decode(&row.get::<_, Vec<u8>>(2)?)
+                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, Box::new(error)))?;
+            Ok(KeptRequest { digest: row.get(0)?, account, session: None, outcome })
+        })
+        .optional()
 }
 
 /// Keeps the request that led to an entry, before the entry's effect, which may end the request's session.
-pub(crate) fn keep(lookups: &mut Lookups<'_>, mark: &RequestMark) -> Result<(), rusqlite::Error> {
-    let (account, session) = match mark.session {
-        Some(session) => match lookups.owner(session)? {
-            Some((account, token)) => (Some(account), Some(token)),
+pub(crate) fn keep(connection: &Connection, mark: &RequestMark) -> Result<(), rusqlite::Error> {
+    if let Answer::MessageSent { id, .. } = mark.answer {
+        return keep_sent(connection, mark.id, mark.digest, id);
+    }
+    let account = match mark.session {
+        Some(session) => match sessions::account_of(connection, session)? {
+            Some(account) => Some(account),
             // A request of no known session must not become one that needs no session.
             None => return Ok(()),
         },
-        None => (None, None),
+        None => None,
     };
-    let passwords = (!mark.passwords.is_empty()).then(|| json(&mark.passwords));
-    lookups
-        .connection
-        .prepare_cached(
-            "INSERT INTO requests (id, digest, answer, account, session, passwords)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            mark.id.0.as_bytes(),
-            mark.digest,
-            json(&mark.answer),
-            account.map(|account| account.0.cast_signed()),
-            session.map(|session| session.0),
-            passwords
-        ])?;
+    keep_other(connection, mark.id, mark.digest, account, &Outcome::of(mark))
+}
+
+/// Keeps a request that sent a message: it is its sender's.
+pub(crate) fn keep_sent(
+    connection: &Connection,
+    id: RequestId,
+    digest: [u8; 16],
+    message: MessageId,
+) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached("INSERT INTO message_requests (id, digest, message) VALUES (?1, ?2, ?3)")?
+        .execute(params![id.0.as_bytes(), short(digest), message.0.cast_signed()])?;
     Ok(())
 }
 
-fn json(what: &impl serde::Serialize) -> String {
-    serde_json::to_string(what).expect("answers and hashes have no map with keys that JSON lacks")
+/// Keeps a request of another kind.
+pub(crate) fn keep_other(
+    connection: &Connection,
+    id: RequestId,
+    digest: [u8; 16],
+    account: Option<AccountId>,
+    outcome: &Outcome,
+) -> Result<(), rusqlite::Error> {
+    let account = account.map(|account| account.0.cast_signed());
+    connection
+        .prepare_cached("INSERT INTO requests (id, digest, account, outcome) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id.0.as_bytes(), short(digest), account, outcome.encode()])?;
+    Ok(())
 }
 
-fn parse<T: serde::de::DeserializeOwned>(text: &str, column: usize) -> Result<T, rusqlite::Error> {
-    serde_json::from_str(text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+/// The highest id of a request that is kept.
+pub(crate) fn highest(connection: &Connection) -> Result<Option<RequestId>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT max(id) AS id FROM message_requests UNION ALL SELECT max(id) FROM requests)",
+        )?
+        .query_row([], highest_id)
+}
+
+/// The highest of those below `bound`.
+pub(crate) fn highest_below(
+    connection: &Connection,
+    bound: RequestId,
+) -> Result<Option<RequestId>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT max(id) AS id FROM message_requests WHERE id < ?1
+             UNION ALL SELECT max(id) FROM requests WHERE id < ?1)",
+        )?
+        .query_row([bound.0.as_bytes()], highest_id)
+}
+
+/// Forgets those below `bound`.
+pub(crate) fn forget_below(connection: &Connection, bound: RequestId) -> Result<(), rusqlite::Error> {
+    for delete in ["DELETE FROM message_requests WHERE id < ?1", "DELETE FROM requests WHERE id < ?1"] {
+        connection.prepare_cached(delete)?.execute([bound.0.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn highest_id(row: &Row<'_>) -> Result<Option<RequestId>, rusqlite::Error> {
+    Ok(row.get::<_, Option<[u8; 16]>>(0)?.map(|id| RequestId(Uuid::from_bytes(id))))
+}
+
+pub(crate) fn short(digest: [u8; 16]) -> ShortDigest {
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    [a, b, c, d, e, f, g, h]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat::PasswordHash;
+
+    /// How many bytes of the file a row of a table takes.
+    fn bytes_a_row(connection: &Connection, table: &str) -> f64 {
+        let sql = format!(
+            "SELECT sum(pgsize) * 1.0 / (SELECT count(*) FROM {table}) FROM dbstat WHERE name = '{table}'"
+        );
+        connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// At 1,000 messages a second there are 86 million of them: more than the messages' texts, if each takes 100 bytes.
+    #[test]
+    fn a_request_is_kept_in_fewer_bytes_than_its_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let transaction = connection.transaction().unwrap();
+        for number in 0..50_000_u64 {
+            let dated = uuid::Timestamp::from_unix(uuid::NoContext, 1_790_000_000 + number / 1000, 0);
+            let (id, digest) = (RequestId(Uuid::new_v7(dated)), [7; 16]);
+            // As many entries as a service has that was used for a while.
+            let place = MessageId(1_000_000_000 + number);
+            keep_sent(&transaction, id, digest, place).unwrap();
+            let id = RequestId(Uuid::new_v7(dated));
+            let outcome = Outcome { answer: Answer::Acknowledged { up_to: place }, passwords: Vec::new() };
+            keep_other(&transaction, id, digest, Some(AccountId(1_000_000)), &outcome).unwrap();
+        }
+        transaction.commit().unwrap();
+        let (sent, other) =
+            (bytes_a_row(&connection, "message_requests"), bytes_a_row(&connection, "requests"));
+        assert!(sent < 40.0, "{sent} bytes for one that sent a message");
+        assert!(other < 60.0, "{other} bytes for one that acknowledged messages");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_request_is_what_its_record_says() {
+        let outcome = Outcome {
+            answer: Answer::AccountCreated { account: AccountId(7) },
+            passwords: vec![PasswordHash("$a".into()), PasswordHash("$b".into())],
+        };
+        assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
+        assert!(Outcome::decode(b"").is_err(), "there is no request without an answer");
+    }
 }

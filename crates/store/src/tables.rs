@@ -20,14 +20,16 @@ impl Table {
 }
 
 /// The log, and the replicated tables.
-pub const TABLES: [Table; 8] = [
+pub const TABLES: [Table; 10] = [
     Table { name: "log", key: &["op"], keyed_by_op: true },
     Table { name: "histories", key: &["began_op"], keyed_by_op: true },
     Table { name: "accounts", key: &["id"], keyed_by_op: true },
     Table { name: "sessions", key: &["id"], keyed_by_op: true },
     Table { name: "messages", key: &["id"], keyed_by_op: true },
     Table { name: "members", key: &["account", "conversation"], keyed_by_op: false },
+    Table { name: "message_requests", key: &["id"], keyed_by_op: false },
     Table { name: "requests", key: &["id"], keyed_by_op: false },
+    Table { name: "ended_sessions", key: &["token"], keyed_by_op: false },
     Table { name: "forgotten", key: &["only_row"], keyed_by_op: false },
 ];
 

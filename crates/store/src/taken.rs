@@ -2,10 +2,10 @@
 //!
 //! Ids carry their dates: those of new requests are higher than most that took effect before.
 
+use crate::requests;
 use chat::RequestId;
 use rusqlite::Connection;
 use std::collections::{HashSet, VecDeque};
-use uuid::Uuid;
 
 /// Ids that are kept in memory, at most.
 const KEPT_MAX: usize = 65_536;
@@ -23,10 +23,7 @@ pub(crate) struct Taken {
 impl Taken {
     /// At the beginning of a primacy: the tables show all that is in the log.
     pub(crate) fn begin(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        let highest: Option<[u8; 16]> =
-            connection.query_row("SELECT max(id) FROM requests", [], |row| row.get(0))?;
-        let bound = highest.map(of_bytes);
-        Ok(Self { bound, kept: HashSet::new(), order: VecDeque::new() })
+        Ok(Self { bound: requests::highest(connection)?, kept: HashSet::new(), order: VecDeque::new() })
     }
 
     /// A request takes effect.
@@ -47,19 +44,16 @@ impl Taken {
     }
 }
 
-fn of_bytes(bytes: [u8; 16]) -> RequestId {
-    RequestId(Uuid::from_bytes(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use uuid::Uuid;
 
     fn id(number: u64) -> RequestId {
         let mut bytes = [0; 16];
         bytes[8..].copy_from_slice(&number.to_be_bytes());
-        of_bytes(bytes)
+        RequestId(Uuid::from_bytes(bytes))
     }
 
     #[test]

@@ -105,9 +105,12 @@ fn a_damaged_snapshot_or_database_is_refused() {
     let pair = Pair::with_two_people();
     let incoming = pair.folder.path().join("incoming");
     Readers::new(&pair.path("a")).read(|reader| reader.snapshot_to(&incoming)).unwrap();
+    // A page that is in use, and all of it: others are free, and within one there is room that nothing uses.
+    let root = "SELECT (rootpage - 1) * 4096 FROM sqlite_schema WHERE name = 'accounts'";
+    let page: i64 = rusqlite_open(&incoming).query_row(root, [], |row| row.get(0)).unwrap();
+    let page = usize::try_from(page).unwrap();
     let mut bytes = std::fs::read(&incoming).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle - 2048..middle + 2048].fill(0x5a);
+    bytes[page..page + 4096].fill(0x5a);
     std::fs::write(&incoming, &bytes).unwrap();
     assert!(matches!(check_snapshot(&incoming, None), Err(StoreError::Corrupt { .. })));
     std::fs::write(

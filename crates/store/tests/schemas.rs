@@ -93,8 +93,8 @@ fn check_messages(reader: &Reader<'_>, schema: u8) {
     assert_eq!((bobs.with, bobs.read_up_to.0), (ALICE, if schema < 2 { 0 } else { 10 }));
 }
 
-/// Every session is valid as long as it was, and every request has its answer.
-fn check_sessions_and_requests(reader: &Reader<'_>, schema: u8) {
+/// Every session is valid as long as it was.
+fn check_sessions(reader: &Reader<'_>, schema: u8) {
     let old = Connection::open(kept(schema)).unwrap();
     let mut find = old.prepare("SELECT id, account, token, opened_at, expires_at FROM sessions").unwrap();
     let sessions = find.query_map([], |row| {
@@ -110,6 +110,11 @@ fn check_sessions_and_requests(reader: &Reader<'_>, schema: u8) {
             (SessionId(id), AccountId(account), Millis(expires_at))
         );
     }
+}
+
+/// Every request has its answer, and its caller is known, by a session that has ended too.
+fn check_requests(reader: &Reader<'_>, schema: u8) {
+    let old = Connection::open(kept(schema)).unwrap();
     let mut find = old.prepare("SELECT id, digest, answer FROM requests").unwrap();
     let requests =
         find.query_map([], |row| Ok((row.get(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, String>(2)?)));
@@ -124,11 +129,32 @@ fn check_sessions_and_requests(reader: &Reader<'_>, schema: u8) {
             gone += 1;
             continue;
         };
-        assert_eq!(found.digest, digest);
-        assert_eq!(serde_json::to_string(&found.answer).unwrap(), answer);
+        assert!(found.asked_for(digest) && !found.asked_for([0; 16]));
+        assert_eq!(serde_json::to_string(&found.outcome.answer).unwrap(), answer);
         kept += 1;
     }
-    assert_eq!((kept, gone), if schema < 6 { (12, 11) } else { (23, 0) });
+    let counts = match schema {
+        ..6 => (12, 11),
+        6 => (23, 0),
+        _ => (26, 0),
+    };
+    assert_eq!((kept, gone), counts);
+    if schema < 6 {
+        return;
+    }
+    let mut find = old.prepare("SELECT id, account, session, passwords FROM requests").unwrap();
+    let mut owned = find.query([]).unwrap();
+    while let Some(row) = owned.next().unwrap() {
+        let found = reader.request(RequestId(Uuid::from_bytes(row.get(0).unwrap()))).unwrap().unwrap();
+        assert_eq!(found.account.map(|account| account.0.cast_signed()), row.get(1).unwrap());
+        if let Some(token) = row.get(2).unwrap() {
+            assert!(reader.came_with(&found, TokenHash(token)).unwrap());
+            assert!(!reader.came_with(&found, TokenHash([9; 32])).unwrap());
+        }
+        let passwords: Option<String> = row.get(3).unwrap();
+        let passwords = passwords.map_or(Vec::new(), |json| serde_json::from_str(&json).unwrap());
+        assert_eq!(found.outcome.passwords, passwords);
+    }
 }
 
 fn check(path: &Path, schema: u8) {
@@ -139,7 +165,8 @@ fn check(path: &Path, schema: u8) {
         .read(|reader| {
             check_accounts(reader, schema);
             check_messages(reader, schema);
-            check_sessions_and_requests(reader, schema);
+            check_sessions(reader, schema);
+            check_requests(reader, schema);
             let (position, at) = end();
             assert_eq!((reader.identity()?.applied, reader.identity()?.last_at), (position, at));
             assert_eq!((reader.applied()?.op, reader.history()?.is_some()), (position.op, true));
@@ -150,14 +177,19 @@ fn check(path: &Path, schema: u8) {
 
 /// A database of schema 7 has the tables that it had, and stands where its log ended, behind the end of the one before.
 fn check_seven(path: &Path) {
-    let known = ["log", "base", "database"].map(|name| format!("SELECT * FROM {name}"));
+    let known = ["log", "base", "database", "requests"].map(|name| format!("SELECT * FROM {name}"));
     let was: Vec<_> = content(&kept(7)).into_iter().filter(|(table, _)| !known.contains(table)).collect();
     let is = content(path);
     for table in was.iter().filter(|(select, _)| select != "PRAGMA user_version") {
         assert!(is.contains(table), "{}", table.0);
     }
     let last: Vec<u8> = one(&kept(7), "SELECT chain FROM log WHERE op = 26");
-    let state = Readers::new(path).read(|reader| reader.identity()).unwrap();
+    let state = Readers::new(path)
+        .read(|reader| {
+            check_requests(reader, 7);
+            reader.identity()
+        })
+        .unwrap();
     assert_eq!(state.applied, Position { op: Op(26), chain: Chain(last.try_into().unwrap()) });
     assert_eq!((state.last_at.0, state.log_begun), (end().1.0 + 2000, false));
     let id: Vec<u8> = one(&kept(7), "SELECT id FROM database");

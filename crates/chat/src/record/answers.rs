@@ -28,7 +28,7 @@ pub(super) fn read(request: wire::Request) -> Result<RequestMark, RecordError> {
     })
 }
 
-fn write_answer(answer: &Answer) -> wire::Answer {
+pub(super) fn write_answer(answer: &Answer) -> wire::Answer {
     let nothing = wire::Nothing {};
     match answer {
         Answer::HistoryBegun => wire::Answer::HistoryBegun(nothing),
@@ -53,7 +53,7 @@ fn write_answer(answer: &Answer) -> wire::Answer {
     }
 }
 
-fn read_answer(answer: wire::Answer) -> Answer {
+pub(super) fn read_answer(answer: wire::Answer) -> Answer {
     match answer {
         wire::Answer::HistoryBegun(wire::Nothing {}) => Answer::HistoryBegun,
         wire::Answer::AccountCreated(account) => Answer::AccountCreated { account: AccountId(account) },

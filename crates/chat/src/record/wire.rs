@@ -162,6 +162,15 @@ pub(super) struct Request {
     pub(super) answer: Option<Answer>,
 }
 
+/// What of a request is kept in a table: the same fields with the same numbers.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Outcome {
+    #[prost(string, repeated, tag = "4")]
+    pub(super) passwords: Vec<String>,
+    #[prost(oneof = "Answer", tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    pub(super) answer: Option<Answer>,
+}
+
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Answer {
     #[prost(message, tag = "5")]

@@ -22,15 +22,11 @@ impl Service {
     ) -> Result<Option<KeptRequest>, Failure> {
         self.read(move |reader| {
             let Some(kept) = reader.request(id)? else { return Ok(None) };
-            if kept.belongs_to(None, Some(token)) {
+            if reader.came_with(&kept, token)? {
                 return Ok(Some(kept));
             }
-            let caller = session(reader, token)?.account.id;
-            if kept.belongs_to(Some(caller), None) {
-                Ok(Some(kept))
-            } else {
-                Err(Refusal::RequestIdReused.into())
-            }
+            session(reader, token)?;
+            Err(Refusal::RequestIdReused.into())
         })
         .await
     }
@@ -42,7 +38,7 @@ impl Service {
         place: usize,
         password: Password,
     ) -> Result<PasswordHash, Failure> {
-        let Some(hash) = kept.passwords.get(place) else {
+        let Some(hash) = kept.outcome.passwords.get(place) else {
             // A request of before they were kept, or one of another kind, which the store refuses.
             return Ok(PasswordHash(String::new()));
         };
