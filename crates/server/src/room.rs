@@ -1,10 +1,16 @@
 //! How much room is left on the disk of a replica. A database that meets a full disk in the middle of its work has failed,
 //! and nothing can be read from it before it is repaired; so writes are refused while there is room left.
 
+mod owed;
+
+use self::owed::Owed;
 use crate::config::DATABASE_FILE;
+use chat::Record;
+use protocol::{Entry, Op};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What is kept free unless the settings say otherwise, in bytes: on a small disk, a sixteenth of it, but room for a few
@@ -22,7 +28,22 @@ const DECIDED_AFTER: Duration = Duration::from_secs(3);
 pub(crate) struct Room {
     folder: PathBuf,
     reserve: Option<u64>,
+    owed: Owed,
     short_since: Option<Instant>,
+}
+
+/// The same room for the threads that fill it: what one of them found too little is too little for all of them.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedRoom(Arc<Mutex<Room>>);
+
+impl SharedRoom {
+    pub(crate) fn new(room: Room) -> Self {
+        Self(Arc::new(Mutex::new(room)))
+    }
+
+    pub(crate) fn get(&self) -> MutexGuard<'_, Room> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How much there is.
@@ -50,12 +71,22 @@ impl RoomLeft {
 impl Room {
     /// `reserve` is what must stay free, in bytes.
     pub(crate) fn new(folder: &Path, reserve: Option<u64>) -> Self {
-        Self { folder: folder.to_owned(), reserve, short_since: None }
+        Self { folder: folder.to_owned(), reserve, owed: Owed::default(), short_since: None }
     }
 
     /// How much there is now. Once there is too little, a quarter more than the reserve must be free before that is over.
     pub(crate) fn look(&mut self) -> RoomLeft {
         self.look_at(Instant::now())
+    }
+
+    /// These were decided, in the primacy of that number, and will be applied.
+    pub(crate) fn will_write(&mut self, primacy: u64, entries: &[Entry<Record>]) {
+        self.owed.decided(primacy, entries);
+    }
+
+    /// The tables show everything up to there.
+    pub(crate) fn applied(&mut self, up_to: Op) {
+        self.owed.applied(up_to);
     }
 
     fn look_at(&mut self, now: Instant) -> RoomLeft {
@@ -75,7 +106,11 @@ impl Room {
         let limit = getrlimit(Resource::Fsize).current;
         let left = limit.map_or(free, |limit| free.min(limit.saturating_sub(self.largest_file())));
         let size = limit.map_or(size, |limit| size.min(limit));
-        is_short(left, self.reserve.unwrap_or_else(|| default_reserve(size)), self.short_since.is_some())
+        is_short(
+            left.saturating_sub(self.owed.bytes()),
+            self.reserve.unwrap_or_else(|| default_reserve(size)),
+            self.short_since.is_some(),
+        )
     }
 
     /// The size of the largest file of the database, in bytes.

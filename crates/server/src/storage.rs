@@ -22,7 +22,7 @@ pub(crate) use logging::Command as LogCommand;
 pub(crate) use shared_log::SharedLog;
 
 use crate::incoming::Incoming;
-use crate::room::Room;
+use crate::room::{Room, SharedRoom};
 use protocol::Op;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,11 +103,9 @@ pub(crate) fn start(
     let log = Arc::new(SharedLog::new(log));
     let ((execute, to_execute), (to_log, logging), (to_tables, applying)) = (channel(), channel(), channel());
     let shared_log = log.clone();
-    let executing = executing::Thread {
-        decider: Decider::new(readers.clone()),
-        room: Room::new(&folder, reserve),
-        answers: answers.clone(),
-    };
+    let room = SharedRoom::new(Room::new(&folder, reserve));
+    let decider = Decider::new(readers.clone());
+    let executing = executing::Thread::new(decider, room.clone(), answers.clone());
     let (spare_wanted, spares) = sync_channel(1);
     let log_thread =
         logging::Thread { log: log.clone(), path: path.clone(), answers: answers.clone(), spare_wanted };
@@ -121,7 +119,7 @@ pub(crate) fn start(
         to_log: to_log.clone(),
         recycled: Op(0),
     };
-    let tables = applying::Thread::new(tables, Room::new(&folder, reserve), answers.clone());
+    let tables = applying::Thread::new(tables, room, answers.clone());
     let spawn = |name: &str| std::thread::Builder::new().name(name.into());
     let threads = [
         spawn("execute").spawn(move || executing.run(&to_execute))?,

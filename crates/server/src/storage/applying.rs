@@ -3,7 +3,7 @@
 use super::logging;
 use super::shared_log::SharedLog;
 use crate::incoming::{Incoming, StoreAnswer};
-use crate::room::{Room, RoomLeft};
+use crate::room::{RoomLeft, SharedRoom};
 use chat::Record;
 use files::RealFiles;
 use protocol::{Entry, Memory, Op, Position, Timing, Token};
@@ -62,7 +62,7 @@ pub(super) struct Tables {
 
 pub(super) struct Thread {
     tables: Tables,
-    room: Room,
+    room: SharedRoom,
     answers: mpsc::Sender<Incoming>,
     looked_at: Instant,
     /// The driver knows that the files are lost.
@@ -76,7 +76,7 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(tables: Tables, room: Room, answers: mpsc::Sender<Incoming>) -> Self {
+    pub(super) fn new(tables: Tables, room: SharedRoom, answers: mpsc::Sender<Incoming>) -> Self {
         Self {
             tables,
             room,
@@ -138,7 +138,7 @@ impl Thread {
     }
 
     fn look_for_room(&mut self) -> Option<StoreAnswer> {
-        let left = self.room.look();
+        let left = self.room.get().look();
         (std::mem::replace(&mut self.said_left, left) != left).then_some(StoreAnswer::Room(left))
     }
 
@@ -148,7 +148,7 @@ impl Thread {
             self.idle_since = None;
             // Working it into the database takes room at first: on a full disk it would be a failure of the store.
             let writer = &mut self.tables.writer;
-            if writer.wal_bytes() > WAL_BYTES_WORTH_KEEPING && self.room.look() == RoomLeft::Enough {
+            if writer.wal_bytes() > WAL_BYTES_WORTH_KEEPING && self.room.get().look() == RoomLeft::Enough {
                 self.failed = writer.truncate_wal().err();
                 self.tables.recycle();
             }
@@ -163,9 +163,10 @@ impl Thread {
             return self.after_fault(token, error);
         }
         let done = match command {
-            Command::Apply { up_to, .. } => {
-                self.tables.apply(up_to).map(|applied| StoreAnswer::Applied { token, applied })
-            }
+            Command::Apply { up_to, .. } => self.tables.apply(up_to).map(|applied| {
+                self.room.get().applied(applied.op);
+                StoreAnswer::Applied { token, applied }
+            }),
             Command::Remember { memory, .. } => {
                 self.tables.writer.remember(&memory).map(|()| StoreAnswer::Remembered { token })
             }

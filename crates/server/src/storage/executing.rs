@@ -1,7 +1,7 @@
 //! The thread that decides batches.
 
 use crate::incoming::{Incoming, StoreAnswer};
-use crate::room::Room;
+use crate::room::SharedRoom;
 use chat::Request;
 use protocol::Token;
 use std::sync::mpsc::Receiver;
@@ -17,18 +17,23 @@ pub(crate) struct Execute {
 }
 
 pub(super) struct Thread {
-    pub(super) decider: Decider,
-    pub(super) room: Room,
-    pub(super) answers: mpsc::Sender<Incoming>,
+    decider: Decider,
+    room: SharedRoom,
+    answers: mpsc::Sender<Incoming>,
 }
 
 impl Thread {
+    pub(super) fn new(decider: Decider, room: SharedRoom, answers: mpsc::Sender<Incoming>) -> Self {
+        Self { decider, room, answers }
+    }
+
     pub(super) fn run(mut self, commands: &Receiver<Execute>) {
         while let Ok(Execute { token, mut requests, context }) = commands.recv() {
-            let room = self.room.look().for_a_batch(context.room == store::Room::TooLittle);
+            let room = self.room.get().look().for_a_batch(context.room == store::Room::TooLittle);
             let context = Context { room, ..context };
             let answer = match self.decider.decide(&requests, &context) {
                 Ok(executed) => {
+                    self.room.get().will_write(context.primacy, &executed.entries);
                     let left = requests.split_off(executed.outcomes.len());
                     StoreAnswer::Executed { token, executed, left }
                 }
