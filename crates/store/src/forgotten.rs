@@ -38,6 +38,6 @@ pub(crate) fn forgettable(
     may_forget: WallTime,
 ) -> Result<Option<Fact>, rusqlite::Error> {
     let bound = RequestId::first_dated(Millis(may_forget.0));
-    let dated = requests::highest_below(connection, bound)?.and_then(|id| id.dated());
+    let dated = requests::highest_below(connection, bound)?.and_then(RequestId::dated);
     Ok(dated.map(|dated| Fact::RequestsForgotten { before: dated.plus(Duration::from_millis(1)) }))
 }

@@ -171,8 +171,7 @@ fn highest_id(row: &Row<'_>) -> Result<Option<RequestId>, rusqlite::Error> {
 }
 
 pub(crate) fn short(digest: [u8; 16]) -> ShortDigest {
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    [a, b, c, d, e, f, g, h]
+    std::array::from_fn(|place| digest[place])
 }
 
 #[cfg(test)]
