@@ -1,12 +1,7 @@
 //! How much room is left on the disk of a replica. A database that meets a full disk in the middle of its work has failed,
 //! and nothing can be read from it before it is repaired; so writes are refused while there is room left.
 
-mod owed;
-
-use self::owed::Owed;
 use crate::config::DATABASE_FILE;
-use chat::Record;
-use protocol::{Entry, Op};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use std::path::{Path, PathBuf};
@@ -28,7 +23,6 @@ const DECIDED_AFTER: Duration = Duration::from_secs(3);
 pub(crate) struct Room {
     folder: PathBuf,
     reserve: Option<u64>,
-    owed: Owed,
     short_since: Option<Instant>,
 }
 
@@ -71,46 +65,45 @@ impl RoomLeft {
 impl Room {
     /// `reserve` is what must stay free, in bytes.
     pub(crate) fn new(folder: &Path, reserve: Option<u64>) -> Self {
-        Self { folder: folder.to_owned(), reserve, owed: Owed::default(), short_since: None }
+        Self { folder: folder.to_owned(), reserve, short_since: None }
     }
 
     /// How much there is now. Once there is too little, a quarter more than the reserve must be free before that is over.
     pub(crate) fn look(&mut self) -> RoomLeft {
-        self.look_at(Instant::now())
+        self.look_at(Instant::now(), 0)
     }
 
-    /// These were decided, in the primacy of that number, and will be applied.
-    pub(crate) fn will_write(&mut self, primacy: u64, entries: &[Entry<Record>]) {
-        self.owed.decided(primacy, entries);
+    /// The same, where so many bytes of what is on the disk are still to be written to other places there. If it is these alone
+    /// that leave too little, that is over as soon as they are written.
+    pub(crate) fn look_beside(&mut self, owed: u64) -> RoomLeft {
+        self.look_at(Instant::now(), owed)
     }
 
-    /// The tables show everything up to there.
-    pub(crate) fn applied(&mut self, up_to: Op) {
-        self.owed.applied(up_to);
+    fn look_at(&mut self, now: Instant, owed: u64) -> RoomLeft {
+        let Some((left, reserve)) = self.left_and_reserve() else { return RoomLeft::Enough };
+        if is_short(left, reserve, self.short_since.is_some()) {
+            let since = *self.short_since.get_or_insert(now);
+            return if now.duration_since(since) < DECIDED_AFTER {
+                RoomLeft::Short
+            } else {
+                RoomLeft::ShortForLong
+            };
+        }
+        self.short_since = None;
+        if is_short(left.saturating_sub(owed), reserve, false) { RoomLeft::Short } else { RoomLeft::Enough }
     }
 
-    fn look_at(&mut self, now: Instant) -> RoomLeft {
-        let Some(since) = self.is_short().then(|| *self.short_since.get_or_insert(now)) else {
-            self.short_since = None;
-            return RoomLeft::Enough;
-        };
-        if now.duration_since(since) < DECIDED_AFTER { RoomLeft::Short } else { RoomLeft::ShortForLong }
-    }
-
-    /// A disk that can't be looked at has room: whether it takes what is written will be seen.
-    fn is_short(&self) -> bool {
-        let Ok(disk) = statvfs(&self.folder) else { return false };
+    /// What is free and what must stay so, in bytes. A disk that can't be looked at has room: whether it takes what is written will
+    /// be seen.
+    fn left_and_reserve(&self) -> Option<(u64, u64)> {
+        let disk = statvfs(&self.folder).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         let (free, size) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
         // A limit on the size of files is a small disk too, of which each file has its own.
         let limit = getrlimit(Resource::Fsize).current;
         let left = limit.map_or(free, |limit| free.min(limit.saturating_sub(self.largest_file())));
         let size = limit.map_or(size, |limit| size.min(limit));
-        is_short(
-            left.saturating_sub(self.owed.bytes()),
-            self.reserve.unwrap_or_else(|| default_reserve(size)),
-            self.short_since.is_some(),
-        )
+        Some((left, self.reserve.unwrap_or_else(|| default_reserve(size))))
     }
 
     /// The size of the largest file of the database, in bytes.
@@ -179,12 +172,15 @@ mod tests {
     fn what_is_too_little_for_a_while_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let now = Instant::now();
-        assert_eq!(Room::new(folder.path(), Some(0)).look_at(now), RoomLeft::Enough);
+        assert_eq!(Room::new(folder.path(), Some(0)).look_at(now, 0), RoomLeft::Enough);
+        let mut room = Room::new(folder.path(), Some(1));
+        assert_eq!(room.look_at(now, u64::MAX), RoomLeft::Short, "all of it is owed");
+        assert_eq!(room.look_at(now, 0), RoomLeft::Enough, "it was written, and there is room");
         let mut room = Room::new(folder.path(), Some(u64::MAX));
-        assert_eq!(room.look_at(now), RoomLeft::Short);
-        assert_eq!(room.look_at(now + DECIDED_AFTER), RoomLeft::ShortForLong);
+        assert_eq!(room.look_at(now, 0), RoomLeft::Short);
+        assert_eq!(room.look_at(now + DECIDED_AFTER, 0), RoomLeft::ShortForLong);
         room.reserve = Some(0);
-        assert_eq!(room.look_at(now + DECIDED_AFTER), RoomLeft::Enough);
-        assert_eq!(Room::new(Path::new("/nowhere"), Some(u64::MAX)).look_at(now), RoomLeft::Enough);
+        assert_eq!(room.look_at(now + DECIDED_AFTER, 0), RoomLeft::Enough);
+        assert_eq!(Room::new(Path::new("/nowhere"), Some(u64::MAX)).look_at(now, 0), RoomLeft::Enough);
     }
 }

@@ -105,7 +105,7 @@ pub(crate) fn start(
     let shared_log = log.clone();
     let room = SharedRoom::new(Room::new(&folder, reserve));
     let decider = Decider::new(readers.clone());
-    let executing = executing::Thread::new(decider, room.clone(), answers.clone());
+    let executing = executing::Thread::new(decider, room.clone(), log.clone(), answers.clone());
     let (spare_wanted, spares) = sync_channel(1);
     let log_thread =
         logging::Thread { log: log.clone(), path: path.clone(), answers: answers.clone(), spare_wanted };

@@ -31,7 +31,7 @@ CREATE TABLE requests (
 CREATE TABLE ended_sessions (
     token BLOB PRIMARY KEY CHECK (length(token) = 32),
     account INTEGER NOT NULL,
-    -- The highest id of a request that there was when it ended; empty if there was none.
+    -- No request of it has a higher id.
     last_request BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ended_sessions_last_request ON ended_sessions (last_request);

@@ -11,6 +11,12 @@ pub(crate) fn place(id: chat::MessageId) -> i64 {
     i64::try_from(id.0).unwrap_or(i64::MAX)
 }
 
+/// What a column holds is nothing that this program has written.
+pub(crate) fn damaged(what: impl std::fmt::Display) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(what.to_string()))
+}
+
 pub(crate) fn unsigned(row: &Row<'_>, place: usize) -> Result<u64, rusqlite::Error> {
     row.get::<_, i64>(place).map(i64::cast_unsigned)
 }

@@ -3,7 +3,7 @@
 //!
 //! Nearly all of them send a message, and of these little is kept: what they were answered is in the message's row.
 
-use crate::columns::unsigned;
+use crate::columns::{damaged, unsigned};
 use crate::error::StoreError;
 use crate::reader::Reader;
 use crate::sessions;
@@ -34,8 +34,7 @@ impl KeptRequest {
         self.digest == short(digest)
     }
 
-    /// Whether a caller made it, by the token that it came with, or by that of another session of the account: of one that has
-    /// ended too.
+    /// Whether a caller made it, by the token that it came with, or by that of another session of the same account, open or ended.
     pub(crate) fn came_with(
         &self,
         connection: &Connection,
@@ -57,7 +56,7 @@ impl Reader<'_> {
         self.sql(find(self.connection(), id))
     }
 
-    /// Whether a request came with that token, or with that of another session of its account: of one that has ended too.
+    /// Whether a request came with that token, or with that of another session of the same account, open or ended.
     pub fn came_with(&self, kept: &KeptRequest, token: TokenHash) -> Result<bool, StoreError> {
         self.sql(kept.came_with(self.connection(), Some(token)))
     }
@@ -68,9 +67,13 @@ pub(crate) fn find(connection: &Connection, id: RequestId) -> Result<Option<Kept
     let sent_a_message = connection
         .prepare_cached(
             "SELECT digest, sender, messages.id, sent_at
-             FROM message_requests JOIN messages ON messages.id = message WHERE message_requests.id = ?1",
+             FROM message_requests LEFT JOIN messages ON messages.id = message WHERE message_requests.id = ?1",
         )?
         .query_row([id.0.as_bytes()], |row| {
+            // A retry that passed for a new request would be applied to this row.
+            if row.get_ref(2)?.data_type() == Type::Null {
+                return Err(damaged(format!("the message of the request {} is not there", id.0)));
+            }
             let answer =
                 Answer::MessageSent { id: MessageId(unsigned(row, 2)?), sent_at: Millis(unsigned(row, 3)?) };
             let outcome = Outcome { answer, passwords: Vec::new() };
@@ -85,8 +88,7 @@ pub(crate) fn find(connection: &Connection, id: RequestId) -> Result<Option<Kept
         .prepare_cached("SELECT digest, account, outcome FROM requests WHERE id = ?1")?
         .query_row([id.0.as_bytes()], |row| {
             let account = row.get::<_, Option<i64>>(1)?.map(|account| AccountId(account.cast_unsigned()));
-            let outcome = Outcome::decode(&row.get::<_, Vec<u8>>(2)?)
-                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, Box::new(error)))?;
+            let outcome = Outcome::decode(&row.get::<_, Vec<u8>>(2)?).map_err(damaged)?;
             Ok(KeptRequest { digest: row.get(0)?, account, session: None, outcome })
         })
         .optional()
@@ -208,6 +210,17 @@ mod tests {
             (bytes_a_row(&connection, "message_requests"), bytes_a_row(&connection, "requests"));
         assert!(sent < 40.0, "{sent} bytes for one that sent a message");
         assert!(other < 60.0, "{other} bytes for one that acknowledged messages");
+    }
+
+    #[test]
+    fn a_request_whose_message_is_lost_does_not_pass_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let id = RequestId(Uuid::now_v7());
+        assert_eq!(find(&connection, id).unwrap(), None);
+        keep_sent(&connection, id, [7; 16], MessageId(9)).unwrap();
+        let error = StoreError::sqlite(folder.path())(find(&connection, id).unwrap_err());
+        assert!(matches!(&error, StoreError::Corrupt { .. }), "{error}");
     }
 
     #[test]

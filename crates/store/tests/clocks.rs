@@ -232,24 +232,30 @@ fn requests_are_forgotten_after_a_day_and_refused_from_then_on() {
 #[test]
 fn whose_a_session_was_is_known_for_as_long_as_its_requests_are() {
     let mut pair = Pair::with_alice(0);
+    pair.passed += DAY / 2;
     pair.log_in(2).unwrap();
     let letter = pair.letter("by a session that ends");
     let Action::Signed { action, .. } = letter.action.clone() else { unreachable!() };
     let letter = Request { action: Action::Signed { session: token(2), action }, ..letter };
     let sent = pair.again(&letter).unwrap();
     pair.run(Action::Signed { session: token(2), action: SignedAction::CloseSession }).unwrap();
-    let known = |pair: &Pair| -> i64 {
+    let count = |pair: &Pair, of: &str| -> i64 {
         let connection = rusqlite::Connection::open(pair.folder.path().join("a.db")).unwrap();
-        connection.query_row("SELECT count(*) FROM ended_sessions", [], |row| row.get(0)).unwrap()
+        connection.query_row(&format!("SELECT count(*) FROM {of}"), [], |row| row.get(0)).unwrap()
     };
-    pair.passed += DAY - HOUR;
-    pair.fill();
-    assert_eq!((known(&pair), pair.again(&letter)), (1, Ok(sent)));
-    pair.passed += DAY + 2 * HOUR;
+    let first_ones = "requests WHERE id < (SELECT last_request FROM ended_sessions) AND account IS NULL";
+    assert_eq!(count(&pair, first_ones), 4, "the history, the account and two sessions");
+    pair.passed += DAY / 2 + HOUR;
     pair.fill();
     pair.passed += HOUR;
     pair.fill();
-    assert_eq!(known(&pair), 0);
+    assert_eq!(count(&pair, first_ones), 1, "those of the first hour are forgotten");
+    assert_eq!((count(&pair, "ended_sessions"), pair.again(&letter)), (1, Ok(sent)));
+    pair.passed += DAY / 2;
+    pair.fill();
+    pair.passed += HOUR;
+    pair.fill();
+    assert_eq!(count(&pair, "ended_sessions"), 0);
     pair.assert_same();
 }
 

@@ -139,6 +139,20 @@ fn check_requests(reader: &Reader<'_>, schema: u8) {
         _ => (26, 0),
     };
     assert_eq!((kept, gone), counts);
+    let senders = "SELECT requests.id, sender FROM requests JOIN messages ON messages.id = answer ->> '$.message_sent.id'";
+    let mut find = old.prepare(senders).unwrap();
+    let mut sent = find.query([]).unwrap();
+    while let Some(row) = sent.next().unwrap() {
+        let found = reader.request(RequestId(Uuid::from_bytes(row.get(0).unwrap()))).unwrap().unwrap();
+        let sender = row.get::<_, i64>(1).unwrap().cast_unsigned();
+        assert_eq!(found.account, Some(AccountId(sender)));
+        let mut sessions = old.prepare("SELECT account, token FROM sessions").unwrap();
+        let mut sessions = sessions.query([]).unwrap();
+        while let Some(row) = sessions.next().unwrap() {
+            let (account, token): (i64, _) = (row.get(0).unwrap(), TokenHash(row.get(1).unwrap()));
+            assert_eq!(reader.came_with(&found, token).unwrap(), account.cast_unsigned() == sender);
+        }
+    }
     if schema < 6 {
         return;
     }

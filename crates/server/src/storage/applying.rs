@@ -163,10 +163,9 @@ impl Thread {
             return self.after_fault(token, error);
         }
         let done = match command {
-            Command::Apply { up_to, .. } => self.tables.apply(up_to).map(|applied| {
-                self.room.get().applied(applied.op);
-                StoreAnswer::Applied { token, applied }
-            }),
+            Command::Apply { up_to, .. } => {
+                self.tables.apply(up_to).map(|applied| StoreAnswer::Applied { token, applied })
+            }
             Command::Remember { memory, .. } => {
                 self.tables.writer.remember(&memory).map(|()| StoreAnswer::Remembered { token })
             }

@@ -16,6 +16,11 @@ pub(super) struct Recent {
 }
 
 impl Recent {
+    /// The bytes of their records.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// These were logged, behind the others.
     pub(super) fn logged(&mut self, entries: Vec<Entry<Record>>) {
         for entry in entries {

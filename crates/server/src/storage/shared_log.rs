@@ -33,6 +33,11 @@ impl SharedLog {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many bytes of records were logged a moment ago and are not applied; 16 MiB at most, however many there are.
+    pub(super) fn bytes_not_applied(&self) -> u64 {
+        self.recent().bytes() as u64
+    }
+
     /// Another log is in its place.
     pub(crate) fn replace(&self, log: Log) {
         self.recent().forget();

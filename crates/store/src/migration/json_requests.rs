@@ -1,5 +1,6 @@
 //! The requests of schema 7 and before, which were kept as JSON.
 
+use crate::columns::damaged;
 use crate::requests;
 use chat::{AccountId, Answer, Outcome, PasswordHash, RequestId};
 use rusqlite::types::Type;
@@ -35,7 +36,6 @@ pub(super) fn carry_over(connection: &Connection) -> Result<(), rusqlite::Error>
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, rusqlite::Error> {
-    let text = row.get_ref(column)?.as_str()?;
-    serde_json::from_str(text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    let text = row.get_ref(column)?.as_str().map_err(damaged)?;
+    serde_json::from_str(text).map_err(damaged)
 }
