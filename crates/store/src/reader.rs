@@ -6,11 +6,12 @@ use crate::error::StoreError;
 use crate::looks;
 use crate::members;
 use crate::pages::{Merged, Order, Page};
+use crate::requests::{self, KeptRequest};
 use crate::state::{self, DatabaseState, history};
 use crate::stop::Stop;
 use chat::{
-    AccountId, ConversationId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Refusal, SessionId,
-    TokenHash, UserName,
+    AccountId, ConversationId, HistoryId, MessageId, Millis, NamePattern, PasswordHash, Refusal, RequestId,
+    SessionId, TokenHash, UserName,
 };
 use protocol::Position;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -137,6 +138,16 @@ impl<'a> Reader<'a> {
     /// The identity of the history, once one has begun.
     pub fn history(&self) -> Result<Option<HistoryId>, StoreError> {
         self.sql(history(self.connection))
+    }
+
+    /// The request of that id, if it took effect.
+    pub fn request(&self, id: RequestId) -> Result<Option<KeptRequest>, StoreError> {
+        self.sql(requests::find(self.connection, id))
+    }
+
+    /// Whether a request came with that token, or with that of another session of the same account, open or ended.
+    pub fn came_with(&self, kept: &KeptRequest, token: TokenHash) -> Result<bool, StoreError> {
+        self.sql(kept.came_with(self.connection, Some(token)))
     }
 
     /// The valid session with this token. Index: `sessions_token`.

@@ -4,8 +4,6 @@
 //! Nearly all of them send a message, and of these little is kept: what they were answered is in the message's row.
 
 use crate::columns::{damaged, unsigned};
-use crate::error::StoreError;
-use crate::reader::Reader;
 use crate::sessions;
 use chat::{AccountId, Answer, MessageId, Millis, Outcome, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
@@ -47,18 +45,6 @@ impl KeptRequest {
                 Ok(self.session == Some(token) || sessions::owner_of(connection, token)? == Some(account))
             }
         }
-    }
-}
-
-impl Reader<'_> {
-    /// The request of that id, if it took effect.
-    pub fn request(&self, id: RequestId) -> Result<Option<KeptRequest>, StoreError> {
-        self.sql(find(self.connection(), id))
-    }
-
-    /// Whether a request came with that token, or with that of another session of the same account, open or ended.
-    pub fn came_with(&self, kept: &KeptRequest, token: TokenHash) -> Result<bool, StoreError> {
-        self.sql(kept.came_with(self.connection(), Some(token)))
     }
 }
 
@@ -179,6 +165,7 @@ pub(crate) fn short(digest: [u8; 16]) -> ShortDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::StoreError;
     use chat::PasswordHash;
 
     /// How many bytes of the file a row of a table takes.
