@@ -73,8 +73,8 @@ impl Room {
         self.look_at(Instant::now(), 0)
     }
 
-    /// The same, where so many bytes of what is on the disk are still to be written to other places there. If it is these alone
-    /// that leave too little, that is over as soon as they are written.
+    /// The same, while `owed` bytes are still to be written. If these alone leave too little, that is over as soon as they are
+    /// written: what is free decides whether a quarter more is waited for.
     pub(crate) fn look_beside(&mut self, owed: u64) -> RoomLeft {
         self.look_at(Instant::now(), owed)
     }

@@ -179,9 +179,10 @@ fn retry(known: &mut Known<'_>, request: &Request, now: Millis) -> Result<Option
             return Err(Refusal::RequestIdReused.into());
         }
     }
-    let Outcome { answer, passwords } = kept.outcome.clone();
+    let asked_for_it = kept.asked_for(request.action.digest());
+    let Outcome { answer, passwords } = kept.outcome;
     let same_passwords = passwords.is_empty() || passwords == request.action.passwords();
-    if !kept.asked_for(request.action.digest()) || !same_passwords {
+    if !asked_for_it || !same_passwords {
         return Err(Refusal::RequestIdReused.into());
     }
     Ok(Some(answer))

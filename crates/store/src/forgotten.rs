@@ -1,7 +1,7 @@
 //! What has been forgotten of the requests, and what may be forgotten next: see `protocol::Forgetting` for the rule.
 
 use crate::columns::millis;
-use crate::{requests, sessions};
+use crate::{request_ids, sessions};
 use chat::{Fact, Millis, RequestId};
 use protocol::WallTime;
 use rusqlite::Connection;
@@ -21,7 +21,7 @@ pub(crate) fn forget(connection: &Connection, before: Millis) -> Result<(), rusq
         .prepare_cached("UPDATE forgotten SET before = max(coalesce(before, 0), ?1)")?
         .execute([millis(before)])?;
     let oldest = RequestId::first_dated(before);
-    requests::forget_below(connection, oldest)?;
+    request_ids::forget_below(connection, oldest)?;
     sessions::forget_ended_below(connection, oldest)
 }
 
@@ -38,6 +38,6 @@ pub(crate) fn forgettable(
     may_forget: WallTime,
 ) -> Result<Option<Fact>, rusqlite::Error> {
     let bound = RequestId::first_dated(Millis(may_forget.0));
-    let dated = requests::highest_below(connection, bound)?.and_then(RequestId::dated);
+    let dated = request_ids::highest_below(connection, bound)?.and_then(RequestId::dated);
     Ok(dated.map(|dated| Fact::RequestsForgotten { before: dated.plus(Duration::from_millis(1)) }))
 }

@@ -33,6 +33,7 @@ mod pages;
 mod reader;
 mod records;
 mod repair;
+mod request_ids;
 mod requests;
 mod retention;
 mod row_key;

@@ -7,8 +7,7 @@ use crate::columns::{damaged, unsigned};
 use crate::sessions;
 use chat::{AccountId, Answer, MessageId, Millis, Outcome, RequestId, RequestMark, TokenHash};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use uuid::Uuid;
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// The first bytes of the digest of what a request asked for: enough to tell another request of the same caller from its retry.
 pub(crate) type ShortDigest = [u8; 8];
@@ -124,40 +123,6 @@ pub(crate) fn keep_other(
     Ok(())
 }
 
-/// The highest id of a request that is kept.
-pub(crate) fn highest(connection: &Connection) -> Result<Option<RequestId>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT max(id) FROM (SELECT max(id) AS id FROM message_requests UNION ALL SELECT max(id) FROM requests)",
-        )?
-        .query_row([], highest_id)
-}
-
-/// The highest of those below `bound`.
-pub(crate) fn highest_below(
-    connection: &Connection,
-    bound: RequestId,
-) -> Result<Option<RequestId>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT max(id) FROM (SELECT max(id) AS id FROM message_requests WHERE id < ?1
-             UNION ALL SELECT max(id) FROM requests WHERE id < ?1)",
-        )?
-        .query_row([bound.0.as_bytes()], highest_id)
-}
-
-/// Forgets those below `bound`.
-pub(crate) fn forget_below(connection: &Connection, bound: RequestId) -> Result<(), rusqlite::Error> {
-    for delete in ["DELETE FROM message_requests WHERE id < ?1", "DELETE FROM requests WHERE id < ?1"] {
-        connection.prepare_cached(delete)?.execute([bound.0.as_bytes()])?;
-    }
-    Ok(())
-}
-
-fn highest_id(row: &Row<'_>) -> Result<Option<RequestId>, rusqlite::Error> {
-    Ok(row.get::<_, Option<[u8; 16]>>(0)?.map(|id| RequestId(Uuid::from_bytes(id))))
-}
-
 pub(crate) fn short(digest: [u8; 16]) -> ShortDigest {
     std::array::from_fn(|place| digest[place])
 }
@@ -167,6 +132,7 @@ mod tests {
     use super::*;
     use crate::error::StoreError;
     use chat::PasswordHash;
+    use uuid::Uuid;
 
     /// How many bytes of the file a row of a table takes.
     fn bytes_a_row(connection: &Connection, table: &str) -> f64 {

@@ -2,6 +2,7 @@
 //! accepted.
 
 use crate::columns::unsigned;
+use crate::request_ids::HIGHEST;
 use chat::{AccountId, RequestId, SessionId, TokenHash};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
@@ -41,9 +42,7 @@ pub(crate) fn end(
     connection
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO ended_sessions (token, account, last_request)
-             SELECT token, account, (
-                 SELECT coalesce(max(id), x'') FROM (
-                     SELECT max(id) AS id FROM message_requests UNION ALL SELECT max(id) FROM requests))
+             SELECT token, account, coalesce(({HIGHEST}), x'')
              FROM sessions WHERE {condition}"
         ))?
         .execute(parameters)?;

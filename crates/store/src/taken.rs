@@ -2,7 +2,7 @@
 //!
 //! Ids carry their dates: those of new requests are higher than most that took effect before.
 
-use crate::requests;
+use crate::request_ids;
 use chat::RequestId;
 use rusqlite::Connection;
 use std::collections::{HashSet, VecDeque};
@@ -23,7 +23,7 @@ pub(crate) struct Taken {
 impl Taken {
     /// At the beginning of a primacy: the tables show all that is in the log.
     pub(crate) fn begin(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        Ok(Self { bound: requests::highest(connection)?, kept: HashSet::new(), order: VecDeque::new() })
+        Ok(Self { bound: request_ids::highest(connection)?, kept: HashSet::new(), order: VecDeque::new() })
     }
 
     /// A request takes effect.

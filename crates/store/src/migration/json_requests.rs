@@ -2,7 +2,7 @@
 
 use crate::columns::damaged;
 use crate::requests;
-use chat::{AccountId, Answer, Outcome, PasswordHash, RequestId};
+use chat::{AccountId, Answer, Outcome, RequestId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
@@ -18,10 +18,9 @@ pub(super) fn carry_over(connection: &Connection) -> Result<(), rusqlite::Error>
             Answer::MessageSent { id: message, .. } => requests::keep_sent(connection, id, digest, message)?,
             answer => {
                 let account = row.get::<_, Option<i64>>(3)?.map(|account| AccountId(account.cast_unsigned()));
-                let passwords: Option<Vec<PasswordHash>> =
-                    if row.get_ref(4)?.data_type() == Type::Null { None } else { Some(json(row, 4)?) };
-                let outcome = Outcome { answer, passwords: passwords.unwrap_or_default() };
-                requests::keep_other(connection, id, digest, account, &outcome)?;
+                let no_passwords = row.get_ref(4)?.data_type() == Type::Null;
+                let passwords = if no_passwords { Vec::new() } else { json(row, 4)? };
+                requests::keep_other(connection, id, digest, account, &Outcome { answer, passwords })?;
             }
         }
     }
