@@ -243,7 +243,7 @@ fn whose_a_session_was_is_known_for_as_long_as_its_requests_are() {
         let connection = rusqlite::Connection::open(pair.folder.path().join("a.db")).unwrap();
         connection.query_row(&format!("SELECT count(*) FROM {of}"), [], |row| row.get(0)).unwrap()
     };
-    let first_ones = "requests WHERE id < (SELECT last_request FROM ended_sessions) AND account IS NULL";
+    let first_ones = "requests WHERE id <= (SELECT last_request FROM ended_sessions) AND account IS NULL";
     assert_eq!(count(&pair, first_ones), 4, "the history, the account and two sessions");
     pair.passed += DAY / 2 + HOUR;
     pair.fill();
