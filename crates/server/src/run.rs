@@ -92,7 +92,7 @@ pub async fn run(
     info!(%address, position = %identity.logged, "starts");
     let applied = identity.applied.op;
     let (lanes, storing) = storage::start(stored, place, &answers).map_err(RunError::StoreThread)?;
-    let log = lanes.shared_log();
+    let (log, meeting) = (lanes.shared_log(), lanes.meeting());
     let bounds = bounds_on(disk_bytes(&folder));
     let core = Replica::new(identity, Timing::DEFAULT, bounds, clock::now());
     let status = core.status(clock::now());
@@ -140,6 +140,7 @@ pub async fn run(
         delivery,
         readers,
         log,
+        meeting,
         passwords: Passwords::new(),
         attempts: Attempts::default(),
         looks: Looks::new(),

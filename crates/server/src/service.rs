@@ -38,7 +38,7 @@ use crate::blocking::Places;
 use crate::delivery::Delivery;
 use crate::gateway::{Declined, Gateway, NotDone};
 use crate::key::ClusterKey;
-use crate::storage::SharedLog;
+use crate::storage::{Meeting, SharedLog};
 use crate::timeline::ViewChange;
 use crate::{Settings, clock};
 use chat::{Action, Answer, PAGE_MAX, Refusal, Request, RequestId, SignedAction, TokenHash, UserName};
@@ -77,6 +77,7 @@ pub(crate) struct Service {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) log: Arc<SharedLog>,
+    pub(crate) meeting: Meeting,
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(crate) looks: Looks,

@@ -13,12 +13,14 @@
 mod applying;
 mod executing;
 mod logging;
+mod meeting;
 mod recent;
 mod shared_log;
 
 pub(crate) use applying::Command as TablesCommand;
 pub(crate) use executing::Execute;
 pub(crate) use logging::Command as LogCommand;
+pub(crate) use meeting::Meeting;
 pub(crate) use shared_log::SharedLog;
 
 use crate::incoming::Incoming;
@@ -48,6 +50,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Lanes {
     shared_log: Arc<SharedLog>,
+    meeting: Meeting,
     execute: Sender<Execute>,
     log: Sender<LogCommand>,
     tables: Sender<TablesCommand>,
@@ -61,6 +64,11 @@ impl Lanes {
     /// The log, for reading.
     pub(crate) fn shared_log(&self) -> Arc<SharedLog> {
         self.shared_log.clone()
+    }
+
+    /// Where a reader asks to see the tables at an op.
+    pub(crate) fn meeting(&self) -> Meeting {
+        self.meeting.clone()
     }
 
     pub(crate) fn execute(&self, command: Execute) {
@@ -106,6 +114,8 @@ pub(crate) fn start(
     let room = SharedRoom::new(Room::new(&folder, reserve));
     let decider = Decider::new(readers.clone());
     let executing = executing::Thread::new(decider, room.clone(), log.clone(), answers.clone());
+    let meeting = Meeting::default();
+    meeting.applied(writer.state().applied.op);
     let (spare_wanted, spares) = sync_channel(1);
     let log_thread =
         logging::Thread { log: log.clone(), path: path.clone(), answers: answers.clone(), spare_wanted };
@@ -117,6 +127,7 @@ pub(crate) fn start(
         limits,
         readers,
         to_log: to_log.clone(),
+        meeting: meeting.clone(),
         recycled: Op(0),
     };
     let tables = applying::Thread::new(tables, room, answers.clone());
@@ -127,5 +138,5 @@ pub(crate) fn start(
         spawn("spares").spawn(move || logging::make_spares(&spares))?,
         spawn("tables").spawn(move || tables.run(&applying))?,
     ];
-    Ok((Lanes { shared_log, execute, log: to_log, tables: to_tables }, Threads(threads)))
+    Ok((Lanes { shared_log, meeting, execute, log: to_log, tables: to_tables }, Threads(threads)))
 }

@@ -20,7 +20,7 @@ impl RowKey {
     }
 
     /// The key of the entry with that op.
-    pub(crate) fn of_op(op: Op) -> Self {
+    pub fn of_op(op: Op) -> Self {
         let mut key = vec![INTEGER];
         key.extend((op.0 ^ (1 << 63)).to_be_bytes());
         Self(key)

@@ -1,6 +1,7 @@
 //! `verify`: proves that replicas hold the same history.
 
 mod folder;
+mod pace;
 mod servers;
 
 use crate::account::client_of;

@@ -1,12 +1,14 @@
 //! Digests of tables, a slice at a time, for those who compare replicas and have the cluster's key.
 
 use super::{Failure, Service};
+use crate::blocking::blocking;
 use crate::challenges::Challenges;
 use crate::key::ClusterKey;
 use crate::proof::{Call, NO_REPLICA, Proofs, Purpose, Side, draw_nonce};
 use api::v1::{ChallengeResponse, DigestRequest, DigestResponse, TableDigest};
 use chat::Refusal;
 use hmac::Mac;
+use protocol::Op;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Digested, RowKey, Slice, TABLES, Table, digest_slice};
@@ -18,6 +20,8 @@ const ROWS_MAX: usize = 4096;
 const READ_AT_MOST: Duration = Duration::from_millis(500);
 /// The shortest pause between two slices.
 const PAUSE_AT_LEAST: Duration = Duration::from_millis(5);
+/// How long a replica waits until it shows the op that it was asked for.
+const WAIT_AT_MOST: Duration = Duration::from_millis(500);
 /// When to come back to a replica that is reading a slice for another caller.
 const AFTER_ANOTHER: Duration = Duration::from_millis(20);
 
@@ -57,11 +61,20 @@ impl Service {
             return Err(Refusal::ClusterKeyNeeded.into());
         }
         let slice = slice_of(&request)?;
-        let began = Instant::now();
-        let turn = self.digests.turn(began).map_err(Failure::busy_for)?;
+        let turn = self.digests.turn(Instant::now()).map_err(Failure::busy_for)?;
         let mut mac = self.key.row_digests();
         let log = self.log.reader();
+        let (meeting, at_op) = (self.meeting.clone(), Op(request.at_op));
+        let (turn, stay) = match at_op {
+            Op(0) => (turn, None),
+            // The turn goes with it: a caller that gives up leaves no second reader at the meeting.
+            at_op => blocking(move || (turn, Some(meeting.at(at_op, WAIT_AT_MOST)))).await,
+        };
         let read = self.read_here(move |reader| {
+            let began = Instant::now();
+            // From its first row on the reader sees one point in time, whatever is applied meanwhile.
+            reader.applied()?;
+            drop(stay);
             let digested = match &slice {
                 Some(slice) => digest_slice(reader, &log, slice, Instant::now() + READ_AT_MOST, |row| {
                     mac.update(&(row.len() as u64).to_be_bytes());
@@ -145,13 +158,18 @@ pub fn digest_answer_is_proven(proofs: &Proofs, answer: &DigestResponse) -> bool
 
 /// What a caller's proof covers.
 fn asked(request: &DigestRequest) -> Vec<Vec<u8>> {
-    vec![
+    let mut parts = vec![
         request.first_op.to_be_bytes().to_vec(),
         request.table.clone().into_bytes(),
         request.after.clone(),
         request.up_to.clone(),
         request.rows_max.to_be_bytes().to_vec(),
-    ]
+    ];
+    // A replica that does not know the field yet verifies what was there before it.
+    if request.at_op > 0 {
+        parts.push(request.at_op.to_be_bytes().to_vec());
+    }
+    parts
 }
 
 /// What a replica's proof covers.
@@ -208,6 +226,7 @@ mod tests {
             DigestRequest { after: vec![1], ..request.clone() },
             DigestRequest { up_to: vec![1], ..request.clone() },
             DigestRequest { rows_max: 8, ..request.clone() },
+            DigestRequest { at_op: 9, ..request.clone() },
             DigestRequest { challenge: vec![2; 32], ..request.clone() },
             DigestRequest { nonce: vec![2; 32], ..request.clone() },
         ];

@@ -1,6 +1,7 @@
 //! The thread that has the database: it applies entries, remembers views, repairs, and puts a snapshot in the place of all.
 
 use super::logging;
+use super::meeting::Meeting;
 use super::shared_log::SharedLog;
 use crate::incoming::{Incoming, StoreAnswer};
 use crate::room::{RoomLeft, SharedRoom};
@@ -56,6 +57,7 @@ pub(super) struct Tables {
     pub(super) limits: Limits,
     pub(super) readers: Arc<Readers>,
     pub(super) to_log: Sender<logging::Command>,
+    pub(super) meeting: Meeting,
     /// How far the log was told to let go of its segments.
     pub(super) recycled: Op,
 }
@@ -94,7 +96,9 @@ impl Thread {
             let answer = match commands.recv_timeout(LOOK_EVERY) {
                 Ok(command) => {
                     self.idle_since = Some(Instant::now());
-                    Some(self.carry_out(command))
+                    let answer = self.carry_out(command);
+                    self.tables.meeting.applied(self.tables.writer.state().applied.op);
+                    Some(answer)
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.tidy_up();
@@ -208,9 +212,10 @@ impl Tables {
     /// Applies the next entries of the log, up to a place or to as many as one transaction takes.
     fn apply(&mut self, up_to: Position) -> Result<Position, StoreError> {
         let applied = self.writer.state().applied;
-        let mut entries = self.log.recent().after(applied, up_to.op, APPLY_BYTES);
+        let stop = self.meeting.stop(applied.op, up_to.op);
+        let mut entries = self.log.recent().after(applied, stop, APPLY_BYTES);
         if entries.is_empty() {
-            entries = self.read_log(applied, up_to.op)?;
+            entries = self.read_log(applied, stop)?;
         }
         let end = self.writer.apply(&entries)?;
         if end.op == applied.op || (end.op == up_to.op && end != up_to) {

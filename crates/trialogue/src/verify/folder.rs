@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 /// Rows of a slice: for as long as they are compared, a checkpoint of those databases waits.
 const ROWS: usize = 4096;
+/// Two databases that move on are found at the same place by chance, or are brought there after this time: one of them is copied
+/// for that, and no checkpoint of the other is made until all its tables are compared.
+const LEVEL_AFTER: Duration = Duration::from_secs(1);
 
 /// Compares the databases in a folder, row by row; says what they have in common.
 pub(crate) async fn verify_data(data: &Path, patience: Duration) -> Result<String, Failure> {
@@ -55,7 +58,8 @@ impl Pair<'_> {
         after: Option<RowKey>,
         patience: Duration,
     ) -> Result<Compared, Failure> {
-        let until = Instant::now() + patience;
+        let began = Instant::now();
+        let until = began + patience;
         let mut before = None;
         loop {
             let compared = self.compare(table, after.clone());
@@ -65,11 +69,13 @@ impl Pair<'_> {
             }
             match why {
                 // Neither has moved on: no replica runs on them, and each has applied what it had come to when it ended.
-                May::Move(..) if before == Some(why) => match self.bring_level() {
-                    Ok(true) => continue,
-                    Ok(false) | Err(StoreError::Log(_)) => {}
-                    Err(error) => return Err(Failure::of(error)),
-                },
+                May::Move(..) if before == Some(why) || began.elapsed() >= LEVEL_AFTER => {
+                    match self.bring_level() {
+                        Ok(true) => continue,
+                        Ok(false) | Err(StoreError::Log(_)) => {}
+                        Err(error) => return Err(Failure::of(error)),
+                    }
+                }
                 May::Move(..) => {}
                 May::Change => self.brought_level = None,
             }

@@ -2,22 +2,37 @@
 //!
 //! Writes go on meanwhile, and each replica answers from its own point in time. A slice whose rows are the same on all
 //! replicas is done with, whenever each of them was read. One that is not the same is looked at again, in ever smaller
-//! pieces, until it is the same too, or until it is certain that the replicas differ.
+//! pieces and at an op that all replicas are about to come to, until it is the same too, or until it is certain that the
+//! replicas differ.
 
 use super::AGAIN_AFTER;
+use super::pace::Pace;
 use crate::failure::Failure;
 use chat::Address;
 use client::Client;
 use data_encoding::HEXLOWER;
+use protocol::Op;
 use server::{ClusterKey, digest_answer_is_proven, prove_digest_request};
 use std::time::Duration;
-use store::{TABLES, Table};
+use store::{RowKey, TABLES, Table};
 use tokio::time::Instant;
 
 /// Rows of a slice at first.
 const ROWS: u32 = 4096;
 /// Pieces into which a slice is cut that was not the same everywhere.
 const PIECES: u32 = 16;
+
+/// The op at which all replicas are to read is this far ahead: longer than it takes to ask them, and shorter than they wait.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// At which op rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At the one that each replica shows.
+    Now,
+    /// At the same one on all of them, if they come to it in time.
+    Together,
+}
 
 /// Rows of a table by their keys, as bytes; an empty bound is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +69,7 @@ struct Comparison<'a> {
     first_op: u64,
     /// Where each log ended when the comparison began.
     began: Vec<u64>,
+    pace: Pace,
 }
 
 /// Compares the replicas; says what they have in common.
@@ -67,12 +83,13 @@ pub(super) async fn verify_servers(
         return Err(Failure::NobodyServed("no replica answers".into()));
     }
     let addresses = replicas.into_iter().map(|replica| replica.address).collect();
-    let mut comparison = Comparison { client, key, addresses, first_op: 0, began: Vec::new() };
+    let mut comparison =
+        Comparison { client, key, addresses, first_op: 0, began: Vec::new(), pace: Pace::new() };
     comparison.begin().await?;
     let mut suspects = Vec::new();
     for table in &TABLES {
-        let whole = Range { table, after: Vec::new(), up_to: Vec::new() };
-        suspects.extend(comparison.walk(&whole, ROWS, u32::MAX).await?);
+        let whole = Range { table, after: Vec::new(), up_to: comparison.end_of(table) };
+        suspects.extend(comparison.walk(&whole, ROWS, u32::MAX, When::Now).await?);
     }
     let until = Instant::now() + patience;
     while !suspects.is_empty() {
@@ -103,17 +120,31 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// The last row that is compared. Of the log that is what a replica had shown when the comparison began: its rows never
+    /// change, and none of those that come meanwhile need be met at one op.
+    fn end_of(&self, table: &Table) -> Vec<u8> {
+        let began = Op(self.began.iter().copied().max().unwrap_or(0));
+        if table.is_log() { RowKey::of_op(began).as_bytes().to_vec() } else { Vec::new() }
+    }
+
     /// Where each log ends now.
     async fn positions(&mut self) -> Result<Vec<Look>, Failure> {
-        self.look("", &[], &[], 0).await
+        self.look("", &[], &[], 0, When::Now).await
     }
 
     /// Compares a range slice by slice, `slices` at most; gives those that are not the same everywhere, and what is left.
-    async fn walk(&mut self, range: &Range, rows: u32, slices: u32) -> Result<Vec<Suspect>, Failure> {
+    async fn walk(
+        &mut self,
+        range: &Range,
+        rows: u32,
+        slices: u32,
+        when: When,
+    ) -> Result<Vec<Suspect>, Failure> {
         let mut suspects = Vec::new();
         let mut after = range.after.clone();
         for _ in 0..slices {
-            let (looks, end) = self.slice(&Range { after: after.clone(), ..range.clone() }, rows).await?;
+            let (looks, end) =
+                self.slice(&Range { after: after.clone(), ..range.clone() }, rows, when).await?;
             let up_to = end.clone().unwrap_or_else(|| range.up_to.clone());
             if looks.iter().any(|look| look.digest != looks[0].digest) {
                 let range = Range { after: after.clone(), up_to, ..range.clone() };
@@ -132,7 +163,9 @@ impl Comparison<'_> {
 
     /// Looks again at a range that was not the same everywhere.
     async fn again(&mut self, before: Suspect) -> Result<Vec<Suspect>, Failure> {
-        let mut left = self.walk(&before.range, before.rows, PIECES).await?;
+        // The log lets go of its first rows meanwhile: the sooner they are read, the better.
+        let when = if before.range.table.is_log() { When::Now } else { When::Together };
+        let mut left = self.walk(&before.range, before.rows, PIECES, when).await?;
         if let [now] = &mut *left
             && now.range == before.range
         {
@@ -143,10 +176,15 @@ impl Comparison<'_> {
 
     /// What each replica says of the same rows: those behind `range.after`, up to the key that is given with it, or up to
     /// the end of the range.
-    async fn slice(&mut self, range: &Range, rows: u32) -> Result<(Vec<Look>, Option<Vec<u8>>), Failure> {
+    async fn slice(
+        &mut self,
+        range: &Range,
+        rows: u32,
+        when: When,
+    ) -> Result<(Vec<Look>, Option<Vec<u8>>), Failure> {
         let mut up_to = range.up_to.clone();
         loop {
-            let mut looks = self.look(range.table.name, &range.after, &up_to, rows).await?;
+            let mut looks = self.look(range.table.name, &range.after, &up_to, rows, when).await?;
             for look in &mut looks {
                 if look.stopped_at == up_to {
                     look.stopped_at.clear();
@@ -173,9 +211,14 @@ impl Comparison<'_> {
         after: &[u8],
         up_to: &[u8],
         rows: u32,
+        when: When,
     ) -> Result<Vec<Look>, Failure> {
         loop {
             let first_op = self.first_op;
+            let at_op = match when {
+                When::Now => 0,
+                When::Together => self.pace.op_in(AHEAD),
+            };
             let asked = self.addresses.iter().enumerate().map(|(index, address)| {
                 let request = api::v1::DigestRequest {
                     first_op,
@@ -183,11 +226,13 @@ impl Comparison<'_> {
                     after: after.to_vec(),
                     up_to: up_to.to_vec(),
                     rows_max: rows,
+                    at_op,
                     ..api::v1::DigestRequest::default()
                 };
                 self.ask(index, address, request)
             });
             let answers = futures_util::future::try_join_all(asked).await?;
+            self.pace.seen(Instant::now(), answers.iter().map(|(_, look)| look.op).max().unwrap_or(0));
             self.first_op = answers.iter().map(|(first_op, _)| *first_op).fold(first_op, u64::max);
             // A log may have been pruned meanwhile: then its slice is looked at anew, from where all of them have it.
             if self.first_op == first_op || table != "log" {
