@@ -10,6 +10,7 @@ pub mod browser;
 pub mod cluster;
 pub mod command;
 pub mod faulty_machine;
+pub mod filling;
 pub mod people;
 pub mod raw;
 pub mod recorder;

@@ -7,6 +7,7 @@ use client::{Heard, Listening, Reason, Start};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use files::RealFiles;
 use hmac::{Hmac, KeyInit, Mac};
+use protocol::Op;
 use sha2::Sha256;
 use std::path::{Path, PathBuf};
 use store::log_folder;
@@ -39,7 +40,7 @@ fn request_ids(database: &Path) -> Vec<uuid::Uuid> {
             .unwrap()
             .map(|id| uuid::Uuid::from_bytes(id.unwrap())),
     );
-    for entry in replica_log::look(&RealFiles, &log_folder(database)).unwrap().entries() {
+    for entry in replica_log::look(&RealFiles, &log_folder(database)).unwrap().entries_after(Op(0)) {
         let record = chat::Record::decode(&entry.unwrap().record).unwrap();
         ids.extend(record.request().map(|mark| mark.id.0));
     }

@@ -5,7 +5,7 @@ use crate::reader::LogReader;
 use crate::shared::Shared;
 use crate::survey::Listing;
 use files::Files;
-use protocol::{DatabaseId, Entry, Position};
+use protocol::{DatabaseId, Entry, Op, Position};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,10 +56,10 @@ impl LogAtRest {
         &self.reader
     }
 
-    /// All entries in their order, up to the first that can't be read. Whether their chains are right is for the caller to
-    /// compute.
-    pub fn entries(&self) -> impl Iterator<Item = Result<Entry<Vec<u8>>, LogError>> + '_ {
-        let mut read = self.base().op;
+    /// The entries after an op in their order, up to the first that can't be read. Whether their chains are right is for the
+    /// caller to compute.
+    pub fn entries_after(&self, op: Op) -> impl Iterator<Item = Result<Entry<Vec<u8>>, LogError>> + '_ {
+        let mut read = op;
         let mut failed = false;
         let pieces = std::iter::from_fn(move || {
             if failed {

@@ -29,6 +29,7 @@ mod handshake;
 mod host_name;
 mod impairments;
 mod incoming;
+mod inspection;
 mod key;
 mod lock;
 mod open_files;

@@ -33,7 +33,7 @@ pub(crate) struct BootRecord {
 
 impl BootRecord {
     /// Reads the record in this folder, and whether the power has failed. `boot` identifies the machine's boot, if that can be
-    /// told; `has_entries` says whether the database has anything to lose.
+    /// told; `has_database` says whether there is anything to lose.
     ///
     /// # Errors
     /// If it can't be read or written.
@@ -41,7 +41,7 @@ impl BootRecord {
         files: Arc<dyn Files>,
         folder: &Path,
         boot: Option<&str>,
-        has_entries: bool,
+        has_database: bool,
     ) -> io::Result<(Self, bool)> {
         let running = match boot {
             Some(boot) => format!("runs in boot {boot}\n"),
@@ -50,8 +50,8 @@ impl BootRecord {
         };
         let failed = match files.read(&folder.join(FILE)) {
             Ok(found) => found != CLEAN.as_bytes() && found != running.as_bytes(),
-            // None was written by the versions before this one; an empty database has nothing to lose.
-            Err(error) if error.kind() == ErrorKind::NotFound => has_entries,
+            // None was written by the versions before this one; without a database there is nothing to lose.
+            Err(error) if error.kind() == ErrorKind::NotFound => has_database,
             Err(error) => return Err(error),
         };
         let record = Self { files, folder: folder.to_owned(), running, whole: Mutex::new(false) };
@@ -115,8 +115,8 @@ mod tests {
 
     const FOLDER: &str = "/replica-0";
 
-    fn open(files: &ForgetfulFiles, boot: Option<&str>, has_entries: bool) -> (BootRecord, bool) {
-        BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), boot, has_entries).unwrap()
+    fn open(files: &ForgetfulFiles, boot: Option<&str>, has_database: bool) -> (BootRecord, bool) {
+        BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), boot, has_database).unwrap()
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::handshake::Credentials;
 use crate::impairments::{Envelope, Impairments};
 use crate::incoming::Incoming;
+use crate::inspection::Inspected;
 use crate::key::ClusterKey;
 use crate::lock::FolderLock;
 use crate::peers::Peers;
@@ -31,14 +32,12 @@ use crate::web::Web;
 use crate::{LOCK_FILE, timeline};
 use chat::Address;
 use files::RealFiles;
-use protocol::{
-    Bounds, Identity, Incarnation, Op, Position, Replica, ReplicaIndex, ReplicaSet, Timing, ViewNumber,
-};
+use protocol::{Bounds, Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing, ViewNumber};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{LogRetention, Readers, Storage};
+use store::{Check, LogRetention, Readers, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -81,13 +80,15 @@ pub async fn run(
     tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
     let (register, known_view) = open_register(&settings, me, incarnation)?;
-    let (stored, place) = open_storage(&settings, index, &folder)?;
+    let (boot, after_power_failure) = open_boot_record(&settings, &folder, &settings.database(index))?;
+    let check = if after_power_failure { Check::Whole } else { Check::Ends };
+    let (mut stored, place) = open_storage(&settings, index, &folder, check)?;
+    let inspection = stored.inspection.take();
     let address = settings.addresses[index].clone();
     let listener = listen_on(&address).await?;
 
     let (database, readers, retention) = (place.path.clone(), place.readers.clone(), place.retention.clone());
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
-    let (boot, after_power_failure) = open_boot_record(&settings, &folder, stored.log.end())?;
     let identity = identity_of(me, replicas, incarnation, &stored, after_power_failure)?;
     info!(%address, position = %identity.logged, "starts");
     let applied = identity.applied.op;
@@ -127,7 +128,9 @@ pub async fn run(
     dial_lower(&peers, me, &settings);
 
     let all = ReplicaSet::first(u8::try_from(replicas).unwrap_or(u8::MAX));
-    tokio::spawn(remove_when_all_in_sync(database, all, known_view, seen.clone()));
+    tokio::spawn(remove_when_all_in_sync(database.clone(), all, known_view, seen.clone()));
+    let inspected = Inspected { readers: readers.clone(), log: log.clone(), database, me };
+    tokio::spawn(inspected.look_at_the_rest(inspection, seen.clone(), to_driver.clone()));
     let (views, views_seen) = watch::channel(Vec::new());
     tokio::spawn(timeline::follow(me, seen.clone(), signs, views));
     let beats = beats_while_leased(gateway.clone());
@@ -193,11 +196,16 @@ fn bounds_on(disk_bytes: u64) -> Bounds {
 }
 
 /// Opens the database and its log.
-fn open_storage(settings: &Settings, index: usize, folder: &Path) -> Result<(Storage, Place), RunError> {
+fn open_storage(
+    settings: &Settings,
+    index: usize,
+    folder: &Path,
+    check: Check,
+) -> Result<(Storage, Place), RunError> {
     let path = settings.database(index);
     let retention = LogRetention::keep(settings.log_entries_max);
     let limits = Storage::limits(settings.log_entries_max, disk_bytes(folder));
-    let stored = Storage::open(&path, retention.clone(), limits)?;
+    let stored = Storage::open(&path, retention.clone(), limits, check)?;
     let (readers, reserve) = (Arc::new(Readers::new(&path)), settings.disk_reserve);
     Ok((stored, Place { path, folder: folder.to_owned(), reserve, retention, limits, readers }))
 }
@@ -267,12 +275,11 @@ fn tidy(folder: &Path) {
 fn open_boot_record(
     settings: &Settings,
     folder: &Path,
-    position: Position,
+    database: &Path,
 ) -> Result<(Arc<BootRecord>, bool), RunError> {
     let boot = power::boot_id(&settings.boot_id_file);
-    let (record, failed) =
-        BootRecord::open(Arc::new(RealFiles), folder, boot.as_deref(), position.op > Op(0))
-            .map_err(|source| RunError::BootRecord { folder: folder.to_owned(), source })?;
+    let (record, failed) = BootRecord::open(Arc::new(RealFiles), folder, boot.as_deref(), database.exists())
+        .map_err(|source| RunError::BootRecord { folder: folder.to_owned(), source })?;
     if failed {
         info!("the machine was started again without a clean end of this replica");
     }

@@ -107,7 +107,7 @@ pub(crate) fn start(
     answers: &mpsc::Sender<Incoming>,
 ) -> std::io::Result<(Lanes, Threads)> {
     let Place { path, folder, reserve, retention, limits, readers } = place;
-    let Storage { writer, log } = stored;
+    let Storage { writer, log, .. } = stored;
     let log = Arc::new(SharedLog::new(log));
     let ((execute, to_execute), (to_log, logging), (to_tables, applying)) = (channel(), channel(), channel());
     let shared_log = log.clone();

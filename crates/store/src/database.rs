@@ -4,7 +4,7 @@ use crate::error::StoreError;
 use crate::looks;
 use crate::migration::{self, migrate};
 use crate::repair;
-use crate::soundness;
+use crate::soundness::{self, Check};
 use crate::state::{DatabaseState, state};
 use crate::swap::{finish_swap, with_suffix};
 use crate::wal::Wal;
@@ -29,7 +29,7 @@ pub(crate) struct Opened {
 /// Opens the database at `path` for writing, creating it (0600, in a folder 0700) if there is none.
 ///
 /// Each commit on it is durable, and so is all that it finds; `SQLite` makes no checkpoints by itself.
-pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
+pub(crate) fn open(path: &Path, how: Check) -> Result<Opened, StoreError> {
     let sql = StoreError::sqlite(path);
     finish_swap(&RealFiles, path)?;
     create_private(path)?;
@@ -41,7 +41,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     }
     let (mut connection, wal) = connect_writer(path).map_err(&sql)?;
     migrate(&mut connection, path)?;
-    soundness::check(&connection, path, state(&connection, path)?.applied.op)?;
+    soundness::check(&connection, path, state(&connection, path)?.applied.op, how)?;
     looks::refresh(&mut connection, path)?;
     // A write at each start: a disk that is full or read-only is found out now, not with the first message.
     connection.execute("UPDATE database SET opened = opened + 1", []).map_err(&sql)?;
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_statement_is_planned_once_whatever_is_bound_to_it() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection = open(&folder.path().join("chat.db"), Check::Whole).unwrap().connection;
         let mut find = connection
             .prepare(
                 "SELECT accounts.id FROM sessions JOIN accounts ON accounts.id = sessions.account

@@ -72,11 +72,12 @@ pub(crate) fn taken(connection: &Connection, name: &UserName) -> Result<bool, ru
 mod tests {
     use super::*;
     use crate::database;
+    use crate::soundness::Check;
 
     #[test]
     fn looks_are_found_by_an_index_and_removed_by_another() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection = database::open(&folder.path().join("chat.db"), Check::Whole).unwrap().connection;
         for (statement, expected) in [
             (
                 TAKEN.replace("?1", "'a'").replace("?2", "'b'").replace("?3", "0"),
@@ -95,7 +96,7 @@ mod tests {
     fn looks_of_another_version_are_derived_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chat.db");
-        let mut connection = database::open(&path).unwrap().connection;
+        let mut connection = database::open(&path, Check::Whole).unwrap().connection;
         let insert = "INSERT INTO accounts (id, name, key, password, created_at, deleted_at) VALUES (?1, ?2, ?3, '', 0, ?4)";
         for (id, name, key, deleted) in
             [(1, "Alice", "alice", None), (2, "bob", "bob", Some(9)), (3, "c\u{430}rl", "c\u{430}rl", None)]

@@ -146,7 +146,10 @@ mod tests {
     #[test]
     fn a_request_is_kept_in_fewer_bytes_than_its_message() {
         let folder = tempfile::tempdir().unwrap();
-        let mut connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let mut connection =
+            crate::database::open(&folder.path().join("chat.db"), crate::soundness::Check::Whole)
+                .unwrap()
+                .connection;
         let transaction = connection.transaction().unwrap();
         for number in 0..50_000_u64 {
             let dated = uuid::Timestamp::from_unix(uuid::NoContext, 1_790_000_000 + number / 1000, 0);
@@ -168,7 +171,10 @@ mod tests {
     #[test]
     fn a_request_whose_message_is_lost_does_not_pass_for_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection =
+            crate::database::open(&folder.path().join("chat.db"), crate::soundness::Check::Whole)
+                .unwrap()
+                .connection;
         let id = RequestId(Uuid::now_v7());
         assert_eq!(find(&connection, id).unwrap(), None);
         keep_sent(&connection, id, [7; 16], MessageId(9)).unwrap();

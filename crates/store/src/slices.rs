@@ -153,7 +153,7 @@ fn show(value: ValueRef<'_>) -> String {
 mod tests {
     use super::*;
     use crate::row_key::{BYTES, INTEGER};
-    use crate::{LogRetention, Storage, TABLES, open_existing_read_only};
+    use crate::{Check, LogRetention, Storage, TABLES, open_existing_read_only};
     use std::time::Duration;
 
     const MESSAGES: &Table = &TABLES[4];
@@ -163,8 +163,10 @@ mod tests {
     fn filled(messages: i64) -> (tempfile::TempDir, rusqlite::Connection, LogReader) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chat.db");
-        let log =
-            Storage::open(&path, LogRetention::keep(1000), Storage::limits(1000, 0)).unwrap().log.reader();
+        let log = Storage::open(&path, LogRetention::keep(1000), Storage::limits(1000, 0), Check::Whole)
+            .unwrap()
+            .log
+            .reader();
         let connection = rusqlite::Connection::open(&path).unwrap();
         connection
             .execute(

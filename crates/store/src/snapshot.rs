@@ -6,6 +6,7 @@ use crate::database;
 use crate::error::StoreError;
 use crate::memory;
 use crate::reader::Reader;
+use crate::soundness::Check;
 use crate::state::{DatabaseState, draw_identity, state};
 use protocol::Memory;
 use rusqlite::Connection;
@@ -32,7 +33,8 @@ impl Reader<'_> {
 /// Checks a snapshot that has arrived at `incoming` completely, draws it a new identity, which has no log yet, and makes it
 /// durable. It is then ready for [`crate::swap_in`]. It remembers `memory` of views, and nothing of what the database remembers that it is a copy of.
 pub fn check_snapshot(incoming: &Path, memory: Option<&Memory>) -> Result<DatabaseState, StoreError> {
-    let connection = database::open(incoming)?.connection;
+    // Its pages are looked at below, with more than a start looks for.
+    let connection = database::open(incoming, Check::Ends)?.connection;
     // Of what a replica of the version before has sent, no copy is needed: that replica has it.
     remove_before_log(incoming)?;
     let sql = StoreError::sqlite(incoming);

@@ -16,9 +16,35 @@ use replica_log::{LogAtRest, LogError};
 use rusqlite::{Connection, Row};
 use std::path::Path;
 
+/// How much of a database and its log is looked at before they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// All of it.
+    Whole,
+    /// Of a large one the ends: nothing but a process has ended since it was known to be whole. The rest is for
+    /// [`crate::Inspection`].
+    Ends,
+}
+
+/// A database that is no larger is looked at as a whole in any case: that takes no longer than a process takes to start.
+const LARGE_BYTES: u64 = 16 << 20;
+/// How many entries of the log's end are looked at where not all are.
+const ENTRIES_OF_THE_END: u64 = 10_000;
+
+impl Check {
+    /// What is to be done with the database at `path`.
+    pub(crate) fn of(self, path: &Path) -> Self {
+        // One that can't be looked at is new, or its opening says why.
+        let large = std::fs::metadata(path).is_ok_and(|file| file.len() > LARGE_BYTES);
+        if large { self } else { Self::Whole }
+    }
+}
+
 /// Looks at the tables by themselves; damage is [`StoreError::Corrupt`] with what was found first.
-pub(crate) fn check(connection: &Connection, path: &Path, applied: Op) -> Result<(), StoreError> {
-    check_pages(connection, path)?;
+pub(crate) fn check(connection: &Connection, path: &Path, applied: Op, how: Check) -> Result<(), StoreError> {
+    if how == Check::Whole {
+        check_pages(connection, path)?;
+    }
     for Table { name: table, key, .. } in TABLES.iter().filter(|table| table.keyed_by_op && !table.is_log()) {
         let beyond = last_op(connection, table, key[0]).map_err(StoreError::sqlite(path))?;
         if beyond > applied {
@@ -65,6 +91,14 @@ impl Unsound {
         }
     }
 
+    /// As the damage that it is, whichever of the two it is in.
+    pub(crate) fn into_error(self, path: &Path) -> StoreError {
+        match self {
+            Self::Tables(what) | Self::Log(what) => StoreError::Corrupt { path: path.to_owned(), what },
+            Self::Unknown(error) => error,
+        }
+    }
+
     fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
         let path = path.to_owned();
         move |error| match StoreError::sqlite(&path)(error) {
@@ -74,31 +108,51 @@ impl Unsound {
     }
 }
 
-/// Looks at the log of a database, and at what both say of messages.
+/// Looks at the log of a database, and at what both say of messages: at all of it, or at its end. Returns where it began to look.
 pub(crate) fn check_log(
     connection: &Connection,
     path: &Path,
     log: &LogAtRest,
     state: &DatabaseState,
-) -> Result<(), Unsound> {
+    how: Check,
+) -> Result<Position, Unsound> {
     check_place(log, state)?;
+    let first = match how {
+        Check::Whole => log.base().op,
+        Check::Ends => Op(log.end().op.0.saturating_sub(ENTRIES_OF_THE_END)).max(log.base().op),
+    };
+    let chain = log.reader().chain_at(first).map_err(Unsound::of)?;
+    let Some(chain) = chain else { return Err(Unsound::Log(format!("it has no op {first}"))) };
+    let from = Position { op: first, chain };
+    check_entries(connection, path, state.applied.op, &mut { from }, log.entries_after(first))?;
+    Ok(from)
+}
+
+/// Looks at entries behind `end`, which follows them: each must follow the one before it by its chain, and where it is applied, its
+/// message must be what the table says.
+pub(crate) fn check_entries(
+    connection: &Connection,
+    path: &Path,
+    applied: Op,
+    end: &mut Position,
+    entries: impl Iterator<Item = Result<Entry<Vec<u8>>, LogError>>,
+) -> Result<(), Unsound> {
     let mut messages = connection
         .prepare(
             "SELECT id, conversation, sender, text, undeliverable FROM messages WHERE id > ?1 ORDER BY id",
         )
         .map_err(Unsound::sqlite(path))?;
-    let mut messages = messages.query([log.base().op.0.cast_signed()]).map_err(Unsound::sqlite(path))?;
+    let mut messages = messages.query([end.op.0.cast_signed()]).map_err(Unsound::sqlite(path))?;
     let mut message = next_message(&mut messages, path)?;
-    let mut end = log.base();
-    for entry in log.entries() {
+    for entry in entries {
         let entry = entry.map_err(Unsound::of)?;
         let position = entry.position();
-        let is_applied = position.op <= state.applied.op;
+        let is_applied = position.op <= applied;
         let unsound = if is_applied { Unsound::Tables } else { Unsound::Log };
         if end.follow(Raw(&entry.record)).position() != position {
             return Err(unsound(format!("the log's chain is broken at op {}", position.op)));
         }
-        end = position;
+        *end = position;
         let record = decode_record(path, position.op, &entry.record).map_err(|error| match error {
             StoreError::Corrupt { what, .. } => unsound(what),
             other => Unsound::Unknown(other),

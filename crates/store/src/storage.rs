@@ -16,11 +16,12 @@
 //! database becomes another one; and that a log was begun is written down after it is there.
 
 use crate::error::StoreError;
+use crate::inspection::Inspection;
 use crate::records::decode_entries;
 use crate::retention::LogRetention;
-use crate::soundness::{Unsound, check_log};
+use crate::soundness::{Check, Unsound, check_log};
 use crate::state::DatabaseState;
-use crate::swap::{move_aside, move_folder_aside};
+use crate::swap::{move_aside, move_folder_aside, with_suffix};
 use crate::writer::Writer;
 use chat::{Millis, Record};
 use files::{Files, RealFiles};
@@ -52,13 +53,38 @@ pub struct Storage {
     pub writer: Writer,
     /// Its log.
     pub log: Log,
+    /// What of them was not looked at, and is to be while they are used.
+    pub inspection: Option<Inspection>,
 }
 
 impl Storage {
-    /// Opens the database at `path` and its log, creating what there is not: see above for what becomes of damage. No other
-    /// process may have the replica's folder.
-    pub fn open(path: &Path, retention: LogRetention, limits: Limits) -> Result<Self, StoreError> {
-        let opened = match Self::open_whole(path, limits) {
+    /// Opens the database at `path` and its log after looking at so much of them, creating what there is not: see above for what
+    /// becomes of damage. No other process may have the replica's folder.
+    pub fn open(
+        path: &Path,
+        retention: LogRetention,
+        limits: Limits,
+        how: Check,
+    ) -> Result<Self, StoreError> {
+        // Damage was found while it was used: now it is found again, or it was not in the files.
+        let suspect = suspect(path);
+        let how = if RealFiles.exists(&suspect) { Check::Whole } else { how };
+        let storage = Self::open_or_begin_anew(path, retention, limits, how)?;
+        if RealFiles.exists(&suspect) {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let cleared = RealFiles.remove(&suspect).and_then(|()| RealFiles.sync_folder(folder));
+            cleared.map_err(StoreError::file(&suspect))?;
+        }
+        Ok(storage)
+    }
+
+    fn open_or_begin_anew(
+        path: &Path,
+        retention: LogRetention,
+        limits: Limits,
+        how: Check,
+    ) -> Result<Self, StoreError> {
+        let opened = match Self::open_undamaged_or(path, limits, how) {
             Err(Fault::Tables(what)) => {
                 let aside = move_both_aside(&RealFiles, path, now())?;
                 tracing::warn!(
@@ -66,7 +92,7 @@ impl Storage {
                     path.display(),
                     aside.display()
                 );
-                Self::open_whole(path, limits)
+                Self::open_undamaged_or(path, limits, how)
             }
             Err(Fault::Log(what, mut writer)) => {
                 move_log_aside(&RealFiles, &log_folder(path), &what)?;
@@ -75,17 +101,18 @@ impl Storage {
             }
             opened => opened,
         };
-        let Self { writer, log } = opened.map_err(|fault| fault.into_error(path))?;
-        Ok(Self { writer: writer.keeping(retention), log })
+        let Self { writer, log, inspection } = opened.map_err(|fault| fault.into_error(path))?;
+        Ok(Self { writer: writer.keeping(retention), log, inspection })
     }
 
     /// The same for an operator, who decides by what the two hold: damage is [`StoreError::Corrupt`], and left as it is.
     pub fn open_undamaged(path: &Path, limits: Limits) -> Result<Self, StoreError> {
-        Self::open_whole(path, limits).map_err(|fault| fault.into_error(path))
+        Self::open_undamaged_or(path, limits, Check::Whole).map_err(|fault| fault.into_error(path))
     }
 
-    fn open_whole(path: &Path, limits: Limits) -> Result<Self, Fault> {
-        let writer = Writer::open(path).map_err(|error| match error {
+    fn open_undamaged_or(path: &Path, limits: Limits, how: Check) -> Result<Self, Fault> {
+        let how = how.of(path);
+        let writer = Writer::open_after(path, how).map_err(|error| match error {
             StoreError::Corrupt { what, .. } => Fault::Tables(what),
             other => Fault::Other(other),
         })?;
@@ -93,10 +120,10 @@ impl Storage {
             return Self::begin(writer, limits).map_err(Fault::Other);
         }
         let folder = log_folder(path);
-        match check(&writer, &folder) {
-            Ok(()) => {
+        match check(&writer, &folder, how) {
+            Ok(inspection) => {
                 let log = Log::open(Arc::new(RealFiles), &folder, writer.state().database, limits);
-                log.map(|log| Self { writer, log }).map_err(|error| Fault::Other(error.into()))
+                log.map(|log| Self { writer, log, inspection }).map_err(|error| Fault::Other(error.into()))
             }
             Err(Unsound::Tables(what)) => Err(Fault::Tables(what)),
             Err(Unsound::Log(what)) => Err(Fault::Log(what, Box::new(writer))),
@@ -125,7 +152,7 @@ impl Storage {
         }
         let log = Log::create(Arc::new(RealFiles), &folder, database, applied, limits)?;
         writer.begin_log()?;
-        Ok(Self { writer, log })
+        Ok(Self { writer, log, inspection: None })
     }
 
     /// Applies all that is logged, whether or not it is known to be committed: for an operator who has decided that it counts.
@@ -183,10 +210,32 @@ impl Fault {
     }
 }
 
-/// Looks at the log of a database that has begun one, and changes nothing.
-fn check(writer: &Writer, folder: &Path) -> Result<(), Unsound> {
+/// Looks at a database that has begun a log, and at that log, and changes nothing. Returns what is left to be looked at.
+fn check(writer: &Writer, folder: &Path, how: Check) -> Result<Option<Inspection>, Unsound> {
+    let (connection, path) = (writer.connection(), writer.path());
+    if how == Check::Whole {
+        Inspection::whole_tables(connection, path).map_err(|error| match error {
+            StoreError::Corrupt { what, .. } => Unsound::Tables(what),
+            other => Unsound::Unknown(other),
+        })?;
+    }
     let log = look(&RealFiles, folder).map_err(Unsound::of)?;
-    check_log(writer.connection(), writer.path(), &log, &writer.state())
+    let from = check_log(connection, path, &log, &writer.state(), how)?;
+    Ok((how == Check::Ends).then(|| Inspection::up_to(from.op)))
+}
+
+/// Damage was found in the database at `path` while it was used: the next start looks at all of it, however large it is.
+pub fn suspect_damage(path: &Path) -> Result<(), StoreError> {
+    let (mark, folder) = (suspect(path), path.parent().unwrap_or(Path::new(".")));
+    let made = match RealFiles.write_new(&mark, b"") {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => RealFiles.sync(&mark).and_then(|()| RealFiles.sync_folder(folder)),
+    };
+    made.map_err(StoreError::file(&mark))
+}
+
+fn suspect(path: &Path) -> PathBuf {
+    with_suffix(path, ".suspect")
 }
 
 /// Moves a log aside that is not used any more, and says so.

@@ -48,7 +48,10 @@ mod tests {
     #[test]
     fn every_table_is_declared_once() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection =
+            crate::database::open(&folder.path().join("chat.db"), crate::soundness::Check::Whole)
+                .unwrap()
+                .connection;
         let mut find = connection
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
             .unwrap();

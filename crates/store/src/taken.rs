@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn where_nothing_took_effect_nothing_is_looked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection =
+            crate::database::open(&folder.path().join("chat.db"), crate::soundness::Check::Whole)
+                .unwrap()
+                .connection;
         assert!(!Taken::begin(&connection).unwrap().may_have(id(0)));
     }
 }

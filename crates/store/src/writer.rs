@@ -8,7 +8,7 @@ use crate::forgotten::forgotten;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
-use crate::soundness;
+use crate::soundness::{self, Check};
 use crate::state::{self, DatabaseState};
 use crate::swap::with_suffix;
 use crate::wal::{Checkpoint, Wal, checkpoint};
@@ -42,7 +42,12 @@ pub struct Writer {
 impl Writer {
     /// Opens the database, creating it if there is none. It does not look at its log: see [`crate::Storage`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let Opened { connection, wal, state } = database::open(path)?;
+        Self::open_after(path, Check::Whole)
+    }
+
+    /// The same after this much of it was looked at.
+    pub(crate) fn open_after(path: &Path, how: Check) -> Result<Self, StoreError> {
+        let Opened { connection, wal, state } = database::open(path, how)?;
         let writer = Self {
             connection,
             wal,
@@ -139,7 +144,7 @@ impl Writer {
         let sql = StoreError::sqlite(&self.path);
         let (connection, wal) = database::connect_writer(&self.path).map_err(&sql)?;
         let state = state::state(&connection, &self.path)?;
-        soundness::check(&connection, &self.path, state.applied.op)?;
+        soundness::check(&connection, &self.path, state.applied.op, Check::Whole)?;
         (self.connection, self.wal, self.state) = (connection, wal, state);
         self.sync_commits(false).map_err(&sql)?;
         self.files = Some(OpenedFiles::of(&self.path)?);
@@ -286,7 +291,7 @@ mod tests {
         assert_eq!(writer.change(mode).unwrap(), NORMAL);
         writer.repair().unwrap();
         assert_eq!(writer.change(mode).unwrap(), NORMAL);
-        let opened = database::open(&folder.path().join("other.db")).unwrap().connection;
+        let opened = database::open(&folder.path().join("other.db"), Check::Whole).unwrap().connection;
         assert_eq!(mode(&opened).unwrap(), FULL, "whatever a start changes is durable");
     }
 }

@@ -10,7 +10,7 @@ use protocol::{Op, Position};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use store::{
-    AtRest, Compared, Difference, LogRetention, Readers, RowKey, Slice, Storage, TABLES, Table,
+    AtRest, Check, Compared, Difference, LogRetention, Readers, RowKey, Slice, Storage, TABLES, Table,
     compare_slice, digest_slice, level, no_rows,
 };
 
@@ -28,7 +28,7 @@ impl Replicas {
         let folder = tempfile::tempdir().unwrap();
         let open = |name: &str| {
             let path = folder.path().join(name).join("chat.db");
-            Storage::open(&path, LogRetention::keep(1000), Storage::limits(0, 0)).unwrap()
+            Storage::open(&path, LogRetention::keep(1000), Storage::limits(0, 0), Check::Whole).unwrap()
         };
         let replicas = vec![open("0"), open("1")];
         let mut new = Self { folder, replicas };

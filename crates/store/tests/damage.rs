@@ -68,20 +68,20 @@ const DAMAGES: [(&str, Expected, Damage); 22] = [
     }),
     ("it ends below what the tables show", Expected::LogAside, &|folder| {
         // As when an older copy of the folder was put back.
-        let Storage { writer, mut log } = folder.open();
+        let Storage { writer, mut log, .. } = folder.open();
         let below = log.reader().chain_at(Op(5)).unwrap().unwrap();
         drop(writer);
         log.cut(Position { op: Op(5), chain: below }, Position::ORIGIN).unwrap();
     }),
     ("it begins behind what the tables show", Expected::LogAside, &|folder| {
-        let Storage { writer, log } = folder.open();
+        let Storage { writer, log, .. } = folder.open();
         let base = Position { op: Op(9), chain: Chain([3; 32]) };
         let database = writer.state().database;
         drop(log);
         drop(Log::create(Arc::new(RealFiles), &folder.log(), database, base, LIMITS).unwrap());
     }),
     ("it has another chain where the tables stand", Expected::LogAside, &|folder| {
-        let Storage { writer, log } = folder.open();
+        let Storage { writer, log, .. } = folder.open();
         let base = Position { op: Op(7), chain: Chain([3; 32]) };
         let database = writer.state().database;
         drop(log);

@@ -17,7 +17,7 @@ use protocol::{Op, Position};
 use replica_log::Log;
 use std::path::Path;
 use std::sync::Arc;
-use store::{INCOMING_SUFFIX, Readers, Storage, Writer, check_snapshot, swap_in};
+use store::{Check, INCOMING_SUFFIX, Readers, Storage, Writer, check_snapshot, swap_in};
 
 /// Appends an entry to the log, and does not apply it.
 fn log_only(storage: &mut Storage, requests: &[Request]) {
@@ -134,7 +134,7 @@ fn a_snapshot_that_was_swapped_in_begins_a_log_of_its_own() {
     Readers::new(&from.path()).read(|reader| reader.snapshot_to(&incoming)).unwrap();
     let checked = check_snapshot(&incoming, None).unwrap();
     assert!(!checked.log_begun);
-    let Storage { mut writer, log } = storage;
+    let Storage { mut writer, log, .. } = storage;
     writer.close().unwrap();
     swap_in(&RealFiles, &folder.path()).unwrap();
     let mut storage = folder.open();
@@ -186,7 +186,7 @@ fn the_log_lets_go_of_what_is_durable_in_the_tables_and_no_more() {
 fn where_little_is_kept_a_checkpoint_does_not_wait_for_much_to_do() {
     let folder = Folder::new();
     let retention = store::LogRetention::keep(10);
-    let mut storage = Storage::open(&folder.path(), retention.clone(), LIMITS).unwrap();
+    let mut storage = Storage::open(&folder.path(), retention.clone(), LIMITS, Check::Whole).unwrap();
     people(&mut storage);
     for number in 0..100 {
         write(&mut storage, &[send(1, "bob", &format!("message {number}"))]);

@@ -81,7 +81,7 @@ pub(crate) fn word(log: &Log) -> String {
 /// What a log at rest holds.
 pub(crate) fn word_at_rest(disk: &ForgetfulFiles) -> Result<String, LogError> {
     let log = look(disk, folder())?;
-    let entries: Vec<_> = log.entries().collect::<Result<_, _>>()?;
+    let entries: Vec<_> = log.entries_after(log.base().op).collect::<Result<_, _>>()?;
     check_chains(log.base(), log.end(), &entries);
     Ok(marks(&entries))
 }

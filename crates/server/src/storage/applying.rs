@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use store::{Limits, LogRetention, Readers, Storage, StoreError, Writer, decode_entries, swap_in};
+use store::{Check, Limits, LogRetention, Readers, Storage, StoreError, Writer, decode_entries, swap_in};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -280,7 +280,9 @@ impl Tables {
             self.writer.close()?;
             *self.log.lock() = None;
             swap_in(&RealFiles, &self.path)?;
-            let Storage { writer, log } = Storage::open(&self.path, self.retention.clone(), self.limits)?;
+            // It was looked at as a whole when it had arrived.
+            let opened = Storage::open(&self.path, self.retention.clone(), self.limits, Check::Ends)?;
+            let Storage { writer, log, .. } = opened;
             self.writer = writer;
             Ok::<_, StoreError>(log)
         })?;

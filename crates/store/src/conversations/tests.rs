@@ -19,7 +19,10 @@ struct Chat {
 impl Chat {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let connection = crate::database::open(&folder.path().join("chat.db")).unwrap().connection;
+        let connection =
+            crate::database::open(&folder.path().join("chat.db"), crate::soundness::Check::Whole)
+                .unwrap()
+                .connection;
         connection.pragma_update(None, "synchronous", "OFF").unwrap();
         connection
             .execute_batch(

@@ -6,7 +6,7 @@ use crate::pair::{account, create, decided, open_session, request, send};
 use chat::{Action, Request};
 use replica_log::Limits;
 use std::path::PathBuf;
-use store::{LogRetention, Storage, StoreError, log_folder};
+use store::{Check, LogRetention, Storage, StoreError, log_folder};
 
 /// Segments that are soon full.
 pub(crate) const LIMITS: Limits = Limits { segment_bytes: 8 << 10 };
@@ -32,7 +32,7 @@ impl Folder {
     }
 
     pub(crate) fn try_open(&self) -> Result<Storage, StoreError> {
-        Storage::open(&self.path(), LogRetention::keep(1000), LIMITS)
+        Storage::open(&self.path(), LogRetention::keep(1000), LIMITS, Check::Whole)
     }
 
     pub(crate) fn sql(&self, change: &str) {
