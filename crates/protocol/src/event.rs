@@ -109,7 +109,8 @@ pub enum Event<R> {
         /// How far the tables go.
         applied: Position,
     },
-    /// No path leads to the files of the database any more: they were removed, or others have taken their place.
+    /// No path leads to the files of the database any more, because they were removed or others have taken their place; or they were
+    /// found damaged.
     FilesLost,
     /// Answers [`Effect::ReadLog`].
     LogRead {

@@ -17,7 +17,7 @@ pub enum HaltReason {
     RegisterOlder,
     /// The disk gave back another log than it had confirmed.
     DiskLied,
-    /// No path leads to the files of the database any more.
+    /// No path leads to the files of the database any more, or they are damaged.
     FilesLost,
 }
 
@@ -45,7 +45,7 @@ pub enum StepDownReason {
     HandedOver,
     /// Its store failed.
     StoreFailed,
-    /// The files of its database were removed or replaced.
+    /// The files of its database were removed, replaced or damaged.
     FilesLost,
     /// Its store has been busy with one thing for too long.
     StoreStuck,
@@ -156,7 +156,7 @@ impl fmt::Display for HaltReason {
             }
             Self::DiskLied => "the disk gave back another log than it had confirmed; replace it and wipe this replica's folder",
             Self::FilesLost => {
-                "the files of its database were removed or replaced; the next start begins with what is there now, and is brought level"
+                "the files of its database were removed, replaced or damaged; the next start begins with what is there now, and is brought level"
             }
         })
     }
@@ -183,7 +183,7 @@ impl fmt::Display for StepDownReason {
             Self::Superseded => "a newer view exists",
             Self::HandedOver => "handed over to a lower index",
             Self::StoreFailed => "its store failed",
-            Self::FilesLost => "the files of its database were removed or replaced",
+            Self::FilesLost => "the files of its database were removed, replaced or damaged",
             Self::StoreStuck => "its store is stuck",
             Self::RegisterDoubted => "the view register is not what it was",
             Self::ClockWrong => "its clock is an hour or more from those of two others, which agree",

@@ -77,7 +77,7 @@ pub(crate) enum StoreAnswer {
     },
     /// How much room is left on the disk, from now on.
     Room(RoomLeft),
-    /// The database's files were removed or replaced.
+    /// The database's files were removed or replaced, or found damaged.
     FilesLost {
         error: StoreError,
     },

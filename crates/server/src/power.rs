@@ -20,6 +20,28 @@ const CLEAN: &str = "ended cleanly\n";
 /// A boot id is a UUID and a line break.
 const BOOT_ID_BYTES_MAX: u64 = 256;
 
+/// How the process before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Cleanly, or in this boot of the machine: whatever it had written is there.
+    Alone,
+    /// With the machine, as far as can be told, and not cleanly.
+    WithTheMachine,
+    /// There was none, or one of the versions that did not write it down.
+    NotNoted,
+}
+
+impl Ended {
+    /// Whether the power may have failed; a database without an entry has nothing to lose.
+    pub(crate) fn is_power_failure(self, has_entries: bool) -> bool {
+        match self {
+            Self::Alone => false,
+            Self::WithTheMachine => true,
+            Self::NotNoted => has_entries,
+        }
+    }
+}
+
 /// What a replica's folder says of the machine's boots.
 #[derive(Debug)]
 pub(crate) struct BootRecord {
@@ -32,33 +54,28 @@ pub(crate) struct BootRecord {
 }
 
 impl BootRecord {
-    /// Reads the record in this folder, and whether the power has failed. `boot` identifies the machine's boot, if that can be
-    /// told; `has_database` says whether there is anything to lose.
+    /// Reads the record in this folder, and says how the last process ended. `boot` identifies the machine's boot, if that can be
+    /// told.
     ///
     /// # Errors
-    /// If it can't be read or written.
+    /// If it can't be read.
     pub(crate) fn open(
         files: Arc<dyn Files>,
         folder: &Path,
         boot: Option<&str>,
-        has_database: bool,
-    ) -> io::Result<(Self, bool)> {
+    ) -> io::Result<(Self, Ended)> {
         let running = match boot {
             Some(boot) => format!("runs in boot {boot}\n"),
             // Another one each time: what can't be told may have been a power failure.
             None => format!("runs in an unknown boot {}\n", uuid::Uuid::new_v4()),
         };
-        let failed = match files.read(&folder.join(FILE)) {
-            Ok(found) => found != CLEAN.as_bytes() && found != running.as_bytes(),
-            // None was written by the versions before this one; without a database there is nothing to lose.
-            Err(error) if error.kind() == ErrorKind::NotFound => has_database,
+        let ended = match files.read(&folder.join(FILE)) {
+            Ok(found) if found == CLEAN.as_bytes() || found == running.as_bytes() => Ended::Alone,
+            Ok(_) => Ended::WithTheMachine,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ended::NotNoted,
             Err(error) => return Err(error),
         };
-        let record = Self { files, folder: folder.to_owned(), running, whole: Mutex::new(false) };
-        if !failed {
-            record.database_is_whole()?;
-        }
-        Ok((record, failed))
+        Ok((Self { files, folder: folder.to_owned(), running, whole: Mutex::new(false) }, ended))
     }
 
     /// Writes that the database was whole in this boot.
@@ -115,8 +132,14 @@ mod tests {
 
     const FOLDER: &str = "/replica-0";
 
-    fn open(files: &ForgetfulFiles, boot: Option<&str>, has_database: bool) -> (BootRecord, bool) {
-        BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), boot, has_database).unwrap()
+    /// As a start does it.
+    fn open(files: &ForgetfulFiles, boot: Option<&str>, has_entries: bool) -> (BootRecord, bool) {
+        let (record, ended) = BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), boot).unwrap();
+        let failed = ended.is_power_failure(has_entries);
+        if !failed {
+            record.database_is_whole().unwrap();
+        }
+        (record, failed)
     }
 
     #[test]
@@ -160,8 +183,10 @@ mod tests {
             let files = ForgetfulFiles::default();
             open(&files, Some("a"), false);
             files.fail_after(changes);
-            let again = BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), Some("a"), true);
-            let ended = again.and_then(|(record, _)| record.ends_cleanly()).is_ok();
+            let again = BootRecord::open(Arc::new(files.clone()), Path::new(FOLDER), Some("a"));
+            let ended = again
+                .and_then(|(record, _)| record.database_is_whole().and_then(|()| record.ends_cleanly()))
+                .is_ok();
             for found in files.after_power_loss() {
                 let clean =
                     found.read(&Path::new(FOLDER).join(FILE)).is_ok_and(|found| found == CLEAN.as_bytes());

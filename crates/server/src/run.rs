@@ -17,7 +17,7 @@ use crate::inspection::Inspected;
 use crate::key::ClusterKey;
 use crate::lock::FolderLock;
 use crate::peers::Peers;
-use crate::power::{self, BootRecord};
+use crate::power::{self, BootRecord, Ended};
 use crate::published::Published;
 use crate::register::{FileRegister, RegisterError, ViewRegister};
 use crate::replica_service::ReplicaService;
@@ -32,7 +32,7 @@ use crate::web::Web;
 use crate::{LOCK_FILE, timeline};
 use chat::Address;
 use files::RealFiles;
-use protocol::{Bounds, Identity, Incarnation, Replica, ReplicaIndex, ReplicaSet, Timing, ViewNumber};
+use protocol::{Bounds, Identity, Incarnation, Op, Replica, ReplicaIndex, ReplicaSet, Timing, ViewNumber};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,8 +80,8 @@ pub async fn run(
     tidy(&folder);
     let key = ClusterKey::read(&settings.key_file())?;
     let (register, known_view) = open_register(&settings, me, incarnation)?;
-    let (boot, after_power_failure) = open_boot_record(&settings, &folder, &settings.database(index))?;
-    let check = if after_power_failure { Check::Whole } else { Check::Ends };
+    let (boot, ended) = open_boot_record(&settings, &folder)?;
+    let check = if ended == Ended::Alone { Check::Ends } else { Check::Whole };
     let (mut stored, place) = open_storage(&settings, index, &folder, check)?;
     let inspection = stored.inspection.take();
     let address = settings.addresses[index].clone();
@@ -89,6 +89,7 @@ pub async fn run(
 
     let (database, readers, retention) = (place.path.clone(), place.readers.clone(), place.retention.clone());
     let (answers, incoming) = mpsc::channel(INCOMING_MAX);
+    let after_power_failure = begin_boot_record(&boot, ended, &stored, &folder)?;
     let identity = identity_of(me, replicas, incarnation, &stored, after_power_failure)?;
     info!(%address, position = %identity.logged, "starts");
     let applied = identity.applied.op;
@@ -271,19 +272,29 @@ fn tidy(folder: &Path) {
     }
 }
 
-/// Whether the power has failed since the database was last known to be whole, and where it is written down when it is.
-fn open_boot_record(
-    settings: &Settings,
-    folder: &Path,
-    database: &Path,
-) -> Result<(Arc<BootRecord>, bool), RunError> {
+/// How the last process ended, and where it is written down how this one does.
+fn open_boot_record(settings: &Settings, folder: &Path) -> Result<(Arc<BootRecord>, Ended), RunError> {
     let boot = power::boot_id(&settings.boot_id_file);
-    let (record, failed) = BootRecord::open(Arc::new(RealFiles), folder, boot.as_deref(), database.exists())
+    let (record, ended) = BootRecord::open(Arc::new(RealFiles), folder, boot.as_deref())
         .map_err(|source| RunError::BootRecord { folder: folder.to_owned(), source })?;
+    Ok((Arc::new(record), ended))
+}
+
+/// Whether the power has failed since the database was last known to be whole. If not, it is whole in this boot too.
+fn begin_boot_record(
+    record: &BootRecord,
+    ended: Ended,
+    stored: &Storage,
+    folder: &Path,
+) -> Result<bool, RunError> {
+    let failed = ended.is_power_failure(stored.log.end().op > Op(0));
     if failed {
         info!("the machine was started again without a clean end of this replica");
+    } else {
+        let whole = record.database_is_whole();
+        whole.map_err(|source| RunError::BootRecord { folder: folder.to_owned(), source })?;
     }
-    Ok((Arc::new(record), failed))
+    Ok(failed)
 }
 
 /// Lets another take the lead, if this replica alone is to end, has the lead, and another can take it: what is under way is

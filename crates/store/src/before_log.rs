@@ -2,7 +2,8 @@
 //! one, for an operator who goes back to the version before.
 
 use crate::error::StoreError;
-use crate::swap::{move_aside, with_suffix};
+use crate::suffix::with_suffix;
+use crate::swap::move_aside;
 use chat::Millis;
 use files::{Files, RealFiles};
 use rusqlite::backup::{Backup, StepResult};

@@ -7,7 +7,8 @@
 use crate::error::StoreError;
 use crate::reader::Reader;
 use crate::soundness::{Unsound, check_entries};
-use protocol::{Op, Position};
+use crate::state::state;
+use protocol::{DatabaseId, Op, Position};
 use replica_log::LogReader;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -59,12 +60,18 @@ const TREES: [Tree; 16] = [
     index("looks", "looks_account", &["account", "look"]),
 ];
 
+/// How far the tables and indexes were looked at: the tree that is next, and its last key that was.
+#[derive(Debug, Default)]
+struct Trees {
+    tree: usize,
+    after: Option<Vec<Value>>,
+}
+
 /// How far a database and its log were looked at.
 #[derive(Debug)]
 pub struct Inspection {
-    /// The tree that is looked at, and its last key that was.
-    tree: usize,
-    after: Option<Vec<Value>>,
+    database: DatabaseId,
+    trees: Trees,
     /// Where the log was looked at last; `None` before its first entry.
     log: Option<Position>,
     /// The last entry that is looked at.
@@ -73,13 +80,17 @@ pub struct Inspection {
 
 impl Inspection {
     /// Of everything, but of the log only up to an op: what came later was not read, it was written.
-    pub(crate) const fn up_to(log_end: Op) -> Self {
-        Self { tree: 0, after: None, log: None, log_end }
+    pub(crate) const fn of(database: DatabaseId, log_end: Op) -> Self {
+        Self { database, trees: Trees { tree: 0, after: None }, log: None, log_end }
     }
 
     /// Looks at the next piece, from one point in time. Returns whether there is more; damage is [`StoreError::Corrupt`].
     pub fn next(&mut self, reader: &Reader<'_>, log: &LogReader) -> Result<bool, StoreError> {
-        if self.next_of_tables(reader.connection(), reader.path())? {
+        // A snapshot has taken its place, which was looked at when it arrived; and the log may be the one before it.
+        if state(reader.connection(), reader.path())?.database != self.database {
+            return Ok(false);
+        }
+        if self.trees.next(reader.connection(), reader.path())? {
             return Ok(true);
         }
         self.next_of_log(reader, log)
@@ -87,16 +98,9 @@ impl Inspection {
 
     /// Looks at all tables and indexes at once.
     pub(crate) fn whole_tables(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-        let mut all = Self::up_to(Op(0));
-        while all.next_of_tables(connection, path)? {}
+        let mut all = Trees::default();
+        while all.next(connection, path)? {}
         Ok(())
-    }
-
-    fn next_of_tables(&mut self, connection: &Connection, path: &Path) -> Result<bool, StoreError> {
-        let Some(tree) = TREES.get(self.tree) else { return Ok(false) };
-        self.after = tree.look(connection, path, self.after.as_deref())?;
-        self.tree += usize::from(self.after.is_none());
-        Ok(true)
     }
 
     fn next_of_log(&mut self, reader: &Reader<'_>, log: &LogReader) -> Result<bool, StoreError> {
@@ -108,12 +112,27 @@ impl Inspection {
         }
         let unsound = |unsound: Unsound| unsound.into_error(reader.path());
         let piece = log.read_after(end.op, PIECE_BYTES).map_err(|error| unsound(Unsound::of(error)))?;
-        if piece.chain.is_some() {
+        // What was let go of or cut meanwhile has no such position: then it goes on from where the log begins now.
+        self.log = None;
+        if piece.chain == Some(end.chain) {
+            // It may end before where it ended: what was not committed is cut.
+            if piece.entries.is_empty() {
+                return Ok(false);
+            }
             let applied = reader.applied()?.op;
             let entries = piece.entries.into_iter().map(Ok);
             check_entries(reader.connection(), reader.path(), applied, &mut end, entries).map_err(unsound)?;
             self.log = Some(end);
         }
+        Ok(true)
+    }
+}
+
+impl Trees {
+    fn next(&mut self, connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+        let Some(tree) = TREES.get(self.tree) else { return Ok(false) };
+        self.after = tree.look(connection, path, self.after.as_deref())?;
+        self.tree += usize::from(self.after.is_none());
         Ok(true)
     }
 }
@@ -126,41 +145,80 @@ impl Tree {
         path: &Path,
         after: Option<&[Value]>,
     ) -> Result<Option<Vec<Value>>, StoreError> {
-        let sql = StoreError::sqlite(path);
+        let (mut last, mut read) = (after.map(<[Value]>::to_vec), 0);
+        // The rest of what has the same key but for its last column, and what is behind that. In one condition over all columns
+        // `SQLite` does not search by a row's number, and each piece of one conversation would begin with its first message.
+        let prefix = self.key.len() - 1;
+        let (same, behind) = match after {
+            None => (None, String::from("true")),
+            Some(_) if prefix == 0 => (None, self.behind(1)),
+            Some(_) => (Some(self.within()), self.behind(prefix)),
+        };
+        if let (Some(same), Some(after)) = (same, after) {
+            read += self.read(connection, path, &same, after, ROWS, &mut last)?;
+        }
+        if read < ROWS {
+            let bound = after.map_or(&[][..], |after| &after[..prefix.max(1)]);
+            read += self.read(connection, path, &behind, bound, ROWS - read, &mut last)?;
+        }
+        Ok(last.filter(|_| read == ROWS))
+    }
+
+    /// The condition for what has the same key but for its last column, which comes behind.
+    fn within(&self) -> String {
+        let (last, first) = self.key.split_last().expect("every tree has a key");
+        let same: Vec<String> = first.iter().map(|column| format!("{column} = ?")).collect();
+        format!("{} AND {last} > ?", same.join(" AND "))
+    }
+
+    /// The condition for what comes behind in the first columns of the key.
+    fn behind(&self, columns: usize) -> String {
+        format!("({}) > ({})", self.key[..columns].join(", "), vec!["?"; columns].join(", "))
+    }
+
+    fn query(&self, condition: &str, rows_max: usize) -> String {
         let Self { table, index, key, rows } = self;
         let columns = key.join(", ");
         let (all, by) = match index {
             Some(index) => (columns.clone(), format!("INDEXED BY {index}")),
             None => (format!("{columns}, *"), "NOT INDEXED".to_owned()),
         };
-        let behind = match after {
-            Some(_) => format!("({columns}) > ({})", vec!["?"; key.len()].join(", ")),
-            None => "true".to_owned(),
-        };
-        let mut statement = connection
-            .prepare(&format!(
-                "SELECT {all} FROM {table} {by} WHERE {rows} AND {behind} ORDER BY {columns} LIMIT {ROWS}"
-            ))
-            .map_err(&sql)?;
-        let count = statement.column_count();
-        let mut found = statement.query(params_from_iter(after.unwrap_or_default())).map_err(&sql)?;
-        let (mut last, mut read) = (after.map(<[Value]>::to_vec), 0);
+        format!(
+            "SELECT {all} FROM {table} {by} WHERE {rows} AND {condition} ORDER BY {columns} LIMIT {rows_max}"
+        )
+    }
+
+    /// Reads rows, each of which must come behind the last. Returns how many there were.
+    fn read(
+        &self,
+        connection: &Connection,
+        path: &Path,
+        condition: &str,
+        bound: &[Value],
+        rows_max: usize,
+        last: &mut Option<Vec<Value>>,
+    ) -> Result<usize, StoreError> {
+        let sql = StoreError::sqlite(path);
+        let corrupt = |what| StoreError::Corrupt { path: path.to_owned(), what };
+        let (keys, name) = (self.key.len(), self.index.unwrap_or(self.table));
+        let mut statement = connection.prepare(&self.query(condition, rows_max)).map_err(&sql)?;
+        let columns = statement.column_count();
+        let mut found = statement.query(params_from_iter(bound)).map_err(&sql)?;
+        let mut read = 0;
         while let Some(row) = found.next().map_err(&sql)? {
             // Every column, so that every page on which a long one goes on is read.
-            for column in key.len()..count {
+            for column in keys..columns {
                 row.get_ref(column).map_err(&sql)?;
             }
-            let now = (0..key.len()).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>();
-            let corrupt = |what| StoreError::Corrupt { path: path.to_owned(), what };
-            let name = index.unwrap_or(table);
+            let now = (0..keys).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>();
             let now = now.map_err(|error| corrupt(format!("a row of {name} can't be read: {error}")))?;
             if last.as_ref().is_some_and(|last| !follows(last, &now)) {
                 return Err(corrupt(format!("the rows of {name} are not in their order")));
             }
-            last = Some(now);
+            *last = Some(now);
             read += 1;
         }
-        Ok(last.filter(|_| read == ROWS))
+        Ok(read)
     }
 }
 
@@ -210,20 +268,24 @@ mod tests {
         let path = folder.path().join("chat.db");
         let connection = crate::database::open(&path, crate::soundness::Check::Whole).unwrap().connection;
         for tree in &TREES {
-            let columns = tree.key.join(", ");
-            let by = tree.index.map_or("NOT INDEXED".to_owned(), |index| format!("INDEXED BY {index}"));
-            let places = vec!["0"; tree.key.len()].join(", ");
-            let plan: Vec<String> = connection
-                .prepare(&format!(
-                    "EXPLAIN QUERY PLAN SELECT {columns} FROM {} {by} WHERE {} AND ({columns}) > ({places}) ORDER BY {columns}",
-                    tree.table, tree.rows
-                ))
-                .unwrap()
-                .query_map([], |row| row.get(3))
-                .unwrap()
-                .map(Result::unwrap)
-                .collect();
-            assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{}: {plan:?}", tree.table);
+            let prefix = tree.key.len() - 1;
+            let within = (prefix > 0).then(|| (tree.within(), prefix + 1));
+            for (condition, bounds) in within.into_iter().chain([(tree.behind(prefix.max(1)), prefix.max(1))])
+            {
+                let mut explain =
+                    connection.prepare(&format!("EXPLAIN QUERY PLAN {}", tree.query(&condition, 1))).unwrap();
+                let bound = vec![0; bounds];
+                let plan: Vec<String> = explain
+                    .query_map(params_from_iter(bound), |row| row.get(3))
+                    .unwrap()
+                    .map(Result::unwrap)
+                    .collect();
+                // Every column that is bound is searched by.
+                let searched = plan[0].matches(['>', '=']).count();
+                assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{}: {plan:?}", tree.table);
+                let by_a_row = plan[0].contains(&format!("({})>", tree.key[..bounds].join(",")));
+                assert!(searched == bounds || by_a_row, "{} {condition}: {plan:?}", tree.table);
+            }
         }
     }
 

@@ -21,7 +21,7 @@
 //! No other connection to the database may be open for this: `SQLite` refuses the exclusive connection otherwise.
 
 use crate::error::StoreError;
-use crate::swap::with_suffix;
+use crate::suffix::with_suffix;
 use files::{Files, RealFiles};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;

@@ -21,7 +21,7 @@ use std::path::Path;
 pub enum Check {
     /// All of it.
     Whole,
-    /// Of a large one the ends: nothing but a process has ended since it was known to be whole. The rest is for
+    /// Of a large one the ends, where the power has not failed since it was known to be whole. The rest is for
     /// [`crate::Inspection`].
     Ends,
 }

@@ -21,11 +21,12 @@ use crate::records::decode_entries;
 use crate::retention::LogRetention;
 use crate::soundness::{Check, Unsound, check_log};
 use crate::state::DatabaseState;
-use crate::swap::{move_aside, move_folder_aside, with_suffix};
+use crate::suspect::{remove_mark, suspected};
+use crate::swap::{finish_swap, move_aside, move_folder_aside};
 use crate::writer::Writer;
 use chat::{Millis, Record};
 use files::{Files, RealFiles};
-use protocol::{Entry, Position};
+use protocol::{Entry, Op, Position};
 use replica_log::{Limits, Log, LogError, look};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,38 +67,24 @@ impl Storage {
         limits: Limits,
         how: Check,
     ) -> Result<Self, StoreError> {
-        // Damage was found while it was used: now it is found again, or it was not in the files.
-        let suspect = suspect(path);
-        let how = if RealFiles.exists(&suspect) { Check::Whole } else { how };
-        let storage = Self::open_or_begin_anew(path, retention, limits, how)?;
-        if RealFiles.exists(&suspect) {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            let cleared = RealFiles.remove(&suspect).and_then(|()| RealFiles.sync_folder(folder));
-            cleared.map_err(StoreError::file(&suspect))?;
+        finish_swap(&RealFiles, path)?;
+        if let Some(what) = suspected(path)? {
+            begin_anew(path, &what)?;
+            remove_mark(&RealFiles, path)?;
         }
-        Ok(storage)
-    }
-
-    fn open_or_begin_anew(
-        path: &Path,
-        retention: LogRetention,
-        limits: Limits,
-        how: Check,
-    ) -> Result<Self, StoreError> {
         let opened = match Self::open_undamaged_or(path, limits, how) {
+            // Whatever became of the log may have become of the tables.
+            Err(Fault::Log(..)) if how.of(path) == Check::Ends => {
+                return Self::open(path, retention, limits, Check::Whole);
+            }
             Err(Fault::Tables(what)) => {
-                let aside = move_both_aside(&RealFiles, path, now())?;
-                tracing::warn!(
-                    "{} was damaged ({what}); it was moved to {}",
-                    path.display(),
-                    aside.display()
-                );
+                begin_anew(path, &what)?;
                 Self::open_undamaged_or(path, limits, how)
             }
             Err(Fault::Log(what, mut writer)) => {
                 move_log_aside(&RealFiles, &log_folder(path), &what)?;
                 writer.draw_identity()?;
-                Self::begin(*writer, limits).map_err(Fault::Other)
+                Self::begin(*writer, limits, Check::Whole).map_err(Fault::Other)
             }
             opened => opened,
         };
@@ -117,7 +104,7 @@ impl Storage {
             other => Fault::Other(other),
         })?;
         if !writer.state().log_begun {
-            return Self::begin(writer, limits).map_err(Fault::Other);
+            return Self::begin(writer, limits, how).map_err(Fault::Other);
         }
         let folder = log_folder(path);
         match check(&writer, &folder, how) {
@@ -131,8 +118,8 @@ impl Storage {
         }
     }
 
-    /// Begins the log of a database that has none, again if that was interrupted.
-    fn begin(mut writer: Writer, limits: Limits) -> Result<Self, StoreError> {
+    /// Begins the log of a database that has none, again if that was interrupted. So much of the tables was looked at.
+    fn begin(mut writer: Writer, limits: Limits, how: Check) -> Result<Self, StoreError> {
         let folder = log_folder(writer.path());
         let DatabaseState { database, applied, .. } = writer.state();
         match look(&RealFiles, &folder) {
@@ -152,7 +139,8 @@ impl Storage {
         }
         let log = Log::create(Arc::new(RealFiles), &folder, database, applied, limits)?;
         writer.begin_log()?;
-        Ok(Self { writer, log, inspection: None })
+        let inspection = (how == Check::Ends).then(|| Inspection::of(database, Op(0)));
+        Ok(Self { writer, log, inspection })
     }
 
     /// Applies all that is logged, whether or not it is known to be committed: for an operator who has decided that it counts.
@@ -221,21 +209,14 @@ fn check(writer: &Writer, folder: &Path, how: Check) -> Result<Option<Inspection
     }
     let log = look(&RealFiles, folder).map_err(Unsound::of)?;
     let from = check_log(connection, path, &log, &writer.state(), how)?;
-    Ok((how == Check::Ends).then(|| Inspection::up_to(from.op)))
+    Ok((how == Check::Ends).then(|| Inspection::of(writer.state().database, from.op)))
 }
 
-/// Damage was found in the database at `path` while it was used: the next start looks at all of it, however large it is.
-pub fn suspect_damage(path: &Path) -> Result<(), StoreError> {
-    let (mark, folder) = (suspect(path), path.parent().unwrap_or(Path::new(".")));
-    let made = match RealFiles.write_new(&mark, b"") {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => RealFiles.sync(&mark).and_then(|()| RealFiles.sync_folder(folder)),
-    };
-    made.map_err(StoreError::file(&mark))
-}
-
-fn suspect(path: &Path) -> PathBuf {
-    with_suffix(path, ".suspect")
+/// Moves a database aside that can't be believed, with its log, and says so.
+fn begin_anew(path: &Path, what: &str) -> Result<(), StoreError> {
+    let aside = move_both_aside(&RealFiles, path, now())?;
+    tracing::warn!("{} was damaged ({what}); it was moved to {}", path.display(), aside.display());
+    Ok(())
 }
 
 /// Moves a log aside that is not used any more, and says so.

@@ -1,6 +1,8 @@
 //! Databases that change places: a snapshot comes in for the one that was there, a damaged one is moved aside.
 
 use crate::error::StoreError;
+use crate::suffix::with_suffix;
+use crate::suspect::remove_mark;
 use chat::Millis;
 use files::Files;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ pub fn swap_in(files: &dyn Files, path: &Path) -> Result<(), StoreError> {
     let incoming = with_suffix(path, INCOMING_SUFFIX);
     files.rename(&incoming, path).map_err(StoreError::file(&incoming))?;
     files.sync_folder(folder).map_err(StoreError::file(folder))?;
+    remove_mark(files, path)?;
     files.remove(&replaced).map_err(StoreError::file(&replaced))
 }
 
@@ -43,6 +46,7 @@ pub fn finish_swap(files: &dyn Files, path: &Path) -> Result<(), StoreError> {
         return swap_in(files, path);
     }
     if files.exists(path) {
+        remove_mark(files, path)?;
         return files.remove(&replaced).map_err(StoreError::file(&replaced));
     }
     Ok(())
@@ -87,12 +91,6 @@ pub(crate) fn move_folder_aside(
     files.rename(folder, &aside).map_err(StoreError::file(folder))?;
     sync_folder_of(files, folder)?;
     Ok(Some(aside))
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn sync_folder_of(files: &dyn Files, path: &Path) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
 use crate::soundness::{self, Check};
 use crate::state::{self, DatabaseState};
-use crate::swap::with_suffix;
+use crate::suffix::with_suffix;
 use crate::wal::{Checkpoint, Wal, checkpoint};
 use chat::{Fact, HistoryId, Millis, Record};
 use protocol::{DatabaseId, Entry, Memory, Op, Position};

@@ -158,18 +158,14 @@ pub fn digest_answer_is_proven(proofs: &Proofs, answer: &DigestResponse) -> bool
 
 /// What a caller's proof covers.
 fn asked(request: &DigestRequest) -> Vec<Vec<u8>> {
-    let mut parts = vec![
+    vec![
         request.first_op.to_be_bytes().to_vec(),
         request.table.clone().into_bytes(),
         request.after.clone(),
         request.up_to.clone(),
         request.rows_max.to_be_bytes().to_vec(),
-    ];
-    // A replica that does not know the field yet verifies what was there before it.
-    if request.at_op > 0 {
-        parts.push(request.at_op.to_be_bytes().to_vec());
-    }
-    parts
+        request.at_op.to_be_bytes().to_vec(),
+    ]
 }
 
 /// What a replica's proof covers.

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use store::{Check, Limits, LogRetention, Readers, Storage, StoreError, Writer, decode_entries, swap_in};
+use store::{
+    Check, Limits, LogRetention, Readers, Storage, StoreError, Writer, decode_entries, suspected, swap_in,
+};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -185,6 +187,12 @@ impl Thread {
     }
 
     fn repair(&mut self, token: Token) -> StoreAnswer {
+        // What was found in the tables beside their use is not written anew: another database takes their place.
+        match suspected(&self.tables.path) {
+            Ok(None) => {}
+            Ok(Some(what)) => return StoreAnswer::Failed { token, error: self.tables.lacks(what) },
+            Err(error) => return StoreAnswer::Failed { token, error },
+        }
         match self.tables.repair() {
             Ok((logged, applied)) => {
                 self.said_lost = false;

@@ -7,7 +7,8 @@ use protocol::Op;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long the tables stay at an op for the reader that has asked for it. It waits on a thread of its own, and begins at once.
+/// How long the tables stay at an op for the reader that has asked for it: it waits on a thread of its own, and begins within a
+/// millisecond where the machine is not busy. Where it is late, it reads what there is then, and says so.
 const STAY_AT_MOST: Duration = Duration::from_millis(20);
 
 /// What the reader and the thread that applies know of each other.

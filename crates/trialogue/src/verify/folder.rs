@@ -68,7 +68,7 @@ impl Pair<'_> {
                 return compared.map_err(Failure::of);
             }
             match why {
-                // Neither has moved on: no replica runs on them, and each has applied what it had come to when it ended.
+                // No replica runs on them, and each has applied what it had come to when it ended; or chance has had its time.
                 May::Move(..) if before == Some(why) || began.elapsed() >= LEVEL_AFTER => {
                     match self.bring_level() {
                         Ok(true) => continue,
