@@ -12,12 +12,12 @@ use whole_process_tests::wait;
 
 const PAGE: usize = 4096;
 
-/// Three replicas that have ended, with more than 20 MB each.
+/// Three replicas that have ended, with more than 16 MiB each.
 async fn filled() -> Cluster {
     let mut cluster = Cluster::serving().await;
     cluster.end_all().await;
     let now = Millis::of(SystemTime::now());
-    let ends: Vec<_> = (0..3).map(|i| fill(&cluster.database(i), now, 100, 100_000)).collect();
+    let ends: Vec<_> = (0..3).map(|i| fill(&cluster.database(i), now, 100, 80_000)).collect();
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
     cluster
 }
