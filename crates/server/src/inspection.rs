@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 const REST: u32 = 9;
 /// After a piece that could not be looked at, or a mark that could not be made.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// A piece that can't be read so many times is damaged: a disk's bad sector is an error of reading.
+/// A piece that can't be read in this many attempts is damaged: a disk's bad sector is an error of reading.
 const ATTEMPTS_MAX: u32 = 6;
 
 /// The database that is looked at.

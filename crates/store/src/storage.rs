@@ -9,6 +9,7 @@
 //! | a log of this database that holds `applied` and agrees with the tables | goes on with it |
 //! | no log, another database's, one that can't be read, or without `applied` | moves the log aside; the tables stay, as another database, which is in sync with nothing, and a new log begins |
 //! | tables that are damaged, or are not what the log made them | moves both aside; a new empty database begins |
+//! | a mark that damage was found in the database while it was used (`suspect.rs`) | moves both aside; a new empty database begins |
 //! | what a newer version wrote | an error, and nothing is touched |
 //!
 //! Each step is durable before the next, and after each of them the next start goes on: the database leaves before its log, so that

@@ -23,7 +23,7 @@ fn open(path: &Path, how: Check) -> Storage {
     Storage::open(path, LogRetention::keep(1_000_000), Storage::limits(100_000, u64::MAX), how).unwrap()
 }
 
-/// Messages in so many bytes that their database is a large one.
+/// A database of more than 16 MiB, which a start looks at in part.
 fn filled() -> Folder {
     let folder = Folder::new();
     let mut storage = open(&folder.path(), Check::Whole);
