@@ -39,16 +39,30 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     signals::note();
     let arguments = Arguments::read();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::Failed(format!("the runtime could not start: {error}")).report(),
-    };
+    let threads = worker_threads(&arguments.command);
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(threads).build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::Failed(format!("the runtime could not start: {error}")).report(),
+        };
     let outcome = runtime.block_on(run(arguments));
     // A thread that reads standard input can't be interrupted; nothing waits for it.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// How many threads run this command's tasks. A replica has threads of its own for its core, its log and its tables, and shares
+/// its machine with two others where `up` starts it: half of the cores is what its calls can use. On two cores a second thread
+/// costs a message alone two wake-ups of an idle core (docs/performance.md).
+fn worker_threads(command: &Command) -> usize {
+    match command {
+        Command::Replica(_) => {
+            std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
+        }
+        _ => 2,
     }
 }
 
