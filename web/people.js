@@ -93,8 +93,8 @@ export class People {
     this.timer = setTimeout(async () => {
       const slow = setTimeout(() => { if (asked === this.asked) this.#show([], { say: "Searching…" }); }, SLOW_AFTER);
       try {
-        const { accounts, next_page_token } = await this.connection.call("list_accounts", { pattern: patternOf(wanted) });
-        if (asked === this.asked) this.#show(accounts, { more: next_page_token !== "" });
+        const { found, more } = await this.#look(patternOf(wanted), () => asked === this.asked);
+        if (asked === this.asked) this.#show(found, { more });
       } catch (error) {
         // Whom an earlier search has found is no answer to this one.
         if (asked === this.asked) this.#show([], { say: error.message });
@@ -102,6 +102,20 @@ export class People {
         clearTimeout(slow);
       }
     }, PAUSE_BEFORE_SEARCH);
+  }
+
+  /** Pages until there are as many as are shown: one may have no account, and others may follow.
+   * @param {string} pattern
+   * @param {() => boolean} isWanted */
+  async #look(pattern, isWanted) {
+    const found = [];
+    let page_token = "";
+    do {
+      const page = await this.connection.call("list_accounts", { pattern, page_token });
+      found.push(...page.accounts);
+      page_token = page.next_page_token;
+    } while (page_token !== "" && found.length < FOUND_MAX && isWanted());
+    return { found, more: page_token !== "" };
   }
 
   #say(text) {

@@ -87,7 +87,8 @@ impl Session {
         call.await.map(drop)
     }
 
-    /// One page of the accounts whose names match; `page_token` is that of the page before, empty for the first.
+    /// One page of the accounts whose names match; `page_token` is that of the page before, empty for the first. A page may have no
+    /// account, and others may follow: it is the last one where its `next_page_token` is empty.
     pub async fn accounts(&self, pattern: &str, page_token: &str) -> Result<AccountPage, ClientError> {
         let (pattern, page_token) = (pattern.to_owned(), page_token.to_owned());
         let message = v1::ListAccountsRequest { pattern, page_size: 0, page_token };

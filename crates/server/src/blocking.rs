@@ -1,6 +1,7 @@
 //! Work that blocks, on a thread for that; of some kinds only a few pieces at a time.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +18,8 @@ pub(crate) struct Full;
 pub(crate) struct Places {
     free: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    /// For how many times as long as the work took its place stays taken afterwards.
+    rest: u32,
 }
 
 /// A place that is taken.
@@ -31,7 +34,14 @@ impl Places {
         Self {
             free: Arc::new(Semaphore::new(at_once)),
             queue: Arc::new(Semaphore::new(at_once + waiting_max)),
+            rest: 0,
         }
+    }
+
+    /// The same places, each of which rests after its work, for as many times as long as that took: what callers ask for without
+    /// a pause leaves the rest of a core to others.
+    pub(crate) fn resting(self, rest: u32) -> Self {
+        Self { rest, ..self }
     }
 
     /// Does the work once there is a place for it.
@@ -40,9 +50,12 @@ impl Places {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Full> {
         let place = self.enter().await?;
+        let (rest, runtime) = (self.rest, tokio::runtime::Handle::current());
         Ok(blocking(move || {
-            let _held_until_done = place;
-            work()
+            let began = Instant::now();
+            let done = work();
+            place.free_after(began.elapsed().saturating_mul(rest), &runtime);
+            done
         })
         .await)
     }
@@ -52,6 +65,19 @@ impl Places {
         let queued = self.queue.clone().try_acquire_owned().map_err(|_| Full)?;
         let place = self.free.clone().acquire_owned().await.expect("the semaphore is never closed");
         Ok(Place { _place: place, _queued: queued })
+    }
+}
+
+impl Place {
+    fn free_after(self, rest: Duration, runtime: &tokio::runtime::Handle) {
+        if rest.is_zero() {
+            return;
+        }
+        let Self { _place: place, _queued: _ } = self;
+        runtime.spawn(async move {
+            tokio::time::sleep(rest).await;
+            drop(place);
+        });
     }
 }
 
@@ -93,6 +119,24 @@ mod tests {
         finish.send(()).unwrap();
         assert_eq!(next.await, Ok(7));
         assert_eq!(places.run(|| 8).await, Ok(8));
+    }
+
+    /// Eight callers that listed accounts in a loop took both cores from those who sent.
+    #[tokio::test]
+    async fn a_place_rests_after_its_work_and_is_free_again() {
+        let places = Places::new(1, 1).resting(1000);
+        let a_while = || {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(100) {}
+        };
+        assert_eq!(places.run(a_while).await, Ok(()));
+        let mut next = Box::pin(places.run(|| 7));
+        std::future::poll_fn(|context| {
+            assert!(next.as_mut().poll(context).is_pending(), "it rests for a tenth of a second");
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(next.await, Ok(7));
     }
 
     /// A replica that was ended while it started said that it had panicked.

@@ -32,7 +32,6 @@ pub(crate) use registration::{NewAccount, Proof};
 pub(crate) use sending::{Ended, Given, MessageAnswer};
 pub(crate) use sessions::Opened;
 pub(crate) use state::State;
-pub(crate) use tokens::hash_of;
 
 use crate::blocking::Places;
 use crate::delivery::Delivery;
@@ -57,13 +56,16 @@ const PAGE_BYTES: usize = 1024 * 1024;
 pub(crate) struct Looks {
     /// Those that an index answers.
     short: Places,
-    /// Those that go through all names.
+    /// Those that go through many names: one at a time, with a rest after each.
     scans: Places,
 }
 
+/// What goes through all names rests for as many times as long as it took: callers that ask without a pause have a fifth of a core.
+const SCANS_REST: u32 = 4;
+
 impl Looks {
     pub(crate) fn new() -> Self {
-        Self { short: Places::new(16, 16_384), scans: Places::new(2, 64) }
+        Self { short: Places::new(16, 16_384), scans: Places::new(1, 64).resting(SCANS_REST) }
     }
 }
 
@@ -104,7 +106,7 @@ impl Service {
         self.read_among(&self.looks.short, ask).await
     }
 
-    /// The same for what goes through all names.
+    /// The same for what goes through many names.
     async fn scan<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader<'_>) -> Result<T, Stop> + Send + 'static,

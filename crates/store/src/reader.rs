@@ -20,6 +20,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Connections kept open for readers.
 const IDLE_MAX: usize = 4;
+/// Names that one page of accounts looks at, at most: some milliseconds of work, however many accounts there are.
+const NAMES_LOOKED_AT_MAX: usize = 10_000;
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,8 +209,9 @@ impl<'a> Reader<'a> {
         self.sql(found)
     }
 
-    /// Living accounts whose name matches, in the order of their keys, after `after`. Returns the names, and the key to
-    /// go on from if there may be more. Index: `accounts_living_key`.
+    /// Living accounts whose name matches, in the order of their keys, after `after`. Returns at most `limit` names, and the key to
+    /// go on from if there may be more. A page looks at 10,000 names at most, so it may have few names or none, and others may follow.
+    /// Index: `accounts_living_key`.
     pub fn accounts(
         &self,
         pattern: &NamePattern,
@@ -222,16 +225,23 @@ impl<'a> Reader<'a> {
             let mut rows = all.query([after])?;
             let mut names = Vec::new();
             let mut last_key = None;
+            let mut looked_at = 0;
             while let Some(row) = rows.next()? {
-                let name: String = row.get(1)?;
-                if !pattern.matches(&name) {
-                    continue;
-                }
-                if names.len() == limit {
+                if looked_at == NAMES_LOOKED_AT_MAX {
                     return Ok((names, last_key));
                 }
-                names.push((AccountId(unsigned(row, 0)?), name));
-                last_key = Some(row.get(2)?);
+                looked_at += 1;
+                let name = row.get_ref(1)?.as_str()?;
+                let matches = pattern.matches(name);
+                if matches && names.len() == limit {
+                    return Ok((names, last_key));
+                }
+                if matches {
+                    names.push((AccountId(unsigned(row, 0)?), name.to_owned()));
+                }
+                if matches || looked_at == NAMES_LOOKED_AT_MAX {
+                    last_key = Some(row.get(2)?);
+                }
             }
             Ok((names, None))
         };
@@ -251,7 +261,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Page, StoreError> {
         let page = || {
             let mut merged = Merged::new(self.connection, Order::OldestFirst);
-            for member in members::with_news(self.connection, account, after)? {
+            for member in members::of(self.connection, account)? {
                 merged.add(member.conversation, member.with, after)?;
                 if own && member.with != account {
                     merged.add(member.conversation, account, after)?;

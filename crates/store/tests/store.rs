@@ -315,6 +315,31 @@ fn accounts_come_in_pages_in_the_order_of_their_names() {
         .unwrap();
 }
 
+/// One page looked at all names: at 200,000 accounts a name that no account had took 72 ms of a core.
+#[test]
+fn a_page_of_accounts_looks_at_a_bounded_number_of_names_and_others_follow() {
+    let mut pair = Pair::new();
+    let people: Vec<Request> = (0..25_000).map(|number| create(&format!("p{number:05}"))).collect();
+    pair.run(&people);
+    let all_pages = |pattern: &str| {
+        let (mut pages, mut after) = (Vec::new(), Some(String::new()));
+        while let Some(key) = after {
+            let pattern = NamePattern::parse(pattern).unwrap();
+            let page = Readers::new(&pair.path("a")).read(|reader| reader.accounts(&pattern, &key, 2));
+            let (accounts, next) = page.unwrap();
+            pages.push(accounts.into_iter().map(|(_, name)| name).collect::<Vec<_>>());
+            after = next;
+        }
+        pages
+    };
+    let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(all_pages("nobody"), [named(&[]), named(&[]), named(&[])]);
+    let few = ["p00003", "p09999", "p10000", "p24997", "p24998", "p24999"];
+    let pattern = format!("^({})$", few.join("|"));
+    let pages = all_pages(&pattern);
+    assert_eq!(pages, [named(&few[..2]), named(&few[2..3]), named(&few[3..5]), named(&few[5..])]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -112,7 +112,8 @@ impl Service {
         Ok(self.session(token).await?.account)
     }
 
-    /// A page of the living accounts whose names match a regular expression.
+    /// A page of the living accounts whose names match a regular expression. One that looked at many names may have few of them, or
+    /// none, and others may follow.
     pub(crate) async fn accounts(
         &self,
         token: TokenHash,
@@ -122,7 +123,7 @@ impl Service {
     ) -> Result<AccountsPage, Failure> {
         let limit = page_limit(page_size)?;
         self.session(token).await?;
-        // A pattern may be dear to compile, and all names are compared with it.
+        // A pattern may be dear to compile, and many names are compared with it.
         let page = self.scan(move |reader| {
             session(reader, token)?;
             let pattern = NamePattern::parse(&pattern)?;

@@ -5,8 +5,8 @@ use crate::sessions::{KeptSession, Sessions};
 use crate::status::{self, ClusterSummary};
 use chat::{NameRules, ServiceState, UserName};
 use client::{
-    AccountId, Client, ClientError, DurableOutbox, Heard, InUse, MessageId, OutboxFile, Progress, Reason,
-    RequestId, Session, Start, Waiting,
+    Account, AccountId, Client, ClientError, DurableOutbox, Heard, InUse, MessageId, OutboxFile, Progress,
+    Reason, RequestId, Session, Start, Waiting,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -334,16 +334,25 @@ async fn find(shared: Shared, name: String) {
     };
     let escape = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
     let pattern = format!("^{}$", wanted.shown().chars().map(escape).collect::<String>());
-    let found = shared.session.accounts(&pattern, "").await;
-    shared.answer(found, |page| {
-        let same = page.accounts.into_iter().find(|account| {
-            UserName::parse(&account.name, &NameRules::default()).is_ok_and(|name| name.key() == wanted.key())
-        });
-        match same {
-            Some(account) => Event::Found { id: account.id, name: account.name },
-            None => Event::Notice(format!("there is no account named {name:?}; /list shows who is there")),
+    let is_wanted = |account: &Account| {
+        UserName::parse(&account.name, &NameRules::default()).is_ok_and(|name| name.key() == wanted.key())
+    };
+    let mut page_token = String::new();
+    let event = loop {
+        match shared.session.accounts(&pattern, &page_token).await {
+            Ok(page) => {
+                if let Some(account) = page.accounts.into_iter().find(&is_wanted) {
+                    break Event::Found { id: account.id, name: account.name };
+                }
+                page_token = page.next_page_token;
+            }
+            Err(error) => return shared.complain(Some(error)),
         }
-    });
+        if page_token.is_empty() {
+            break Event::Notice(format!("there is no account named {name:?}; /list shows who is there"));
+        }
+    };
+    shared.emit(event);
 }
 
 async fn list(shared: Shared, pattern: String) {
