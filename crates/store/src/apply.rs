@@ -5,7 +5,7 @@
 use crate::columns::millis;
 use crate::forgotten::{forget, forgotten, set_forgotten};
 use crate::looks;
-use crate::members::{self, Newest};
+use crate::members;
 use crate::message::acknowledged;
 use crate::{requests, sessions};
 use chat::{AccountId, Fact, MessageId, Record, SESSIONS_AN_ACCOUNT_MAX};
@@ -14,20 +14,13 @@ use rusqlite::{Connection, params};
 
 /// Writes the effects of entries to the tables, inside the caller's transaction.
 pub(crate) fn apply(connection: &Connection, entries: &[Entry<Record>]) -> Result<(), rusqlite::Error> {
-    let mut newest = Newest::default();
     for Entry { op, record, .. } in entries {
         if let Some(mark) = record.request() {
             requests::keep(connection, mark)?;
         }
-        match record.fact() {
-            Fact::MessageSent { conversation, .. } => newest.sent(*conversation, MessageId(op.0)),
-            Fact::MessagesAcknowledged { .. } => {}
-            // It may look at what members know.
-            _ => newest.write(connection)?,
-        }
         apply_fact(connection, op.0.cast_signed(), record)?;
     }
-    newest.write(connection)
+    Ok(())
 }
 
 fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), rusqlite::Error> {
@@ -100,6 +93,7 @@ fn apply_fact(connection: &Connection, op: i64, record: &Record) -> Result<(), r
                     text,
                     at
                 ])?;
+            members::sent(connection, *conversation, MessageId(op.cast_unsigned()))?;
         }
         Fact::MessagesAcknowledged { account, up_to } => {
             connection
@@ -125,7 +119,7 @@ fn forget_what_did_not_arrive(connection: &Connection, account: AccountId) -> Re
     let mut update = connection.prepare_cached(
         "UPDATE messages SET text = '', undeliverable = 1 WHERE conversation = ?1 AND sender = ?2 AND id > ?3",
     )?;
-    for member in members::with_news(connection, account, received)? {
+    for member in members::of(connection, account)? {
         let (sender, received) = (member.with.0.cast_signed(), received.0.cast_signed());
         update.execute(params![member.conversation.as_bytes(), sender, received])?;
     }

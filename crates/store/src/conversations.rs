@@ -1,7 +1,7 @@
 //! Conversations: which an account is a member of, and what each side of them has seen.
 //!
-//! What is kept of a conversation for each member is its newest message and what was seen; all else is found in the messages by
-//! an index that has them by conversation and sender, so that a conversation of a million messages costs no more than one of two.
+//! What is kept of a conversation for each member is what it has seen; all else is found in the messages by an index that has them
+//! by conversation and sender, so that a conversation of a million messages costs no more than one of two.
 
 use crate::error::StoreError;
 use crate::members::{self, Membership};
@@ -38,7 +38,7 @@ pub struct Conversation {
 
 impl Reader<'_> {
     /// An account's conversations whose newest message is older than `before`, the newest first. It reads all of the account's
-    /// rows of `members`, and of the messages those that are told. Index: `messages_conversation`.
+    /// rows of `members`, looks for the newest message of each, and reads those that are told. Index: `messages_conversation`.
     pub fn conversations(
         &self,
         account: AccountId,
@@ -46,11 +46,12 @@ impl Reader<'_> {
         limit: u32,
     ) -> Result<Vec<Conversation>, StoreError> {
         let Some(me) = self.account(account)? else { return Ok(Vec::new()) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page = self.sql(members::by_newest(self.connection(), account, before, limit))?;
         let mut conversations = Vec::with_capacity(page.len());
-        for membership in page {
+        for (newest, membership) in page {
             let Some(other) = self.account(membership.with)? else { continue };
-            conversations.extend(self.sql(look(self.connection(), &me, membership, other))?);
+            conversations.extend(self.sql(look(self.connection(), &me, newest, membership, other))?);
         }
         Ok(conversations)
     }
@@ -63,14 +64,11 @@ impl Reader<'_> {
         each_max: usize,
     ) -> Result<Vec<(ConversationId, Vec<MessageId>)>, StoreError> {
         let mut all = Vec::new();
-        for member in self.sql(members::with_news(self.connection(), account, MessageId(0)))? {
+        for member in self.sql(members::of(self.connection(), account))? {
             let recipient = self.account(member.with)?;
             let Some(recipient) = recipient.filter(|recipient| recipient.deleted_at.is_none()) else {
                 continue;
             };
-            if member.newest <= recipient.acknowledged {
-                continue;
-            }
             let waiting = waiting(self.connection(), &member, account, recipient.acknowledged, each_max);
             let waiting = self.sql(waiting)?;
             if !waiting.is_empty() {
@@ -81,14 +79,15 @@ impl Reader<'_> {
     }
 }
 
-/// How a conversation stands; `None` if it has no message.
+/// How a conversation stands with this as its newest message.
 fn look(
     connection: &Connection,
     me: &Account,
+    newest: MessageId,
     membership: Membership,
     other: Account,
 ) -> Result<Option<Conversation>, rusqlite::Error> {
-    let Membership { conversation, with, newest, seen_up_to: read_up_to } = membership;
+    let Membership { conversation, with, seen_up_to: read_up_to } = membership;
     let Some(last) = message(connection, newest)? else { return Ok(None) };
     // How far the account's own messages got: what lies between them is others', and not told.
     let last_of_mine =

@@ -1,10 +1,10 @@
 //! Members: who is in which conversation, and how it stands for each of them.
 
-use crate::columns::{place, unsigned};
+use crate::columns::{conversation, other_than, unsigned};
+use crate::message::last_sent;
 use chat::{AccountId, ConversationId, MessageId};
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::BTreeMap;
+use core::cmp::Reverse;
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// How a conversation stands for one of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,42 +12,30 @@ pub(crate) struct Membership {
     pub(crate) conversation: ConversationId,
     /// The other side; the member itself, where it writes to itself.
     pub(crate) with: AccountId,
-    /// The newest message.
-    pub(crate) newest: MessageId,
     /// Everything up to here was seen.
     pub(crate) seen_up_to: MessageId,
 }
 
-/// The newest messages of conversations, which are written once for many messages: of those that are sent together, most are in
-/// few conversations.
-#[derive(Debug, Default)]
-pub(crate) struct Newest(BTreeMap<ConversationId, MessageId>);
-
-impl Newest {
-    /// A message was sent: it is the newest of its conversation, for each member.
-    pub(crate) fn sent(&mut self, conversation: ConversationId, id: MessageId) {
-        self.0.insert(conversation, id);
-    }
-
-    /// Writes what is not written yet.
-    pub(crate) fn write(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        while let Some((conversation, id)) = self.0.pop_first() {
-            let Some((one, other)) = conversation.parties() else { continue };
-            let mut upsert = connection.prepare_cached(
-                "INSERT INTO members (account, conversation, newest) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (account, conversation) DO UPDATE SET newest = excluded.newest",
-            )?;
-            upsert.execute(params![one.0.cast_signed(), conversation.as_bytes(), id.0.cast_signed()])?;
-            if other != one {
-                upsert.execute(params![
-                    other.0.cast_signed(),
-                    conversation.as_bytes(),
-                    id.0.cast_signed()
-                ])?;
-            }
+/// A message was sent: where it is the first of its conversation, the conversation gets its members. Whether it is shows in the
+/// index that the message has just gone into.
+pub(crate) fn sent(
+    connection: &Connection,
+    conversation: ConversationId,
+    id: MessageId,
+) -> Result<(), rusqlite::Error> {
+    let Some((one, other)) = conversation.parties() else { return Ok(()) };
+    let is_first = !connection
+        .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id <> ?2 LIMIT 1")?
+        .exists(params![conversation.as_bytes(), id.0.cast_signed()])?;
+    if is_first {
+        let mut join =
+            connection.prepare_cached("INSERT INTO members (account, conversation) VALUES (?1, ?2)")?;
+        join.execute(params![one.0.cast_signed(), conversation.as_bytes()])?;
+        if other != one {
+            join.execute(params![other.0.cast_signed(), conversation.as_bytes()])?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A member has seen a conversation up to a message, and lets the others know of that much.
@@ -89,58 +77,46 @@ pub(crate) fn seen_up_to(
     Ok(found.unwrap_or_default())
 }
 
-const MEMBERSHIP: &str = "SELECT conversation, newest, seen_up_to FROM members WHERE account = ?1";
-
-/// The conversations of an account with a message after `after`, in the order of the other sides. It reads all of the
-/// account's rows, which lie together.
-pub(crate) fn with_news(
-    connection: &Connection,
-    account: AccountId,
-    after: MessageId,
-) -> Result<Vec<Membership>, rusqlite::Error> {
+/// The conversations of an account, in the order of the other sides. It reads all of the account's rows, which lie together.
+pub(crate) fn of(connection: &Connection, account: AccountId) -> Result<Vec<Membership>, rusqlite::Error> {
     connection
-        .prepare_cached(&format!("{MEMBERSHIP} AND newest > ?2 ORDER BY conversation"))?
-        .query_map([account.0, after.0].map(u64::cast_signed), |row| membership(row, account))?
+        .prepare_cached(
+            "SELECT conversation, seen_up_to FROM members WHERE account = ?1 ORDER BY conversation",
+        )?
+        .query_map([account.0.cast_signed()], |row| {
+            let conversation = conversation(row, 0)?;
+            let with = other_than(conversation, account, 0)?;
+            Ok(Membership { conversation, with, seen_up_to: MessageId(unsigned(row, 1)?) })
+        })?
         .collect()
 }
 
-/// The conversations of an account whose newest message is older than `before`, the newest first.
+/// The conversations of an account whose newest message is older than `before`, the newest first, each with that message. It looks
+/// at each of them.
 pub(crate) fn by_newest(
     connection: &Connection,
     account: AccountId,
     before: MessageId,
-    limit: u32,
-) -> Result<Vec<Membership>, rusqlite::Error> {
-    connection
-        .prepare_cached(&format!("{MEMBERSHIP} AND newest < ?2 ORDER BY newest DESC LIMIT ?3"))?
-        .query_map(params![account.0.cast_signed(), place(before), limit], |row| membership(row, account))?
-        .collect()
+    limit: usize,
+) -> Result<Vec<(MessageId, Membership)>, rusqlite::Error> {
+    let mut found = Vec::new();
+    for member in of(connection, account)? {
+        if let Some(newest) = newest(connection, &member, account)?.filter(|newest| *newest < before) {
+            found.push((newest, member));
+        }
+    }
+    found.sort_unstable_by_key(|(newest, _)| Reverse(*newest));
+    found.truncate(limit);
+    Ok(found)
 }
 
-fn membership(row: &Row<'_>, account: AccountId) -> Result<Membership, rusqlite::Error> {
-    let conversation = conversation(row, 0)?;
-    Ok(Membership {
-        conversation,
-        with: other_than(conversation, account, 0)?,
-        newest: MessageId(unsigned(row, 1)?),
-        seen_up_to: MessageId(unsigned(row, 2)?),
-    })
-}
-
-/// A column that holds a conversation.
-pub(crate) fn conversation(row: &Row<'_>, column: usize) -> Result<ConversationId, rusqlite::Error> {
-    ConversationId::from_bytes(row.get(column)?)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error)))
-}
-
-/// The other side of a conversation that the account must be a side of.
-pub(crate) fn other_than(
-    conversation: ConversationId,
+/// The newest message of a conversation. Index: `messages_conversation`, which has the messages of each side.
+fn newest(
+    connection: &Connection,
+    member: &Membership,
     account: AccountId,
-    column: usize,
-) -> Result<AccountId, rusqlite::Error> {
-    conversation.other_than(account).ok_or_else(|| {
-        let what = format!("account {account} is no member of conversation {conversation}");
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, what.into())
-    })
+) -> Result<Option<MessageId>, rusqlite::Error> {
+    let last = |sender| last_sent(connection, member.conversation, sender, MessageId(u64::MAX));
+    let theirs = last(member.with)?;
+    Ok(if member.with == account { theirs } else { theirs.max(last(account)?) })
 }

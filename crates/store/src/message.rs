@@ -1,7 +1,6 @@
 //! A message, as rows of `messages` say it.
 
-use crate::columns::{place, unsigned};
-use crate::members::{conversation, other_than};
+use crate::columns::{conversation, other_than, place, unsigned};
 use chat::{AccountId, ConversationId, MessageId, Millis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Transaction};
 use std::path::Path;
 
 /// One script a schema version; version n is what `user_version` n has.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../schema/6.sql"),
     include_str!("../schema/7.sql"),
     include_str!("../schema/8.sql"),
+    include_str!("../schema/9.sql"),
 ];
 /// The version that begins the log anew.
 const LOG_ANEW: usize = 7;
@@ -41,14 +42,16 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         return Ok(());
     }
     if found > 0 {
-        // The check of each start knows nothing of logs that are tables.
         soundness::check_pages(connection, path)?;
+        // The check of each start knows nothing of logs that are tables.
         if found < LOG_ANEW {
             json_log::check(connection, path)?;
-        } else {
+        } else if found < LOG_IN_FILES {
             table_log::check(connection, path)?;
         }
-        before_log::keep(connection, path)?;
+        if found < LOG_IN_FILES {
+            before_log::keep(connection, path)?;
+        }
         tracing::info!(
             "brings {} from schema {version} to {}, which may take a while",
             path.display(),

@@ -181,7 +181,7 @@ mod tests {
         {
             let conversation: [u8; 16] = [other; 16];
             let values = rusqlite::params![account, conversation];
-            connection.execute("INSERT INTO members VALUES (?1, ?2, 5, 3, 4)", values).unwrap();
+            connection.execute("INSERT INTO members VALUES (?1, ?2, 3, 4)", values).unwrap();
         }
         let reading = open_existing_read_only(&path).unwrap();
         (folder, reading, log)

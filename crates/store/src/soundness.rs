@@ -5,8 +5,8 @@
 //! and what the log says of a message must be what the table says. A row that is older than the log and reads well is found
 //! by `verify` alone.
 
+use crate::columns;
 use crate::error::StoreError;
-use crate::members;
 use crate::records::{Raw, decode_record};
 use crate::state::DatabaseState;
 use crate::tables::{TABLES, Table};
@@ -206,7 +206,7 @@ impl Kept {
     pub(crate) fn read(row: &Row<'_>, first: usize) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             op: Op(row.get::<_, i64>(first)?.cast_unsigned()),
-            conversation: members::conversation(row, first + 1)?,
+            conversation: columns::conversation(row, first + 1)?,
             sender: row.get::<_, i64>(first + 2)?.cast_unsigned(),
             text: row.get(first + 3)?,
             undeliverable: row.get(first + 4)?,

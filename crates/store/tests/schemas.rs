@@ -189,14 +189,26 @@ fn check(path: &Path, schema: u8) {
         .unwrap();
 }
 
+/// A database has all rows that it had, but those of these tables; of a conversation's members the newest message is not kept.
+fn assert_has_all_but(path: &Path, schema: u8, others: &[&str]) {
+    let select = |table: &str| format!("SELECT * FROM {table}");
+    let others: Vec<String> = others.iter().map(|table| select(table)).collect();
+    let (mut was, is) = (content(&kept(schema)), content(path));
+    was.retain(|(table, _)| !others.contains(table) && table != "PRAGMA user_version");
+    for (table, mut rows) in was {
+        if table == select("members") {
+            // Its third column was the newest message.
+            for row in &mut rows {
+                row.remove(2);
+            }
+        }
+        assert!(is.contains(&(table.clone(), rows)), "{table}");
+    }
+}
+
 /// A database of schema 7 has the tables that it had, and stands where its log ended, behind the end of the one before.
 fn check_seven(path: &Path) {
-    let known = ["log", "base", "database", "requests"].map(|name| format!("SELECT * FROM {name}"));
-    let was: Vec<_> = content(&kept(7)).into_iter().filter(|(table, _)| !known.contains(table)).collect();
-    let is = content(path);
-    for table in was.iter().filter(|(select, _)| select != "PRAGMA user_version") {
-        assert!(is.contains(table), "{}", table.0);
-    }
+    assert_has_all_but(path, 7, &["log", "base", "database", "requests"]);
     let last: Vec<u8> = one(&kept(7), "SELECT chain FROM log WHERE op = 26");
     let state = Readers::new(path)
         .read(|reader| {
@@ -262,6 +274,31 @@ fn a_database_of_each_schema_has_all_that_it_had_and_goes_on() {
         assert_eq!(check_snapshot(&incoming, None).unwrap().applied, position);
         assert_eq!(difference(&paths[0], &incoming), None);
     }
+}
+
+/// Its log is in files: it goes on where it was, so there is nothing to go back to.
+#[test]
+fn a_database_of_schema_8_keeps_its_log_and_lists_its_conversations_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy_of(8, folder.path(), "a");
+    drop(open(&path).unwrap());
+    // It counts the starts.
+    assert_has_all_but(&path, 8, &["database"]);
+    let id = |path: &Path| one::<Vec<u8>>(path, "SELECT id FROM database");
+    assert_eq!(id(&path), id(&kept(8)));
+    assert!(!beside(&path, BEFORE_LOG_SUFFIX).exists());
+    let newest = Connection::open(kept(8)).unwrap();
+    let mut newest =
+        newest.prepare("SELECT account, newest FROM members ORDER BY account, newest DESC").unwrap();
+    let newest = newest.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let newest: Vec<(i64, i64)> = newest.map(Result::unwrap).collect();
+    let listed = [ALICE, BOB, CAROL].into_iter().flat_map(|account| {
+        let list = |reader: &Reader<'_>| reader.conversations(account, MessageId(u64::MAX), 10);
+        let list = Readers::new(&path).read(list).unwrap().into_iter();
+        list.map(move |one| (account.0.cast_signed(), one.last.id.0.cast_signed()))
+    });
+    assert_eq!(listed.collect::<Vec<_>>(), newest);
+    assert!(newest.len() > 3, "{newest:?}");
 }
 
 /// What an earlier start has done in the folder of a database.

@@ -45,9 +45,11 @@ impl Chat {
         self.connection
             .execute(fill, params![first, last, conversation.as_bytes(), one, other, turns])
             .unwrap();
-        let mut newest = members::Newest::default();
-        newest.sent(conversation, MessageId(last.cast_unsigned()));
-        newest.write(&self.connection).unwrap();
+        let [one, other] = conversation.parties().map(|(one, other)| [one, other]).unwrap();
+        for member in [one, other] {
+            let join = "INSERT OR IGNORE INTO members (account, conversation) VALUES (?1, ?2)";
+            self.connection.execute(join, params![member.0.cast_signed(), conversation.as_bytes()]).unwrap();
+        }
     }
 
     /// How many steps of `SQLite`'s machine a question takes, and its answer.
@@ -116,7 +118,7 @@ fn many_conversations_cost_a_look_at_each() {
     }
     let (steps, list) = chat.ask(|reader| reader.conversations(ALICE, MessageId(u64::MAX), 100));
     assert_eq!((list.len(), list[0].with), (100, with(10_000)));
-    assert!(steps < 300_000, "listing took {steps} steps");
+    assert!(steps < 500_000, "listing took {steps} steps");
     let listen = |after| {
         move |reader: &Reader<'_>| reader.messages_after(ALICE, MessageId(after), true, 100, usize::MAX)
     };
@@ -125,7 +127,7 @@ fn many_conversations_cost_a_look_at_each() {
     assert!(steps < 600_000, "listening from the start took {steps} steps");
     let (steps, page) = chat.ask(listen(9_990));
     assert_eq!((page.messages.len(), page.more), (10, false));
-    assert!(steps < 100_000, "listening to the end took {steps} steps");
+    assert!(steps < 500_000, "listening to the end took {steps} steps");
 }
 
 #[test]
@@ -143,9 +145,10 @@ fn what_is_asked_of_messages_is_found_by_one_index() {
             "UPDATE messages SET text = '' WHERE conversation = ?1 AND sender = ?2 AND id > ?3",
             &covering.replace("COVERING ", ""),
         ),
+        ("SELECT 1 FROM members WHERE account = ?1 ORDER BY conversation", "USING PRIMARY KEY (account=?)"),
         (
-            "SELECT 1 FROM members WHERE account = ?1 AND newest > ?2 ORDER BY conversation",
-            "USING PRIMARY KEY (account=?)",
+            "SELECT 1 FROM messages WHERE conversation = ?1 AND id <> ?2 LIMIT 1",
+            "USING COVERING INDEX messages_conversation (conversation=?)",
         ),
     ] {
         let explain = format!("EXPLAIN QUERY PLAN {statement}");

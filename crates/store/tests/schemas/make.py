@@ -9,6 +9,8 @@ columns for them, are 1.db to 5.db.
 7.db is not made here: it is 6.db as the program of schema 7 left it, which brought it to that schema and then wrote three
 entries (24: alice writes "after" to bob, a second after the last entry of 6.db; another second later, in one batch, 25: bob
 acknowledges it; 26: bob writes "after" to alice). What it had of pages and companions is compacted as here.
+
+8.db is 7.db as the program of schema 8 left it, compacted too, before a log was begun beside it.
 """
 
 import sqlite3
