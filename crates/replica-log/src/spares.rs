@@ -4,9 +4,16 @@ use crate::error::LogError;
 use files::{Files, OpenFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How many are kept.
 const SPARES_MAX: usize = 2;
+/// As many zeros are written and synced at a time where a spare segment is made, in bytes: a sync of the log beside it waits for no
+/// more than these.
+const PIECE: u64 = 512 << 10;
+/// They are written in pages: the system keeps what was written at once as one piece of memory, and counts all of it as changed
+/// whenever a part of it is.
+const PAGE: usize = 4096;
 const SPARE: &str = "spare-";
 const DRAFT: &str = "draft-";
 
@@ -53,9 +60,10 @@ impl Spares {
         Self(Arc::new(Inner { files, folder: folder.to_owned(), bytes, kept: Mutex::default() }))
     }
 
-    /// Makes a spare segment if there is none, which takes as long as it takes to write its zeros and to sync them; otherwise it
-    /// returns at once. To be called now and then, on a thread that has the time: an append that finds none makes one itself.
-    pub fn prepare(&self) -> Result<(), LogError> {
+    /// Makes a spare segment if there is none, which takes as long as it takes to write its zeros and to sync them, a piece at a time;
+    /// otherwise it returns at once. `pause` is told after each piece how long that took, and may leave the disk to others for a
+    /// while. To be called now and then, on a thread that has the time: an append that finds none makes one itself.
+    pub fn prepare(&self, pause: impl Fn(Duration)) -> Result<(), LogError> {
         {
             let mut kept = self.lock();
             if kept.making || !kept.paths.is_empty() {
@@ -63,19 +71,36 @@ impl Spares {
             }
             kept.making = true;
         }
-        let made = self.make_spare();
+        let made = self.make_spare(pause);
         let mut kept = self.lock();
         kept.making = false;
         kept.paths.push(made?);
         Ok(())
     }
 
-    fn make_spare(&self) -> Result<PathBuf, LogError> {
+    fn make_spare(&self, pause: impl Fn(Duration)) -> Result<PathBuf, LogError> {
         let Inner { files, bytes, .. } = &*self.0;
-        let draft = self.make(*bytes)?;
+        let mut began = Instant::now();
+        let draft = self.make(PIECE.min(*bytes))?;
         let path = self.name(SPARE);
-        let named = draft.file.sync().and_then(|()| files.rename(&draft.path, &path));
-        named.map_err(LogError::file(&draft.path)).inspect_err(|_| self.discard(&draft.path))?;
+        let mut fill = || {
+            let mut length = PIECE.min(*bytes);
+            loop {
+                draft.file.sync()?;
+                if length == *bytes {
+                    return files.rename(&draft.path, &path);
+                }
+                pause(began.elapsed());
+                began = Instant::now();
+                let piece = (length + PIECE).min(*bytes);
+                while length < piece {
+                    let page = usize::try_from(piece - length).map_or(PAGE, |left| left.min(PAGE));
+                    draft.file.write_at(&[0; PAGE][..page], length)?;
+                    length += page as u64;
+                }
+            }
+        };
+        fill().map_err(LogError::file(&draft.path)).inspect_err(|_| self.discard(&draft.path))?;
         Ok(path)
     }
 

@@ -137,7 +137,7 @@ impl Model {
                 self.recycled = self.recycled.max(self.part_of(Op(0), *part).op);
                 self.log.recycle(self.recycled);
             }
-            Do::PrepareSpare => drop(self.log.spares().prepare()),
+            Do::PrepareSpare => drop(self.log.spares().prepare(|_| ())),
             Do::Restart | Do::PowerFailure => self.start(disk),
         }
         self.disk.fail_no_more();

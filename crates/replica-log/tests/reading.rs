@@ -164,7 +164,7 @@ fn readers_see_one_history_while_the_log_is_written_cut_and_recycled() {
             .collect();
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                spares.prepare().unwrap();
+                spares.prepare(|_| ()).unwrap();
                 thread::yield_now();
             }
         });

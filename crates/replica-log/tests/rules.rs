@@ -301,8 +301,8 @@ fn at_most_two_spare_segments_are_kept_and_they_are_used_again() {
     // A start uses the other one.
     let log = open(&disk).unwrap();
     assert_eq!(spares(&disk), 0);
-    log.spares().prepare().unwrap();
-    log.spares().prepare().unwrap();
+    log.spares().prepare(|_| ()).unwrap();
+    log.spares().prepare(|_| ()).unwrap();
     assert_eq!(spares(&disk), 1);
 }
 
@@ -310,10 +310,34 @@ fn at_most_two_spare_segments_are_kept_and_they_are_used_again() {
 fn a_spare_that_was_prepared_saves_the_append_the_making_of_a_segment() {
     let (disk, mut log) = fresh();
     append_all(&mut log, "abcdefghijk");
-    log.spares().prepare().unwrap();
+    log.spares().prepare(|_| ()).unwrap();
     // The header, its sync, its name, the folder; the group, its sync.
     disk.fail_after(6);
     append(&mut log, b'l', &[1000]).unwrap();
+}
+
+/// 16 MiB that were synced at once held up the syncs of the log for a tenth of a second.
+#[test]
+fn a_spare_is_made_a_piece_at_a_time_and_has_its_name_when_it_is_whole() {
+    let disk = ForgetfulFiles::default();
+    let bytes = (2 << 20) - 1000;
+    let limits = Limits { segment_bytes: bytes };
+    let log = Log::create(Arc::new(disk.clone()), folder(), DATABASE, Position::ORIGIN, limits).unwrap();
+    let spares = || -> Vec<usize> {
+        let files = files_of(&disk).into_iter();
+        files.filter(|(name, _)| name.starts_with("spare")).map(|(_, length)| length).collect()
+    };
+    let pauses = std::cell::Cell::new(0);
+    let pause = |_| {
+        pauses.set(pauses.get() + 1);
+        assert_eq!(spares(), [], "none is whole yet");
+    };
+    log.spares().prepare(pause).unwrap();
+    let whole = usize::try_from(bytes).unwrap();
+    assert_eq!((pauses.get(), spares()), (3, vec![whole]));
+    for disk in disk.after_power_loss() {
+        assert!(files_of(&disk).iter().all(|(name, length)| !name.starts_with("spare") || *length == whole));
+    }
 }
 
 #[test]

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 const CHECKPOINT_PAGES: i32 = 4096;
 /// But no more than this share of a small disk: what it adds to the database must find room there.
 const SHARE_OF_THE_DISK: u64 = 16;
+/// It is synced whenever this many pages (512 KiB) were added. A checkpoint begins with that sync, and the log beside it on the same
+/// disk, for whose syncs clients wait, stood still while 16 MiB were written.
+const SYNC_PAGES: i32 = 128;
 const PAGE_BYTES: u64 = 4096;
 
 /// How a checkpoint treats others that have the database open.
@@ -30,6 +33,8 @@ pub(crate) struct Wal {
     pages: Arc<AtomicI32>,
     /// How long it may become.
     pages_max: i32,
+    /// How long it was when it was synced last.
+    synced: i32,
 }
 
 impl Wal {
@@ -40,7 +45,7 @@ impl Wal {
         // A disk that can't be looked at is as large as any.
         let disk = statvfs(folder.unwrap_or(Path::new(".")));
         let bytes = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
-        let wal = Self { pages: Arc::default(), pages_max: pages_max(bytes) };
+        let wal = Self { pages: Arc::default(), pages_max: pages_max(bytes), synced: 0 };
         let pages = Arc::clone(&wal.pages);
         connection.wal_hook(Some(move |_: &mut Written, written| {
             pages.store(written, Ordering::Relaxed);
@@ -51,7 +56,19 @@ impl Wal {
 
     /// Its connection is closed.
     pub(crate) fn ends(&mut self) {
-        self.pages = Arc::default();
+        (self.pages, self.synced) = (Arc::default(), 0);
+    }
+
+    /// Whether so much was added that it is time to sync it, which the caller does.
+    pub(crate) fn begin_sync(&mut self) -> bool {
+        let pages = self.pages.load(Ordering::Relaxed);
+        // After a checkpoint it begins anew.
+        self.synced = self.synced.min(pages);
+        let is_due = pages - self.synced >= SYNC_PAGES;
+        if is_due {
+            self.synced = pages;
+        }
+        is_due
     }
 
     /// Whether it is so long that a checkpoint is worth it.
@@ -82,6 +99,17 @@ pub(crate) fn checkpoint(connection: &Connection, how: Checkpoint) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_synced_whenever_much_was_added_also_after_it_began_anew() {
+        let mut wal = Wal { pages: Arc::default(), pages_max: CHECKPOINT_PAGES, synced: 0 };
+        let lengths = [1, 127, 128, 129, 255, 256, 900, 3, 130, 131, 259];
+        let due = lengths.map(|pages| {
+            wal.pages.store(pages, Ordering::Relaxed);
+            wal.begin_sync()
+        });
+        assert_eq!(due, [false, false, true, false, false, true, true, false, false, true, true]);
+    }
 
     #[test]
     fn on_a_small_disk_a_checkpoint_comes_sooner() {

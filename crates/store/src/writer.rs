@@ -13,6 +13,7 @@ use crate::state::{self, DatabaseState};
 use crate::suffix::with_suffix;
 use crate::wal::{Checkpoint, Wal, checkpoint};
 use chat::{Fact, HistoryId, Millis, Record};
+use files::{Files, RealFiles};
 use protocol::{DatabaseId, Entry, Memory, Op, Position};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
@@ -110,6 +111,9 @@ impl Writer {
             applied::set(connection, end, last_at)
         })?;
         (self.state.applied, self.state.last_at) = (end, last_at);
+        if self.wal.begin_sync() {
+            self.sync_wal()?;
+        }
         if self.wal.is_long() || self.retention.checkpoint_is_due(end.op, self.checkpointed) {
             self.checkpoint(Checkpoint::Passive)?;
         }
@@ -235,6 +239,14 @@ impl Writer {
             self.checkpointed = Some(applied);
         }
         Ok(())
+    }
+
+    /// Makes durable what is in the write-ahead log. After an error it can't be told what is.
+    fn sync_wal(&self) -> Result<(), StoreError> {
+        let wal = with_suffix(&self.path, "-wal");
+        // Whether it can be opened, and is the one that is in use, is asked elsewhere: the next checkpoint syncs it in any case.
+        let Ok(file) = RealFiles.open_to_read(&wal) else { return Ok(()) };
+        file.sync().map_err(StoreError::file(&wal))
     }
 
     /// Changes something in one transaction.

@@ -134,10 +134,14 @@ impl Group {
     }
 }
 
+/// For how many times as long as a piece of a spare segment took the disk is left to others: to the syncs of the log, for which
+/// clients wait.
+const SPARES_PAUSE: u32 = 3;
+
 /// Makes the spare segments that are asked for: so that no append waits until one is written.
 pub(super) fn make_spares(wanted: &Receiver<Spares>) {
     while let Ok(spares) = wanted.recv() {
-        if let Err(error) = spares.prepare() {
+        if let Err(error) = spares.prepare(|took| std::thread::sleep(took.saturating_mul(SPARES_PAUSE))) {
             // The append that needs one makes it.
             warn!(%error, "no spare segment of the log could be made");
         }
