@@ -81,12 +81,16 @@ fn collect(path: &str, value: &Value, figures: &mut Figures) {
         Value::Number(number) => {
             figures.entry(path.to_owned()).or_default().extend(number.as_f64());
         }
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| collect(&below(key), value, figures)),
-        // Of a list, each is named by the number of its calls.
+        Value::Object(fields) => {
+            // The messages around a kill are for a picture.
+            let figures_of = fields.iter().filter(|(key, _)| *key != "moments");
+            figures_of.for_each(|(key, value)| collect(&below(key), value, figures));
+        }
+        // Of a list, each is named by the number of its calls or listeners, or by its place.
         Value::Array(values) => {
-            for value in values {
-                let calls = value["calls"].as_u64().unwrap_or_default();
-                collect(&below(&calls.to_string()), value, figures);
+            for (place, value) in (0..).zip(values) {
+                let number = ["calls", "listeners"].iter().find_map(|name| value[name].as_u64());
+                collect(&below(&number.unwrap_or(place).to_string()), value, figures);
             }
         }
         Value::Null | Value::Bool(_) | Value::String(_) => {}

@@ -44,21 +44,66 @@ fn assert_measured(report: &Value) {
     assert!(figure(report, "/one_sender/do_nothing_call_p50_ms") < figure(report, "/one_sender/p50_ms"));
     assert!(figure(report, "/pipelined_per_second") > 0.0);
     assert!(figure(report, "/delivery/p50_ms") > 0.0);
+    assert!(figure(report, "/logins/per_second") > 0.0 && figure(report, "/logins/p50_ms") > 0.0);
+    let rungs = report["ladder"].as_array().unwrap();
+    assert_eq!(rungs.len(), 5);
+    for rung in rungs {
+        let of = |name: &str| figure(rung, &format!("/{name}"));
+        assert!(of("per_second") > 0.0 && of("p50_ms") > 0.0);
+        assert!([of("p50_ms"), of("p99_ms"), of("p999_ms")].is_sorted(), "{rung}");
+    }
 }
 
 #[test]
 fn a_bench_of_its_own_measures_the_service_the_machine_and_a_kill() {
-    let report = bench(&["--kills", "1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let charts = folder.path().join("charts");
+    let report = bench(
+        &[
+            ["--kills", "1"],
+            ["--entries", "300"],
+            ["--accounts", "12000"],
+            ["--messages", "500"],
+            ["--listeners", "3,40"],
+            ["--charts", charts.to_str().unwrap()],
+        ]
+        .concat(),
+    );
     assert_measured(&report);
     let unit = 2.0 * figure(&report, "/one_sender/do_nothing_call_p50_ms")
         + figure(&report, "/one_sender/fdatasync_p50_ms");
     let ratio = figure(&report, "/one_sender/p50_ms") / unit;
     assert!((figure(&report, "/one_sender/ratio") - ratio).abs() < 1e-9);
+    let ratio =
+        figure(&report, "/one_sender/p50_ms") / figure(&report, "/one_sender/two_calls_and_a_sync_p50_ms");
+    assert!((figure(&report, "/one_sender/ratio_in_a_row") - ratio).abs() < 1e-9);
     for name in ["idle_mib_a_replica", "cpu_us_a_message", "written_bytes_a_message_and_replica"] {
         assert!(figure(&report, &format!("/cost/{name}")) > 0.0, "{name}");
     }
     assert_eq!(report["gaps"]["kills"], 1);
     assert!(figure(&report, "/gaps/worst_ms") > 0.0 && figure(&report, "/start_to_ready_ms") > 0.0);
+    let moments = report["gaps"]["moments"].as_array().unwrap();
+    assert!(moments.first().unwrap()["since_kill_ms"].as_f64().unwrap() < 0.0);
+    assert!(moments.last().unwrap()["since_kill_ms"].as_f64().unwrap() > 0.0);
+    let longest = moments.iter().map(|moment| figure(moment, "/took_ms")).fold(0.0, f64::max);
+    assert!(longest >= figure(&report, "/gaps/worst_ms"), "the silence after the kill is in the picture");
+    assert_eq!(report["catch_up"]["entries"], 300);
+    assert!(figure(&report, "/catch_up/entries_per_second") > 0.0);
+    let filled = &report["filled"];
+    assert_eq!((filled["accounts"].as_u64(), filled["messages"].as_u64()), (Some(12_000), Some(500)));
+    for name in ["start_to_ready_ms", "snapshot/mib", "snapshot/mib_per_second", "log_alone_per_second"] {
+        assert!(figure(filled, &format!("/{name}")) > 0.0, "{name}");
+    }
+    assert_eq!(filled["sends"].as_array().unwrap().len(), 2);
+    assert_eq!(filled["listing"]["pages"], 2, "a page looks at 10,000 names");
+    assert!(figure(filled, "/listing/sends_kept") > 0.0);
+    let listeners: Vec<_> =
+        report["crowds"].as_array().unwrap().iter().map(|crowd| &crowd["listeners"]).collect();
+    assert_eq!(listeners, [3, 40]);
+    assert!(figure(&report, "/crowds/1/delivery/p50_ms") > 0.0);
+    for chart in ["throughput.svg", "latency.svg", "fail-over.svg"] {
+        assert!(std::fs::read_to_string(charts.join(chart)).unwrap().starts_with("<svg"), "{chart}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +113,7 @@ async fn a_bench_of_a_running_service_kills_nothing_and_leaves_no_account() {
     let servers = cluster.servers();
     let report = tokio::task::spawn_blocking(move || bench(&["--servers", &servers])).await.unwrap();
     assert_measured(&report);
-    for missing in ["gaps", "cost", "start_to_ready_ms"] {
+    for missing in ["gaps", "cost", "start_to_ready_ms", "catch_up", "filled"] {
         assert!(report[missing].is_null(), "{missing}");
     }
     let accounts = alice.session.accounts("", "").await.unwrap().accounts;

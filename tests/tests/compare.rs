@@ -35,12 +35,12 @@ fn each_figure_is_told_as_the_ratio_of_two_medians() {
     let before = build(
         folder.path(),
         "before",
-        r#"{"replicas":3,"one_sender":{"p50_ms":1N},"in_flight":[{"calls":16,"share":0.1},{"calls":64,"share":0.2}],"gone":1,"cost":null}"#,
+        r#"{"replicas":3,"one_sender":{"p50_ms":1N},"in_flight":[{"calls":16,"share":0.1},{"calls":64,"share":0.2}],"ladder":[{"p50_ms":1},{"p50_ms":4}],"gaps":{"moments":[{"took_ms":1}]},"gone":1,"cost":null}"#,
     );
     let after = build(
         folder.path(),
         "after",
-        r#"{"replicas":3,"one_sender":{"p50_ms":2N},"in_flight":[{"calls":16,"share":0.3},{"calls":64,"share":0.1}],"new":1}"#,
+        r#"{"replicas":3,"one_sender":{"p50_ms":2N},"in_flight":[{"calls":16,"share":0.3},{"calls":64,"share":0.1}],"ladder":[{"p50_ms":2},{"p50_ms":4}],"gaps":{"moments":[{"took_ms":1}]},"new":1}"#,
     );
     let compared = compare(&[before.to_str().unwrap(), after.to_str().unwrap(), "3"]);
     assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stderr));
@@ -53,6 +53,8 @@ fn each_figure_is_told_as_the_ratio_of_two_medians() {
             ["in_flight.16.share", "0.10", "0.30", "3.00"],
             ["in_flight.64.calls", "64.00", "64.00", "1.00"],
             ["in_flight.64.share", "0.20", "0.10", "0.50"],
+            ["ladder.0.p50_ms", "1.00", "2.00", "2.00"],
+            ["ladder.1.p50_ms", "4.00", "4.00", "1.00"],
             ["one_sender.p50_ms", "12.00", "22.00", "1.83"],
             ["replicas", "3.00", "3.00", "1.00"],
         ]

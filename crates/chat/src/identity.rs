@@ -2,6 +2,7 @@
 
 use crate::refusal::Refusal;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -48,6 +49,13 @@ impl Cursor {
 /// SHA-256 of a session token: what is stored, so that a stolen database opens no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// What is stored of a token, as clients send it.
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
 
 /// A session token, encrypted under a key that is computed from the password of its login and is kept nowhere: what a
 /// login's retry is answered from. In base64url: salt, then ciphertext.

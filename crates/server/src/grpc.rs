@@ -9,7 +9,7 @@ pub(crate) use unreadable::answered as readable;
 
 use crate::caller::{Caller, Origin};
 use crate::delivery::Subscription;
-use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With, hash_of};
+use crate::service::{Event, Events, Failure, NewAccount, Outgoing, Proof, Service, With};
 use api::v1::chat_server::Chat;
 use api::{AUTHORIZATION, status, v1};
 use chat::{AccountId, Cursor, MessageId, Refusal, RequestId, TokenHash};
@@ -206,7 +206,7 @@ fn token<T>(request: &Request<T>) -> Result<TokenHash, Refusal> {
     // The scheme's name is compared without regard to case (RFC 9110, section 11.1).
     let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or(Refusal::SessionInvalid)?;
-    Ok(hash_of(token.trim_start_matches(' ')))
+    Ok(TokenHash::of(token.trim_start_matches(' ')))
 }
 
 fn request_id(bytes: &[u8]) -> Result<RequestId, Failure> {

@@ -19,6 +19,7 @@ mod database;
 mod decide;
 mod decider;
 mod error;
+pub mod filling;
 mod forgotten;
 mod inspection;
 mod known;

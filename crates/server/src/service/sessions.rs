@@ -1,7 +1,7 @@
 //! Sessions: opening one with a password, closing it, and finding the one that a token belongs to.
 
 use super::credentials::NO_NAME;
-use super::tokens::{self, Token};
+use super::tokens::Token;
 use super::{Failure, Service, session};
 use crate::caller::Origin;
 use crate::clock;
@@ -59,7 +59,7 @@ impl Service {
         let action = Action::OpenSession {
             account: account.id,
             verified: account.password,
-            token: tokens::hash_of(&drawn.text()),
+            token: TokenHash::of(&drawn.text()),
             sealed: sealed.clone(),
             expires_at: clock::wall().plus(self.settings.limits.session_lifetime),
         };

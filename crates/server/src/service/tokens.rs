@@ -2,10 +2,9 @@
 //! that login's password (see `passwords.rs`): nothing that lies in the folder suffices to compute one.
 
 use crate::key::ClusterKey;
-use chat::TokenHash;
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use std::fmt;
 
 pub(crate) const TOKEN_BYTES: usize = 32;
@@ -40,11 +39,6 @@ impl ClusterKey {
         mac.update(purpose.as_bytes());
         BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
     }
-}
-
-/// What is stored of a token.
-pub(crate) fn hash_of(token: &str) -> TokenHash {
-    TokenHash(Sha256::digest(token.as_bytes()).into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::calls::{self, Answered, failed, frame_of};
 use super::frames::{Call, ClientFrame, ServerFrame, State};
 use crate::caller::Origin;
 use crate::clock;
-use crate::service::{Event, Events, Failure, Service, hash_of};
+use crate::service::{Event, Events, Failure, Service};
 use axum::extract::ws::{Message, WebSocket};
 use chat::{Refusal, TokenHash};
 use futures_util::future::BoxFuture;
@@ -113,7 +113,7 @@ impl Page {
             }
         };
         if let Call::Identify { token } = &frame.call {
-            self.token = Some(hash_of(token));
+            self.token = Some(TokenHash::of(token));
         }
         let (service, origin, token) = (self.service.clone(), self.origin, self.token);
         if matches!(frame.call, Call::Listen { .. }) {

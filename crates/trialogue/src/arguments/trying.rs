@@ -1,18 +1,22 @@
 //! The arguments of what tries the service out: `bench` and `prove`.
 
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --servers three replicas are started in a temporary folder, and the primary is killed a few times at the end. With it,
-a service that runs is measured: 16 accounts are made and deleted again, and nothing is killed.
+Without --servers three replicas are started in a temporary folder: the primary is killed a few times, one replica lacks what
+was written meanwhile and catches up, and then the same is measured with many accounts and messages, and beside listeners.
+With it, a service that runs is measured: 16 accounts are made and deleted again, and nothing is killed or filled.
 
 Beside each figure stands its limit, measured in turn in the same run: a do-nothing call of the same message to a process of
-its own, and an fdatasync on this disk. Compare ratios, not figures: machines differ, and so does one machine by the hour.
+its own, an fdatasync on this disk, the log and the tables alone. Compare ratios, not figures: machines differ, and so does one
+machine by the hour. docs/performance.md says what each figure is.
 
 Examples:
   trialogue bench
-  trialogue bench --json --kills 20
+  trialogue bench --json --kills 20 --accounts 0
+  trialogue bench --accounts 1000000 --messages 1200000 --listeners 1000,10000 --charts charts
   trialogue bench --servers 127.0.0.1:5100,5101,5102 --seconds 3")]
 pub(crate) struct Bench {
     /// How long each round of a rate takes
@@ -21,6 +25,21 @@ pub(crate) struct Bench {
     /// How often the primary is killed
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) kills: usize,
+    /// How many entries a replica lacks that catches up
+    #[arg(long, default_value_t = 50_000, value_name = "N")]
+    pub(crate) entries: u32,
+    /// How many accounts there are where cost is measured with many; 0 for not at all
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = accounts)]
+    pub(crate) accounts: u64,
+    /// How many messages there are then
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) messages: u64,
+    /// How many listeners there are then, at a time; at most one an account, and 20,000
+    #[arg(long, default_value = "1000", value_name = "N,N", value_delimiter = ',', value_parser = listeners)]
+    pub(crate) listeners: Vec<usize>,
+    /// Draw the figures that a picture shows better, as SVG files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
     /// Print one JSON object, and no progress
     #[arg(long)]
     pub(crate) json: bool,
@@ -58,6 +77,20 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds)
     } else {
         Err("give more than 0 and at most 3600".into())
+    }
+}
+
+fn accounts(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(accounts) if accounts <= 100_000_000 => Ok(accounts),
+        _ => Err("write a number of accounts, such as 20000".into()),
+    }
+}
+
+fn listeners(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(listeners) if (1..=20_000).contains(&listeners) => Ok(listeners),
+        _ => Err("write numbers from 1 to 20000, such as 1000,10000".into()),
     }
 }
 

@@ -28,6 +28,13 @@ impl Times {
         Self(times)
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "some thousand times")]
+        let count = self.0.len() as f64;
+        count
+    }
+
     /// The time that this share of them does not exceed, in milliseconds; 0 if there are none.
     pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
         #[expect(
@@ -85,6 +92,40 @@ impl Load {
         let began = Instant::now();
         chat.send_message(request).await?;
         Ok(began.elapsed())
+    }
+
+    /// Sends at this rate, whether or not those before were answered. The times count from when each message was to be sent; also
+    /// given is how long it took until all were answered.
+    pub(crate) async fn at_rate(
+        &self,
+        per_second: f64,
+        span: Duration,
+    ) -> Result<(Times, Duration), Failure> {
+        let began = Instant::now();
+        let (mut calls, mut times) = (FuturesUnordered::new(), Vec::new());
+        for place in 0_u32.. {
+            let intended = Duration::from_secs_f64(f64::from(place) / per_second);
+            if intended > span {
+                break;
+            }
+            let until = tokio::time::sleep_until((began + intended).into());
+            let mut until = std::pin::pin!(until);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut until => break,
+                    Some(time) = calls.next() => times.push(time?),
+                }
+            }
+            calls.push(async move {
+                self.send(place as usize).await.map_err(Failure::of)?;
+                Ok::<_, Failure>(began.elapsed().saturating_sub(intended))
+            });
+        }
+        while let Some(time) = calls.next().await {
+            times.push(time?);
+        }
+        Ok((Times::of(times), began.elapsed()))
     }
 
     /// One call after the other.

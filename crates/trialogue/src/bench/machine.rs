@@ -9,24 +9,40 @@ use std::time::{Duration, Instant};
 
 use super::load::Times;
 
-const SYNCS: u64 = 500;
+const SYNCS: usize = 500;
+const PAGES: u64 = 1024;
 const PAGE: usize = 4096;
 
-/// `fdatasync` after a page was written into a file whose blocks are there already.
-pub(crate) fn fdatasync(folder: &Path) -> Result<Times, Failure> {
-    let mut file = File::create(folder.join("probe"))?;
-    for _ in 0..SYNCS {
-        file.write_all(&[0; PAGE])?;
+/// A file whose blocks are there already, as those of a segment of a log are.
+pub(crate) struct Probe {
+    file: File,
+    writes: u64,
+}
+
+impl Probe {
+    pub(crate) fn create(folder: &Path) -> Result<Self, Failure> {
+        let mut file = File::create(folder.join("probe"))?;
+        for _ in 0..PAGES {
+            file.write_all(&[0; PAGE])?;
+        }
+        file.sync_all()?;
+        Ok(Self { file, writes: 0 })
     }
-    file.sync_all()?;
-    let mut times = Vec::new();
-    for place in 0..SYNCS {
-        file.write_all_at(&[7; PAGE], place * PAGE as u64)?;
+
+    /// Writes the next page, and waits until the disk has it: by `fdatasync`, whose time is given.
+    pub(crate) fn sync(&mut self) -> Result<Duration, Failure> {
+        self.file.write_all_at(&[7; PAGE], self.writes % PAGES * PAGE as u64)?;
+        self.writes += 1;
         let began = Instant::now();
-        file.sync_data()?;
-        times.push(began.elapsed());
+        self.file.sync_data()?;
+        Ok(began.elapsed())
     }
-    Ok(Times::of(times))
+
+    /// One sync after the other.
+    pub(crate) fn syncs(&mut self) -> Result<Times, Failure> {
+        let times: Result<Vec<_>, Failure> = (0..SYNCS).map(|_| self.sync()).collect();
+        Ok(Times::of(times?))
+    }
 }
 
 /// What processes have used, all together.

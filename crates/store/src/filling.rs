@@ -1,0 +1,145 @@
+//! Databases that are filled without a service, as fast as the disk takes it: for measurements and tests of what cost grows with.
+
+use crate::error::StoreError;
+use crate::retention::LogRetention;
+use crate::storage::Storage;
+use chat::{
+    AccountId, Answer, ConversationId, Fact, MessageId, Millis, PasswordHash, Record, RequestId, RequestMark,
+    TokenHash,
+};
+use protocol::{Entry, Position};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Entries of a batch.
+const BATCH: usize = 4096;
+/// How long the sessions last that are opened: longer than any measurement.
+const SESSION: Duration = Duration::from_hours(24);
+
+/// What is added: the same to each replica to which the same is added.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    /// When all of it happens.
+    pub now: Millis,
+    /// How many accounts are made. They are called `filled-0` and so on, and no password fits theirs.
+    pub accounts: u64,
+    /// Sessions of the first of these accounts, one each, with these tokens.
+    pub sessions: Vec<TokenHash>,
+    /// How many messages of 100 bytes go from one of these accounts to another.
+    pub messages: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled {
+    /// Where the log ends.
+    pub end: Position,
+    /// How many entries were added.
+    pub entries: u64,
+    /// How long the log took to take them, in groups of 4,096 with one sync each.
+    pub logged_in: Duration,
+    /// How long the tables took to take them, in transactions of 4,096.
+    pub applied_in: Duration,
+}
+
+/// Adds accounts, sessions and messages to the log and the tables of a replica that has ended. `progress` is told how many entries are
+/// in.
+///
+/// # Panics
+/// If there are messages and no accounts, or more sessions than accounts.
+pub fn fill(
+    storage: &mut Storage,
+    retention: &LogRetention,
+    filling: &Filling,
+    mut progress: impl FnMut(u64),
+) -> Result<Filled, StoreError> {
+    assert!(filling.accounts > 0 || filling.messages == 0, "a message is from an account");
+    assert!(filling.sessions.len() as u64 <= filling.accounts, "a session is of an account");
+    let mut end = storage.apply_all()?;
+    let first = end.op.0 + 1;
+    let (mut logged_in, mut applied_in, mut entries) = (Duration::ZERO, Duration::ZERO, 0);
+    let mut facts = filling.facts(first);
+    loop {
+        let batch: Vec<Entry<Record>> =
+            facts.by_ref().take(BATCH).map(|fact| next(&mut end, filling.now, fact)).collect();
+        if batch.is_empty() {
+            break;
+        }
+        let began = Instant::now();
+        storage.log.append(&batch, end)?;
+        let logged = Instant::now();
+        storage.writer.apply(&batch)?;
+        logged_in += logged - began;
+        applied_in += logged.elapsed();
+        storage.log.recycle(retention.recyclable(end.op, storage.writer.checkpointed()));
+        entries += batch.len() as u64;
+        progress(entries);
+    }
+    storage.writer.truncate_wal()?;
+    Ok(Filled { end, entries, logged_in, applied_in })
+}
+
+impl Filling {
+    fn facts(&self, first: u64) -> impl Iterator<Item = Fact> + '_ {
+        let id = move |number: u64| AccountId(first + number);
+        let expires_at = self.now.plus(SESSION);
+        let sessions = (0..).zip(&self.sessions).map(move |(number, token)| Fact::SessionOpened {
+            account: id(number),
+            token: *token,
+            expires_at,
+            closes: Vec::new(),
+        });
+        let messages = (0..self.messages).map(move |number| message(number, self.accounts, id));
+        (0..self.accounts).map(account).chain(sessions).chain(messages)
+    }
+}
+
+fn account(number: u64) -> Fact {
+    let name = name_of(number);
+    Fact::AccountCreated { key: name.clone(), name, password: PasswordHash("none".into()) }
+}
+
+fn message(number: u64, accounts: u64, id: impl Fn(u64) -> AccountId) -> Fact {
+    // Numbers that look drawn, the same on every replica.
+    let drawn = (number + 1).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let (from, to) = ((drawn >> 33) % accounts, (drawn >> 13) % accounts);
+    Fact::MessageSent {
+        conversation: ConversationId::direct(id(from), id(to)),
+        from: id(from),
+        from_name: name_of(from),
+        to_name: name_of(to),
+        text: text_of(number),
+    }
+}
+
+/// The name of an account that was made here.
+pub fn name_of(number: u64) -> String {
+    format!("filled-{number}")
+}
+
+/// What the message of this number says: 100 bytes.
+pub fn text_of(number: u64) -> String {
+    format!("{number:0>100}")
+}
+
+fn next(end: &mut Position, now: Millis, fact: Fact) -> Entry<Record> {
+    let op = end.op.next();
+    let id = MessageId(op.0);
+    let mark = matches!(fact, Fact::MessageSent { .. }).then(|| RequestMark {
+        id: RequestId(request_id(now, op.0)),
+        digest: [7; 16],
+        answer: Answer::MessageSent { id, sent_at: now },
+        session: None,
+        passwords: Vec::new(),
+    });
+    let entry = end.follow(Record::new(now, mark, fact));
+    *end = entry.position();
+    entry
+}
+
+/// An id of that time, the same on every replica.
+fn request_id(now: Millis, op: u64) -> Uuid {
+    let mut bytes = [0; 10];
+    bytes[..8].copy_from_slice(&op.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid()
+}
