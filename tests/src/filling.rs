@@ -16,7 +16,7 @@ const LOG_ENTRIES: u64 = 100_000;
 pub fn fill(database: &Path, now: Millis, accounts: u64, messages: u64) -> Position {
     let retention = LogRetention::keep(LOG_ENTRIES);
     let limits = Storage::limits(LOG_ENTRIES, u64::MAX);
-    let mut storage = Storage::open(database, retention.clone(), limits, Check::Whole).unwrap();
+    let storage = Storage::open(database, retention.clone(), limits, Check::Whole).unwrap();
     let filling = Filling { now, accounts, sessions: Vec::new(), messages };
-    filling::fill(&mut storage, &retention, &filling, |_| ()).unwrap().end
+    filling::fill(storage, retention, filling).unwrap().end
 }

@@ -63,7 +63,7 @@ fn a_bench_of_its_own_measures_the_service_the_machine_and_a_kill() {
             ["--kills", "1"],
             ["--entries", "300"],
             ["--accounts", "12000"],
-            ["--messages", "500"],
+            ["--messages", "90000"],
             ["--listeners", "3,40"],
             ["--charts", charts.to_str().unwrap()],
         ]
@@ -90,7 +90,7 @@ fn a_bench_of_its_own_measures_the_service_the_machine_and_a_kill() {
     assert_eq!(report["catch_up"]["entries"], 300);
     assert!(figure(&report, "/catch_up/entries_per_second") > 0.0);
     let filled = &report["filled"];
-    assert_eq!((filled["accounts"].as_u64(), filled["messages"].as_u64()), (Some(12_000), Some(500)));
+    assert_eq!((filled["accounts"].as_u64(), filled["messages"].as_u64()), (Some(12_000), Some(90_000)));
     for name in ["start_to_ready_ms", "snapshot/mib", "snapshot/mib_per_second", "log_alone_per_second"] {
         assert!(figure(filled, &format!("/{name}")) > 0.0, "{name}");
     }

@@ -1,6 +1,7 @@
 //! Segments that are made before they are needed, and those that are used again.
 
 use crate::error::LogError;
+use core::ops::ControlFlow;
 use files::{Files, OpenFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,9 +62,10 @@ impl Spares {
     }
 
     /// Makes a spare segment if there is none, which takes as long as it takes to write its zeros and to sync them, a piece at a time;
-    /// otherwise it returns at once. `pause` is told after each piece how long that took, and may leave the disk to others for a
-    /// while. To be called now and then, on a thread that has the time: an append that finds none makes one itself.
-    pub fn prepare(&self, pause: impl Fn(Duration)) -> Result<(), LogError> {
+    /// otherwise it returns at once. `pause` is told after each piece how long that took: it may leave the disk to others for a while,
+    /// and says whether to go on. To be called now and then, on a thread that has the time: an append that finds none makes one
+    /// itself.
+    pub fn prepare(&self, pause: impl Fn(Duration) -> ControlFlow<()>) -> Result<(), LogError> {
         {
             let mut kept = self.lock();
             if kept.making || !kept.paths.is_empty() {
@@ -74,11 +76,12 @@ impl Spares {
         let made = self.make_spare(pause);
         let mut kept = self.lock();
         kept.making = false;
-        kept.paths.push(made?);
+        kept.paths.extend(made?);
         Ok(())
     }
 
-    fn make_spare(&self, pause: impl Fn(Duration)) -> Result<PathBuf, LogError> {
+    /// `None` if it was given up.
+    fn make_spare(&self, pause: impl Fn(Duration) -> ControlFlow<()>) -> Result<Option<PathBuf>, LogError> {
         let Inner { files, bytes, .. } = &*self.0;
         let mut began = Instant::now();
         let draft = self.make(PIECE.min(*bytes))?;
@@ -88,9 +91,11 @@ impl Spares {
             loop {
                 draft.file.sync()?;
                 if length == *bytes {
-                    return files.rename(&draft.path, &path);
+                    return files.rename(&draft.path, &path).map(|()| true);
                 }
-                pause(began.elapsed());
+                if pause(began.elapsed()).is_break() {
+                    return Ok(false);
+                }
                 began = Instant::now();
                 let piece = (length + PIECE).min(*bytes);
                 while length < piece {
@@ -100,8 +105,11 @@ impl Spares {
                 }
             }
         };
-        fill().map_err(LogError::file(&draft.path)).inspect_err(|_| self.discard(&draft.path))?;
-        Ok(path)
+        let filled = fill().map_err(LogError::file(&draft.path));
+        if !matches!(filled, Ok(true)) {
+            self.discard(&draft.path);
+        }
+        Ok(filled?.then_some(path))
     }
 
     /// A file of this length: a spare one, or one that is made now.

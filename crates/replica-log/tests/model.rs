@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use protocol::{Entry, Op, Position};
 use replica_log::{Log, LogError};
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
 type History = Vec<Entry<Bytes>>;
 
@@ -137,7 +138,7 @@ impl Model {
                 self.recycled = self.recycled.max(self.part_of(Op(0), *part).op);
                 self.log.recycle(self.recycled);
             }
-            Do::PrepareSpare => drop(self.log.spares().prepare(|_| ())),
+            Do::PrepareSpare => drop(self.log.spares().prepare(|_| ControlFlow::Continue(()))),
             Do::Restart | Do::PowerFailure => self.start(disk),
         }
         self.disk.fail_no_more();

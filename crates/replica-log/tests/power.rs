@@ -9,6 +9,7 @@ use files::ForgetfulFiles;
 use protocol::{Op, Position};
 use replica_log::{Log, LogError};
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
 type Act = fn(&ForgetfulFiles, &mut Log) -> Result<(), LogError>;
 
@@ -17,7 +18,7 @@ const STORY: [(&str, Act, &str); 15] = [
     ("append", |_, log| append(log, b'a', &[5000]), "a"),
     ("append", |_, log| append(log, b'b', &[2000, 2500]), "abb"),
     ("append, the segment is full", |_, log| append(log, b'c', &[5000]), "abbc"),
-    ("prepare", |_, log| log.spares().prepare(|_| ()), "abbc"),
+    ("prepare", |_, log| log.spares().prepare(|_| ControlFlow::Continue(())), "abbc"),
     ("append", |_, log| append(log, b'd', &[5000]), "abbcd"),
     ("append, the spare is used", |_, log| append(log, b'e', &[5000]), "abbcde"),
     ("cut within a group", |_, log| log.cut(position(log, 2), Position::ORIGIN), "ab"),

@@ -12,6 +12,7 @@ use files::RealFiles;
 use protocol::{Entry, Op, Position};
 use replica_log::{Limits, Log, LogError, LogReader};
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -164,7 +165,7 @@ fn readers_see_one_history_while_the_log_is_written_cut_and_recycled() {
             .collect();
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                spares.prepare(|_| ()).unwrap();
+                spares.prepare(|_| ControlFlow::Continue(())).unwrap();
                 thread::yield_now();
             }
         });

@@ -12,6 +12,7 @@ use files::{Files, ForgetfulFiles};
 use protocol::{Chain, DatabaseId, Op, Position};
 use replica_log::{Limits, Log, LogError, look};
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 #[test]
@@ -301,8 +302,8 @@ fn at_most_two_spare_segments_are_kept_and_they_are_used_again() {
     // A start uses the other one.
     let log = open(&disk).unwrap();
     assert_eq!(spares(&disk), 0);
-    log.spares().prepare(|_| ()).unwrap();
-    log.spares().prepare(|_| ()).unwrap();
+    log.spares().prepare(|_| ControlFlow::Continue(())).unwrap();
+    log.spares().prepare(|_| ControlFlow::Continue(())).unwrap();
     assert_eq!(spares(&disk), 1);
 }
 
@@ -310,7 +311,7 @@ fn at_most_two_spare_segments_are_kept_and_they_are_used_again() {
 fn a_spare_that_was_prepared_saves_the_append_the_making_of_a_segment() {
     let (disk, mut log) = fresh();
     append_all(&mut log, "abcdefghijk");
-    log.spares().prepare(|_| ()).unwrap();
+    log.spares().prepare(|_| ControlFlow::Continue(())).unwrap();
     // The header, its sync, its name, the folder; the group, its sync.
     disk.fail_after(6);
     append(&mut log, b'l', &[1000]).unwrap();
@@ -331,6 +332,7 @@ fn a_spare_is_made_a_piece_at_a_time_and_has_its_name_when_it_is_whole() {
     let pause = |_| {
         pauses.set(pauses.get() + 1);
         assert_eq!(spares(), [], "none is whole yet");
+        ControlFlow::Continue(())
     };
     log.spares().prepare(pause).unwrap();
     let whole = usize::try_from(bytes).unwrap();
@@ -338,6 +340,18 @@ fn a_spare_is_made_a_piece_at_a_time_and_has_its_name_when_it_is_whole() {
     for disk in disk.after_power_loss() {
         assert!(files_of(&disk).iter().all(|(name, length)| !name.starts_with("spare") || *length == whole));
     }
+}
+
+#[test]
+fn a_spare_that_is_given_up_leaves_nothing_and_can_be_made_later() {
+    let disk = ForgetfulFiles::default();
+    let limits = Limits { segment_bytes: 2 << 20 };
+    let log = Log::create(Arc::new(disk.clone()), folder(), DATABASE, Position::ORIGIN, limits).unwrap();
+    let before = files_of(&disk);
+    log.spares().prepare(|_| ControlFlow::Break(())).unwrap();
+    assert_eq!(files_of(&disk), before);
+    log.spares().prepare(|_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(files_of(&disk).len(), before.len() + 1);
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Work that took long has waited, for a slow disk or a database that is being replaced, and used no core meanwhile.
+const REST_MAX: Duration = Duration::from_millis(200);
+
 /// Too many callers wait for work of this kind already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("too much of this is under way")]
@@ -38,8 +41,8 @@ impl Places {
         }
     }
 
-    /// The same places, each of which rests after its work, for as many times as long as that took: what callers ask for without
-    /// a pause leaves the rest of a core to others.
+    /// The same places, each of which rests after its work, for as many times as long as that took, but no longer than
+    /// [`REST_MAX`]: what callers ask for without a pause leaves the rest of a core to others.
     pub(crate) fn resting(self, rest: u32) -> Self {
         Self { rest, ..self }
     }
@@ -54,7 +57,7 @@ impl Places {
         Ok(blocking(move || {
             let began = Instant::now();
             let done = work();
-            place.free_after(began.elapsed().saturating_mul(rest), &runtime);
+            place.free_after(began.elapsed().saturating_mul(rest).min(REST_MAX), &runtime);
             done
         })
         .await)

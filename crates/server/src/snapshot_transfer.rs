@@ -25,6 +25,9 @@ use tracing::warn;
 const OUTGOING: &str = "outgoing-";
 const CHUNK_BYTES: usize = 256 * 1024;
 const CHUNKS_WAITING: usize = 8;
+/// What arrives is synced whenever it has this many bytes more: the log of another replica on the same disk, for whose syncs clients
+/// wait, stands still while all that was not synced is written.
+const SYNC_BYTES: usize = 4 << 20;
 
 /// Why a snapshot did not arrive.
 #[derive(Debug, Error)]
@@ -129,11 +132,16 @@ impl SnapshotSource {
         let file =
             std::fs::File::options().create_new(true).write(true).mode(0o600).open(&target).map_err(fault)?;
         let mut file = tokio::fs::File::from_std(file);
-        let mut hash = Sha256::new();
+        let (mut hash, mut not_synced) = (Sha256::new(), 0);
         loop {
             let chunk = chunks.message().await?.ok_or(TransferError::Truncated)?;
             hash.update(&chunk.bytes);
             file.write_all(&chunk.bytes).await.map_err(fault)?;
+            not_synced += chunk.bytes.len();
+            if not_synced >= SYNC_BYTES {
+                file.sync_data().await.map_err(fault)?;
+                not_synced = 0;
+            }
             if !chunk.sha256.is_empty() {
                 if hash.finalize().as_slice() != chunk.sha256 {
                     return Err(TransferError::Damaged);

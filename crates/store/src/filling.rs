@@ -42,55 +42,76 @@ pub struct Filled {
     pub applied_in: Duration,
 }
 
-/// Adds accounts, sessions and messages to the log and the tables of a replica that has ended. `progress` is told how many entries are
-/// in.
-///
-/// # Panics
-/// If there are messages and no accounts, or more sessions than accounts.
-pub fn fill(
-    storage: &mut Storage,
-    retention: &LogRetention,
-    filling: &Filling,
-    mut progress: impl FnMut(u64),
-) -> Result<Filled, StoreError> {
-    assert!(filling.accounts > 0 || filling.messages == 0, "a message is from an account");
-    assert!(filling.sessions.len() as u64 <= filling.accounts, "a session is of an account");
-    let mut end = storage.apply_all()?;
-    let first = end.op.0 + 1;
-    let (mut logged_in, mut applied_in, mut entries) = (Duration::ZERO, Duration::ZERO, 0);
-    let mut facts = filling.facts(first);
-    loop {
+/// Adds accounts, sessions and messages to the log and the tables of a replica that has ended.
+pub fn fill(storage: Storage, retention: LogRetention, filling: Filling) -> Result<Filled, StoreError> {
+    let mut filler = Filler::begin(storage, retention, filling)?;
+    while filler.step()? {}
+    filler.end()
+}
+
+/// Fills a replica that has ended, a step at a time.
+pub struct Filler {
+    storage: Storage,
+    retention: LogRetention,
+    now: Millis,
+    facts: Box<dyn Iterator<Item = Fact> + Send>,
+    filled: Filled,
+}
+
+impl Filler {
+    /// Begins behind all that the log has.
+    ///
+    /// # Panics
+    /// If there are messages and no accounts, or more sessions than accounts.
+    pub fn begin(
+        mut storage: Storage,
+        retention: LogRetention,
+        filling: Filling,
+    ) -> Result<Self, StoreError> {
+        assert!(filling.accounts > 0 || filling.messages == 0, "a message is from an account");
+        assert!(filling.sessions.len() as u64 <= filling.accounts, "a session is of an account");
+        let end = storage.apply_all()?;
+        let filled = Filled { end, entries: 0, logged_in: Duration::ZERO, applied_in: Duration::ZERO };
+        let now = filling.now;
+        Ok(Self { storage, retention, now, facts: Box::new(filling.facts(end.op.0 + 1)), filled })
+    }
+
+    /// Adds some thousand entries; false if there are no more.
+    pub fn step(&mut self) -> Result<bool, StoreError> {
+        let Self { storage, retention, now, facts, filled } = self;
         let batch: Vec<Entry<Record>> =
-            facts.by_ref().take(BATCH).map(|fact| next(&mut end, filling.now, fact)).collect();
-        if batch.is_empty() {
-            break;
-        }
+            facts.take(BATCH).map(|fact| next(&mut filled.end, *now, fact)).collect();
         let began = Instant::now();
-        storage.log.append(&batch, end)?;
+        storage.log.append(&batch, filled.end)?;
         let logged = Instant::now();
         storage.writer.apply(&batch)?;
-        logged_in += logged - began;
-        applied_in += logged.elapsed();
-        storage.log.recycle(retention.recyclable(end.op, storage.writer.checkpointed()));
-        entries += batch.len() as u64;
-        progress(entries);
+        filled.logged_in += logged - began;
+        filled.applied_in += logged.elapsed();
+        filled.entries += batch.len() as u64;
+        storage.log.recycle(retention.recyclable(filled.end.op, storage.writer.checkpointed()));
+        Ok(batch.len() == BATCH)
     }
-    storage.writer.truncate_wal()?;
-    Ok(Filled { end, entries, logged_in, applied_in })
+
+    /// Works all of it into the database.
+    pub fn end(mut self) -> Result<Filled, StoreError> {
+        self.storage.writer.truncate_wal()?;
+        Ok(self.filled)
+    }
 }
 
 impl Filling {
-    fn facts(&self, first: u64) -> impl Iterator<Item = Fact> + '_ {
+    fn facts(self, first: u64) -> impl Iterator<Item = Fact> + Send {
+        let Self { now, accounts, sessions, messages } = self;
         let id = move |number: u64| AccountId(first + number);
-        let expires_at = self.now.plus(SESSION);
-        let sessions = (0..).zip(&self.sessions).map(move |(number, token)| Fact::SessionOpened {
+        let expires_at = now.plus(SESSION);
+        let sessions = (0..).zip(sessions).map(move |(number, token)| Fact::SessionOpened {
             account: id(number),
-            token: *token,
+            token,
             expires_at,
             closes: Vec::new(),
         });
-        let messages = (0..self.messages).map(move |number| message(number, self.accounts, id));
-        (0..self.accounts).map(account).chain(sessions).chain(messages)
+        let messages = (0..messages).map(move |number| message(number, accounts, id));
+        (0..accounts).map(account).chain(sessions).chain(messages)
     }
 }
 

@@ -15,10 +15,13 @@ use std::fs::File;
 use std::path::Path;
 
 impl Reader<'_> {
-    /// Copies the tables, as far as they go, to a new file at `target`.
+    /// Copies the tables, as far as they go, to a new file at `target`, which need not outlive a power failure: it is sent, and removed.
     pub fn snapshot_to(&self, target: &Path) -> Result<(), StoreError> {
         let sql = StoreError::sqlite(target);
         let mut copy = Connection::open(target).map_err(&sql)?;
+        // What is neither synced nor kept in a journal is removed before most of it has reached the disk.
+        copy.pragma_update(None, "synchronous", "OFF").map_err(&sql)?;
+        copy.pragma_update(None, "journal_mode", "OFF").map_err(&sql)?;
         let backup = Backup::new(self.connection(), &mut copy).map_err(&sql)?;
         // All in one step: a reader in WAL mode holds up no other connection.
         loop {

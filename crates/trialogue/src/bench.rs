@@ -37,8 +37,10 @@ const REPLICAS: u8 = 3;
 /// People who send, each to the next.
 const ACCOUNTS: usize = 16;
 const IN_FLIGHT: [usize; 3] = [16, 64, 256];
-/// Nothing may take longer than this, but filling a database.
+/// Nothing may take longer than this, but what grows with the size of the database.
 const LIMIT: Duration = Duration::from_mins(1);
+/// A replica takes more than this of the entries that another was filled with in a second.
+const ENTRIES_A_SECOND: u64 = 2000;
 
 pub(crate) async fn bench(common: &Common, bench: &Bench) -> Result<(), Failure> {
     if let Some(port) = bench.nothing {
@@ -293,7 +295,8 @@ impl Measuring {
         what: &str,
         is_so: impl Fn(&ClusterSummary) -> bool,
     ) -> Result<ClusterSummary, Failure> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline =
+            Instant::now() + LIMIT + Duration::from_secs((self.accounts + self.messages) / ENTRIES_A_SECOND);
         loop {
             let summary = self.summary().await;
             if is_so(&summary) {

@@ -6,9 +6,11 @@ use chat::Record;
 use protocol::{Entry, Op, Position, Record as _, Token};
 use replica_log::{Log, LogError, Spares};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
 use store::StoreError;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -134,14 +136,24 @@ impl Group {
     }
 }
 
-/// For how many times as long as a piece of a spare segment took the disk is left to others: to the syncs of the log, for which
-/// clients wait.
+/// For how many times as long as a piece of a spare segment took the disk is left to others, but no longer than the other: to the syncs
+/// of the log, for which clients wait.
 const SPARES_PAUSE: u32 = 3;
+const SPARES_PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// Makes the spare segments that are asked for: so that no append waits until one is written.
+/// Makes the spare segments that are asked for: so that no append waits until one is written. One that is not whole when the log's
+/// thread ends is given up.
 pub(super) fn make_spares(wanted: &Receiver<Spares>) {
+    let pause = |took: Duration| {
+        let pause = took.saturating_mul(SPARES_PAUSE).min(SPARES_PAUSE_MAX);
+        // Another wish is for the one that is being made.
+        match wanted.recv_timeout(pause) {
+            Err(RecvTimeoutError::Disconnected) => ControlFlow::Break(()),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => ControlFlow::Continue(()),
+        }
+    };
     while let Ok(spares) = wanted.recv() {
-        if let Err(error) = spares.prepare(|took| std::thread::sleep(took.saturating_mul(SPARES_PAUSE))) {
+        if let Err(error) = spares.prepare(pause) {
             // The append that needs one makes it.
             warn!(%error, "no spare segment of the log could be made");
         }

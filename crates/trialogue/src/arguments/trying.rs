@@ -1,6 +1,6 @@
 //! The arguments of what tries the service out: `bench` and `prove`.
 
-use clap::Args;
+use clap::{Args, value_parser};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -25,14 +25,14 @@ pub(crate) struct Bench {
     /// How often the primary is killed
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) kills: usize,
-    /// How many entries a replica lacks that catches up
-    #[arg(long, default_value_t = 50_000, value_name = "N")]
+    /// How many entries a replica lacks that catches up: at most as many as a log keeps
+    #[arg(long, default_value_t = 50_000, value_name = "N", value_parser = value_parser!(u32).range(..=100_000))]
     pub(crate) entries: u32,
     /// How many accounts there are where cost is measured with many; 0 for not at all
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = accounts)]
     pub(crate) accounts: u64,
     /// How many messages there are then
-    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = value_parser!(u64).range(..=1_000_000_000))]
     pub(crate) messages: u64,
     /// How many listeners there are then, at a time; at most one an account, and 20,000
     #[arg(long, default_value = "1000", value_name = "N,N", value_delimiter = ',', value_parser = listeners)]

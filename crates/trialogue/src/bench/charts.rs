@@ -48,7 +48,7 @@ fn throughput(report: &Report) -> Chart<'static> {
         y: "a second",
         points: false,
         series: vec![
-            ("3 replicas, each with its sync", of(|rate| rate.per_second)),
+            ("the service, each message synced by all replicas", of(|rate| rate.per_second)),
             ("do-nothing calls", of(|rate| rate.do_nothing_per_second)),
         ],
     }

@@ -6,6 +6,7 @@ use api::v1::chat_client::ChatClient;
 use chat::Address;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -59,6 +60,8 @@ pub(crate) struct Sender {
 pub(crate) struct Load {
     channels: Vec<Channel>,
     senders: Vec<Sender>,
+    /// Where the next rate begins: with those whose turn it is.
+    next: AtomicUsize,
 }
 
 impl Load {
@@ -73,7 +76,7 @@ impl Load {
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
-        Ok(Self { channels, senders })
+        Ok(Self { channels, senders, next: AtomicUsize::new(0) })
     }
 
     /// Sends one message; `place` says who over which connection.
@@ -140,14 +143,14 @@ impl Load {
     /// Calls a second, with this many in flight for this long.
     pub(crate) async fn rate(&self, in_flight: usize, span: Duration) -> Result<f64, Failure> {
         let began = Instant::now();
-        let mut calls: FuturesUnordered<_> = (0..in_flight).map(|place| self.send(place)).collect();
-        let (mut done, mut place) = (0_u32, in_flight);
+        let next = || self.next.fetch_add(1, Ordering::Relaxed);
+        let mut calls: FuturesUnordered<_> = (0..in_flight).map(|_| self.send(next())).collect();
+        let mut done = 0_u32;
         while let Some(outcome) = calls.next().await {
             outcome.map_err(Failure::of)?;
             done += 1;
             if began.elapsed() < span {
-                calls.push(self.send(place));
-                place += 1;
+                calls.push(self.send(next()));
             }
         }
         Ok(f64::from(done) / began.elapsed().as_secs_f64())

@@ -138,7 +138,7 @@ pub(crate) struct Filled {
     pub(crate) messages: u64,
     /// After all replicas were killed.
     pub(crate) start_to_ready_ms: Option<f64>,
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: Option<Snapshot>,
     /// Entries a second into the log of one replica, in groups of 4,096, and into its tables, with nothing else at work.
     pub(crate) log_alone_per_second: f64,
     pub(crate) tables_alone_per_second: f64,

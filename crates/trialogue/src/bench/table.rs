@@ -148,11 +148,13 @@ impl Filled {
             let Row(what, figure, limit) = rate.row();
             row(format!("  {what}, random pairs"), figure, limit)
         }));
-        rows.push(row(
-            "  a snapshot",
-            format!("{:.0} ms for {:.0} MiB", self.snapshot.took_ms, self.snapshot.mib),
-            format!("{:.0} MiB a second", self.snapshot.mib_per_second),
-        ));
+        rows.extend(self.snapshot.as_ref().map(|snapshot| {
+            row(
+                "  a snapshot",
+                format!("{:.0} ms for {:.0} MiB", snapshot.took_ms, snapshot.mib),
+                format!("{:.0} MiB a second", snapshot.mib_per_second),
+            )
+        }));
         rows.extend(
             self.start_to_ready_ms.map(|ready| row("  start to ready", format!("{ready:.0} ms"), "")),
         );
