@@ -49,7 +49,9 @@ fn assert_measured(report: &Value) {
     assert_eq!(rungs.len(), 5);
     for rung in rungs {
         let of = |name: &str| figure(rung, &format!("/{name}"));
-        assert!(of("per_second") > 0.0 && of("p50_ms") > 0.0);
+        assert!(
+            of("per_second") > 0.0 && of("do_nothing_p50_ms") > 0.0 && of("do_nothing_p50_ms") < of("p50_ms")
+        );
         assert!([of("p50_ms"), of("p99_ms"), of("p999_ms")].is_sorted(), "{rung}");
     }
 }

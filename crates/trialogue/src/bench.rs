@@ -243,7 +243,7 @@ impl Measuring {
             sending::pipelined(&people[0].session, &people[1].name, 3 * self.span).await?;
         self.progress("at given rates");
         let most = self.report.in_flight[1].per_second;
-        self.report.ladder = sending::ladder(&service, most, self.span).await?;
+        self.report.ladder = sending::ladder(&service, &nothing, most, self.span).await?;
         Ok(())
     }
 

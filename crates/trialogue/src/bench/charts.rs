@@ -152,6 +152,7 @@ mod tests {
             p50_ms: 1.0,
             p99_ms: 3.0,
             p999_ms: 0.0,
+            do_nothing_p50_ms: 0.5,
         };
         let moment = |since_kill_ms| Moment { since_kill_ms, took_ms: 1.2 };
         let report = Report {

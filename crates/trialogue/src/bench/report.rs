@@ -58,6 +58,8 @@ pub(crate) struct Rung {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
+    /// Of do-nothing calls at the same rate.
+    pub(crate) do_nothing_p50_ms: f64,
 }
 
 /// From the call of `send` to the text in the hands of a listener that was idle.

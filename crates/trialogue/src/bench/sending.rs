@@ -92,12 +92,14 @@ pub(super) async fn in_flight(
 /// wait for those before it is not taken for a quick one (Tene, *How NOT to Measure Latency*, on coordinated omission).
 pub(super) async fn ladder(
     service: &Load,
+    nothing: &Load,
     most_per_second: f64,
     span: Duration,
 ) -> Result<Vec<Rung>, Failure> {
     let mut rungs = Vec::new();
     for share in RUNGS {
         let offered_per_second = (most_per_second * share).max(1.0);
+        let (limit, _) = nothing.at_rate(offered_per_second, span).await?;
         let (times, took) = service.at_rate(offered_per_second, span).await?;
         rungs.push(Rung {
             offered_per_second,
@@ -105,6 +107,7 @@ pub(super) async fn ladder(
             p50_ms: times.quantile_ms(0.5),
             p99_ms: times.quantile_ms(0.99),
             p999_ms: times.quantile_ms(0.999),
+            do_nothing_p50_ms: limit.quantile_ms(0.5),
         });
     }
     Ok(rungs)

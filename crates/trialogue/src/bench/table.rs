@@ -60,7 +60,10 @@ impl Report {
             row(
                 format!("at {:.0} a second, p50, p99, p99.9", rung.offered_per_second),
                 format!("{:.2}, {:.2}, {:.2} ms", rung.p50_ms, rung.p99_ms, rung.p999_ms),
-                format!("{:.0} a second answered", rung.per_second),
+                format!(
+                    "do-nothing calls {:.2} ms; {:.0} a second answered",
+                    rung.do_nothing_p50_ms, rung.per_second
+                ),
             )
         }));
         rows.push(self.delivery.row("send to listener, p50, p99"));
