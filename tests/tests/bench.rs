@@ -137,13 +137,23 @@ async fn an_interrupted_bench_leaves_no_account_in_a_running_service_and_no_repl
     assert_eq!(bench.wait().unwrap().code(), Some(1));
     assert_eq!(accounts().await, 1, "only alice is left");
 
+    for (arguments, at) in [
+        (&[][..], "16 accounts"),
+        // What fills the database is at work for minutes.
+        (&["--seconds", "0.05", "--kills", "0", "--entries", "0", "--messages", "10000000"], "filling"),
+    ] {
+        assert_interrupted_bench_leaves_nothing(arguments, at);
+    }
+}
+
+/// Interrupts a bench once it says that it is there.
+fn assert_interrupted_bench_leaves_nothing(arguments: &[&str], at: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = interruptible();
-    bench.arg("bench").env("TMPDIR", folder.path()).stderr(Stdio::piped()).stdout(Stdio::null());
-    let mut bench = bench.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(bench.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("accounts"), "{line}");
+    bench.arg("bench").args(arguments).env("TMPDIR", folder.path());
+    let mut bench = bench.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(bench.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(at)), "it ends before it says {at}");
     interrupt(&bench);
     assert_eq!(bench.wait().unwrap().code(), Some(1));
     assert_eq!(folder.path().read_dir().unwrap().count(), 0, "its folder is gone");

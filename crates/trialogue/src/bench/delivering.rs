@@ -76,7 +76,7 @@ pub(super) async fn crowd(
 ) -> Result<Crowd, Failure> {
     let (address, process) = primary;
     let alone = load.rate(64, span).await?;
-    // What serving so many takes at first, whoever listens, is not the crowd's: the second one is measured.
+    // What the first listeners make the primary keep, it keeps for the next ones: the second crowd is measured.
     drop(listen(address, tokens).await?);
     let mib_before = settled_mib(process).await?;
     let began = Instant::now();
@@ -165,7 +165,7 @@ async fn one_listener(channel: Channel, token: String, opened: mpsc::Sender<Resu
     };
     match open.await {
         Ok(mut stream) => {
-            // Nobody waits for the answer if the measurement was given up.
+            // The measurement was given up if its task waits no longer.
             if opened.send(Ok(())).await.is_ok() {
                 while let Ok(Some(_)) = stream.message().await {}
             }
