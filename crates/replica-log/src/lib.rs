@@ -46,6 +46,10 @@
 //! The header has the identity of the database. To another database the log is not there ([`LogError::OtherDatabase`]). A log
 //! that is created where another one was makes that one void with its first segment, which continues nothing.
 //!
+//! # Beside it
+//!
+//! What a database remembers of views is in two pages of a file of their own ([`MemoryFile`]).
+//!
 //! # Why not raft-engine
 //!
 //! `raft-engine`, the log of `TiKV`, has segments that are used again, one sync for several writers and years of use. But at a
@@ -61,6 +65,7 @@ mod group;
 mod groups;
 mod header;
 mod log;
+mod memory;
 mod reader;
 mod segment;
 mod shared;
@@ -70,5 +75,6 @@ mod survey;
 pub use self::at_rest::{LogAtRest, look};
 pub use self::error::LogError;
 pub use self::log::{Limits, Log, SEGMENT_BYTES};
+pub use self::memory::{MemoryFile, remembered};
 pub use self::reader::{LogReader, Piece};
 pub use self::spares::Spares;

@@ -208,6 +208,7 @@ fn open_storage(
     let limits = Storage::limits(settings.log_entries_max, disk_bytes(folder));
     let stored = Storage::open(&path, retention.clone(), limits, check)?;
     let (readers, reserve) = (Arc::new(Readers::new(&path)), settings.disk_reserve);
+    readers.make_ready()?;
     Ok((stored, Place { path, folder: folder.to_owned(), reserve, retention, limits, readers }))
 }
 

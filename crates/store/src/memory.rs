@@ -38,6 +38,11 @@ pub(crate) fn read(connection: &Connection) -> Result<Option<Memory>, rusqlite::
         .optional()
 }
 
+/// Whether this is of a newer view of the same register.
+pub(crate) fn goes_on(before: &Memory, after: &Memory) -> bool {
+    before.register == after.register && before.view.number < after.view.number
+}
+
 /// Remembers this instead of what was remembered before: in the transaction that is open, or in one of its own.
 pub(crate) fn write(connection: &Connection, memory: &Memory) -> Result<(), rusqlite::Error> {
     connection.execute_batch("SAVEPOINT remember")?;

@@ -20,6 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Connections kept open for readers.
 const IDLE_MAX: usize = 4;
+/// Connections that are open before there is a question: one decides the first batch of a primary, while the other finds the
+/// sessions of the clients that come to it.
+const READY: usize = 2;
 /// Names that one page of accounts looks at, at most: some milliseconds of work, however many accounts there are.
 const NAMES_LOOKED_AT_MAX: usize = 10_000;
 
@@ -87,6 +90,19 @@ impl Readers {
             idle.push(connection);
         }
         answer
+    }
+
+    /// Opens connections before there is a question, so that the first ones do not wait for that.
+    pub fn make_ready(&self) -> Result<(), StoreError> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        while self.idle().len() < READY {
+            let connection = open_existing_read_only(&self.path)?;
+            // It reads the schema with the first statement.
+            let looked = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+            looked.map_err(StoreError::sqlite(&self.path))?;
+            self.idle().push(connection);
+        }
+        Ok(())
     }
 
     /// Closes every connection and keeps readers out while `change` replaces the file.

@@ -12,6 +12,8 @@
 //! | a mark that damage was found in the database while it was used (`suspect.rs`) | moves both aside; a new empty database begins |
 //! | what a newer version wrote | an error, and nothing is touched |
 //!
+//! In each of these cases the tables first take up what was remembered of views in the file beside the log, and not in them.
+//!
 //! Each step is durable before the next, and after each of them the next start goes on: the database leaves before its log, so that
 //! tables which can't be believed are never found without it, and taken for ones that have only lost it; a log leaves before its
 //! database becomes another one; and that a log was begun is written down after it is there.
@@ -100,10 +102,12 @@ impl Storage {
 
     fn open_undamaged_or(path: &Path, limits: Limits, how: Check) -> Result<Self, Fault> {
         let how = how.of(path);
-        let writer = Writer::open_after(path, how).map_err(|error| match error {
+        let mut writer = Writer::open_after(path, how).map_err(|error| match error {
             StoreError::Corrupt { what, .. } => Fault::Tables(what),
             other => Fault::Other(other),
         })?;
+        // Before the log may leave, and the file with it.
+        writer.take_up_memory().map_err(Fault::Other)?;
         if !writer.state().log_begun {
             return Self::begin(writer, limits, how).map_err(Fault::Other);
         }
@@ -111,7 +115,9 @@ impl Storage {
         match check(&writer, &folder, how) {
             Ok(inspection) => {
                 let log = Log::open(Arc::new(RealFiles), &folder, writer.state().database, limits);
-                log.map(|log| Self { writer, log, inspection }).map_err(|error| Fault::Other(error.into()))
+                let log = log.map_err(|error| Fault::Other(error.into()))?;
+                writer.open_memory_file().map_err(Fault::Other)?;
+                Ok(Self { writer, log, inspection })
             }
             Err(Unsound::Tables(what)) => Err(Fault::Tables(what)),
             Err(Unsound::Log(what)) => Err(Fault::Log(what, Box::new(writer))),
@@ -140,6 +146,7 @@ impl Storage {
         }
         let log = Log::create(Arc::new(RealFiles), &folder, database, applied, limits)?;
         writer.begin_log()?;
+        writer.open_memory_file()?;
         let inspection = (how == Check::Ends).then(|| Inspection::of(database, Op(0)));
         Ok(Self { writer, log, inspection })
     }

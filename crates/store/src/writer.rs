@@ -10,14 +10,17 @@ use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
 use crate::soundness::{self, Check};
 use crate::state::{self, DatabaseState};
+use crate::storage::log_folder;
 use crate::suffix::with_suffix;
 use crate::wal::{Checkpoint, Wal, checkpoint};
 use chat::{Fact, HistoryId, Millis, Record};
 use files::{Files, RealFiles};
 use protocol::{DatabaseId, Entry, Memory, Op, Position};
+use replica_log::{MemoryFile, remembered};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Applies entries, remembers views, and says who the database is.
@@ -38,6 +41,8 @@ pub struct Writer {
     files: Option<OpenedFiles>,
     /// Something has failed since it was opened or repaired.
     distrusted: bool,
+    /// What is remembered goes there first; `None` before there is a log.
+    memory_file: Option<MemoryFile>,
 }
 
 impl Writer {
@@ -58,6 +63,7 @@ impl Writer {
             retention: LogRetention::keep(u64::MAX),
             files: Some(OpenedFiles::of(path)?),
             distrusted: false,
+            memory_file: None,
         };
         writer.sync_commits(false).map_err(StoreError::sqlite(path))?;
         Ok(writer)
@@ -78,9 +84,36 @@ impl Writer {
         memory::read(&self.connection).map_err(StoreError::sqlite(&self.path))
     }
 
-    /// Remembers this from now on, durably.
+    /// Remembers this from now on, durably. A newer view of the same register is durable once it is in a file beside the log: a
+    /// commit that is synced would make the whole write-ahead log durable, and a new primary waits for this.
     pub fn remember(&mut self, memory: &Memory) -> Result<(), StoreError> {
-        self.durably(|connection| memory::write(connection, memory))
+        let before = self.memory()?;
+        match &mut self.memory_file {
+            Some(file) if before.is_some_and(|before| memory::goes_on(&before, memory)) => {
+                file.remember(memory)?;
+                self.change(|connection| memory::write(connection, memory))
+            }
+            _ => self.durably(|connection| memory::write(connection, memory)),
+        }
+    }
+
+    /// Opens the file that a newer view is remembered in; the folder of the log is there.
+    pub(crate) fn open_memory_file(&mut self) -> Result<(), StoreError> {
+        let file = MemoryFile::open(Arc::new(RealFiles), &log_folder(&self.path), self.state.database)?;
+        self.memory_file = Some(file);
+        Ok(())
+    }
+
+    /// Remembers what only the file beside the log has: the power has failed since, or this database was repaired.
+    pub(crate) fn take_up_memory(&mut self) -> Result<(), StoreError> {
+        let newest = remembered(&RealFiles, &log_folder(&self.path), self.state.database)?;
+        match (self.memory()?, newest) {
+            (Some(before), Some(newest)) if memory::goes_on(&before, &newest) => {
+                self.durably(|connection| memory::write(connection, &newest))
+            }
+            // A database that remembers nothing, or another register, has begun anew since.
+            _ => Ok(()),
+        }
     }
 
     /// A log of this database is on the disk from now on, durably.
@@ -93,7 +126,7 @@ impl Writer {
     /// Makes this another database, which is in sync with nothing and has no log yet, durably.
     pub fn draw_identity(&mut self) -> Result<DatabaseId, StoreError> {
         let database = self.durably(state::draw_identity)?;
-        (self.state.database, self.state.log_begun) = (database, false);
+        (self.state.database, self.state.log_begun, self.memory_file) = (database, false, None);
         Ok(database)
     }
 
@@ -152,6 +185,10 @@ impl Writer {
         (self.connection, self.wal, self.state) = (connection, wal, state);
         self.sync_commits(false).map_err(&sql)?;
         self.files = Some(OpenedFiles::of(&self.path)?);
+        if self.state.log_begun {
+            self.take_up_memory()?;
+            self.open_memory_file()?;
+        }
         self.distrusted = false;
         Ok(state)
     }
@@ -200,7 +237,7 @@ impl Writer {
 
     /// Closes the file, so that it can be replaced. A connection in memory takes its place until the next `open`.
     pub fn close(&mut self) -> Result<(), StoreError> {
-        (self.files, self.checkpointed) = (None, None);
+        (self.files, self.checkpointed, self.memory_file) = (None, None, None);
         self.connection = Connection::open_in_memory().map_err(StoreError::sqlite(&self.path))?;
         self.wal.ends();
         Ok(())

@@ -273,6 +273,7 @@ impl Tables {
     fn repair(&mut self) -> Result<(Position, Position), StoreError> {
         let (readers, writer) = (self.readers.clone(), &mut self.writer);
         let applied = readers.while_closed(|| writer.repair())?.applied;
+        readers.make_ready()?;
         let mut log = self.log.lock();
         let log = log.as_mut().expect("the log is in its place while the store is repaired");
         log.reader().check_files()?;
@@ -296,7 +297,7 @@ impl Tables {
         })?;
         self.log.replace(log);
         self.recycled = Op(0);
-        Ok(())
+        self.readers.make_ready()
     }
 
     /// What is applied goes into the database itself, so that the folder of a replica that has ended holds few files.
