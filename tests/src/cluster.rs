@@ -399,7 +399,7 @@ impl Cluster {
             tonic::transport::Endpoint::from_shared(format!("http://{}", self.address(i))).unwrap();
         let endpoint = endpoint.connect_timeout(ANSWER_LIMIT).timeout(ANSWER_LIMIT);
         let mut chat = ChatClient::new(endpoint.connect().await.ok()?);
-        Some(chat.heartbeat(api::v1::HeartbeatRequest {}).await.ok()?.into_inner())
+        Some(chat.heartbeat(api::v1::HeartbeatRequest::default()).await.ok()?.into_inner())
     }
 
     pub async fn until_serves(&self, i: usize) {

@@ -351,7 +351,7 @@ async fn ten_thousand_random_requests_disturb_no_client() {
     // One view from the first to the last, and everything the same everywhere.
     assert_eq!(cluster.heartbeat(0).await.unwrap().view, 1);
     let mut chat = chat(&cluster, 0).await;
-    chat.heartbeat(v1::HeartbeatRequest {}).await.unwrap();
+    chat.heartbeat(v1::HeartbeatRequest::default()).await.unwrap();
     alice.send("alice", "still here").await;
     cluster.assert_same().await;
 }

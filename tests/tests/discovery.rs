@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
+use api::v1::chat_client::ChatClient;
+use api::v1::{HeartbeatRequest, HeartbeatResponse};
 use client::{Client, Heard, Options, Start};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -45,6 +48,46 @@ async fn reflection_describes_the_public_service_and_not_the_private_one() {
     let mut answers = reflection.server_reflection_info(ask(symbol)).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response;
     assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+}
+
+const WAITING: HeartbeatRequest = HeartbeatRequest { wait_ms: u32::MAX };
+
+/// Asks a replica until it has something to tell; each answer before that was kept back for as long as any may be.
+async fn told(
+    mut chat: ChatClient<Channel>,
+    tells: impl Fn(&HeartbeatResponse) -> bool,
+) -> HeartbeatResponse {
+    loop {
+        let began = Instant::now();
+        let answer = chat.heartbeat(WAITING).await.unwrap().into_inner();
+        if tells(&answer) {
+            return answer;
+        }
+        assert!(began.elapsed() >= Duration::from_secs(1), "nothing was to be told yet: {answer:?}");
+    }
+}
+
+/// A client that looks for the primary hears of the new one when it serves, and not with a later question.
+#[tokio::test]
+async fn a_heartbeat_that_waits_is_answered_by_the_replica_that_takes_over_when_it_serves() {
+    let mut cluster = Cluster::serving().await;
+    let mut chats = Vec::new();
+    for i in 0..3 {
+        chats.push(ChatClient::new(channel(&cluster, i).await));
+    }
+    assert!(chats[0].heartbeat(WAITING).await.unwrap().into_inner().serving, "it has nothing to wait for");
+    let unchanged = chats[1].heartbeat(HeartbeatRequest { wait_ms: 5 }).await.unwrap().into_inner();
+    assert!(!unchanged.serving && unchanged.primary == Some(0), "the time is over: {unchanged:?}");
+
+    let next = tokio::spawn(told(chats[1].clone(), |answer| answer.serving));
+    let other = tokio::spawn(told(chats[2].clone(), |answer| answer.primary == Some(1)));
+    // Those are on their way before the primary dies.
+    for chat in &mut chats[1..] {
+        chat.heartbeat(HeartbeatRequest::default()).await.unwrap();
+    }
+    cluster.kill(0);
+    assert_eq!(next.await.unwrap().primary, Some(1));
+    assert!(!other.await.unwrap().serving, "it knows who leads, and does not");
 }
 
 const CHAT: &str = "trialogue.v1.Chat";

@@ -36,6 +36,9 @@ impl Default for Options {
 
 /// How long one replica may take to say who serves.
 const HEARTBEAT_LIMIT: Duration = Duration::from_millis(400);
+/// For how long a replica that does not serve may keep its answer back, in milliseconds; with it the answer is there within the
+/// limit.
+const WAIT_MS: u32 = 300;
 const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 /// How often the primary in use is asked whether it still leads.
 const WATCH_EVERY: Duration = Duration::from_millis(400);
@@ -145,7 +148,7 @@ impl Connection {
         F: Future<Output = Result<T, Status>>,
     {
         let until = Instant::now() + self.options.timeout;
-        let mut pause = Pause::default();
+        let mut pause = None;
         let mut last = "no replica answered".to_owned();
         let mut always_busy = true;
         loop {
@@ -181,7 +184,11 @@ impl Connection {
             if Instant::now() >= until {
                 return Err(self.none_served(&last));
             }
-            pause.wait().await;
+            // The first time the replicas are asked at once: they keep their answers back until one serves.
+            match &mut pause {
+                Some(pause) => Pause::wait(pause).await,
+                None => pause = Some(Pause::default()),
+            }
         }
     }
 
@@ -305,10 +312,11 @@ impl Connection {
         self.known().primary.clone().filter(|primary| !primary.is_lost())
     }
 
-    /// Asks every replica at once; the first that serves is the one. If none does, why not, of each that gave no answer.
+    /// Asks every replica at once, and waits a while for one to serve; the first that does is the one. If none does, why not, of each that gave no answer.
     async fn ask_around(self: &Arc<Self>) -> Result<Asked, Vec<String>> {
         let servers = self.known().servers.clone();
-        let mut answers: FuturesUnordered<_> = servers.into_iter().map(|server| self.ask(server)).collect();
+        let mut answers: FuturesUnordered<_> =
+            servers.into_iter().map(|server| self.ask_and_wait(server, WAIT_MS)).collect();
         let mut causes = Vec::new();
         while let Some(answer) = answers.next().await {
             match answer {
@@ -323,9 +331,14 @@ impl Connection {
 
     /// Asks one replica, and learns of the others from its answer; or says why there is none.
     pub(crate) async fn ask(self: &Arc<Self>, server: Address) -> Result<Asked, String> {
+        self.ask_and_wait(server, 0).await
+    }
+
+    /// The same of one that may keep the answer back for so many milliseconds, until it knows who serves.
+    async fn ask_and_wait(self: &Arc<Self>, server: Address, wait_ms: u32) -> Result<Asked, String> {
         let channel = self.channel(&server).ok_or_else(|| format!("{server} is no address"))?;
         let mut client = client(channel.clone());
-        let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(HeartbeatRequest {})).await;
+        let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(HeartbeatRequest { wait_ms })).await;
         let heartbeat = match heartbeat {
             Ok(Ok(heartbeat)) => heartbeat.into_inner(),
             Ok(Err(status)) => {
@@ -409,7 +422,7 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
         if primary.is_lost() {
             return;
         }
-        let answer = timeout(HEARTBEAT_LIMIT, primary.client().heartbeat(HeartbeatRequest {})).await;
+        let answer = timeout(HEARTBEAT_LIMIT, primary.client().heartbeat(HeartbeatRequest::default())).await;
         if let Ok(Ok(heartbeat)) = answer
             && heartbeat.get_ref().serving
             && connection.is_ours(heartbeat.get_ref())

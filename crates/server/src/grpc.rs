@@ -15,6 +15,7 @@ use api::{AUTHORIZATION, status, v1};
 use chat::{AccountId, Cursor, MessageId, Refusal, RequestId, TokenHash};
 use futures_util::StreamExt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,7 +39,9 @@ impl From<Failure> for Status {
 
 #[tonic::async_trait]
 impl Chat for Grpc {
-    async fn heartbeat(&self, _: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
+    async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
+        let wait = Duration::from_millis(u64::from(request.into_inner().wait_ms));
+        self.0.until_it_knows_who_serves(wait).await;
         Ok(Response::new(wire::heartbeat(self.0.state())))
     }
 

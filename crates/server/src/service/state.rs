@@ -3,8 +3,14 @@
 use super::Service;
 use crate::clock;
 use crate::proof::ClusterId;
+use crate::published::Published;
 use chat::{Millis, Replication, ServiceState};
 use protocol::{Position, ReplicaIndex, ReplicaSet, RoleName, View};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// For as long as this a caller may wait to hear who serves, at most.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How a replica is doing.
 #[derive(Clone, Debug)]
@@ -83,6 +89,29 @@ impl Service {
             disk_full: published.disk_full,
             view: status.view,
         }
+    }
+
+    /// Waits until this replica serves, or knows of a newer view that another one leads; no longer than that, and than
+    /// [`WAIT_MAX`].
+    pub(crate) async fn until_it_knows_who_serves(&self, wait: Duration) {
+        if wait.is_zero() {
+            return;
+        }
+        let mut published = self.gateway.published();
+        let number = |published: &Published| published.status.view.as_ref().map(|view| view.number);
+        let before = number(&published.borrow());
+        let led_by_another = |published: &Published| {
+            published
+                .status
+                .view
+                .as_ref()
+                .is_some_and(|view| usize::from(view.primary().0) != usize::from(self.index))
+        };
+        let knows = |published: &Published| {
+            published.status.serving || (number(published) != before && led_by_another(published))
+        };
+        // Whatever ends it, what is known then is the answer.
+        let _ = timeout(wait.min(WAIT_MAX), published.wait_for(knows)).await;
     }
 
     fn unserved_before(&self, view: u64) -> Option<u64> {
