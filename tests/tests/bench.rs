@@ -89,6 +89,9 @@ fn a_bench_of_its_own_measures_the_service_the_machine_and_a_kill() {
     assert!(moments.last().unwrap()["since_kill_ms"].as_f64().unwrap() > 0.0);
     let longest = moments.iter().map(|moment| figure(moment, "/took_ms")).fold(0.0, f64::max);
     assert!(longest >= figure(&report, "/gaps/worst_ms"), "the silence after the kill is in the picture");
+    let [closed, gap, silence] = ["connections_closed_median_ms", "worst_ms", "longest_silence_after_ms"]
+        .map(|name| figure(&report, &format!("/gaps/{name}")));
+    assert!(0.0 < closed && closed < gap && gap <= silence, "{closed}, {gap}, {silence}");
     assert_eq!(report["catch_up"]["entries"], 300);
     assert!(figure(&report, "/catch_up/entries_per_second") > 0.0);
     let filled = &report["filled"];

@@ -162,6 +162,8 @@ mod tests {
                 kills: 1,
                 median_ms: 9.0,
                 worst_ms: 9.0,
+                connections_closed_median_ms: 3.0,
+                longest_silence_after_ms: 9.0,
                 moments: vec![moment(-3.0), moment(9.0)],
             }),
             ..Report::default()

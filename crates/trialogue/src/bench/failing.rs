@@ -6,8 +6,12 @@ use super::sending::pipeline;
 use super::{LIMIT, Measuring};
 use crate::failure::Failure;
 use crate::supervisor::Supervisor;
+use chat::Address;
 use people::{Person, Writer};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// The replica that catches up.
 const LAST: usize = 2;
@@ -19,11 +23,12 @@ pub(super) async fn gaps(
     people: &[Person],
     kills: usize,
 ) -> Result<Gaps, Failure> {
-    let (mut gaps, mut moments) = (Vec::new(), Vec::new());
+    let (mut gaps, mut closed, mut silences, mut moments) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for kill in 1..=kills {
         measuring.progress(&format!("kill -9 of the primary, {kill} of {kills}"));
         let primary = measuring.until_all_in_sync().await?.primary();
         let primary = primary.ok_or_else(|| Failure::Failed("no replica leads".into()))?;
+        let connection = idle_connection(&supervisor.settings().addresses[primary]).await?;
         let writer = Writer::one_by_one(&people[0], &people[1].name, Duration::ZERO);
         let began = Instant::now();
         tokio::time::sleep(measuring.span / 2).await;
@@ -40,22 +45,43 @@ pub(super) async fn gaps(
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         tokio::time::sleep(measuring.span / 2).await;
+        closed.push(connection.await.map_err(Failure::of)? - killed);
         let acknowledged: Vec<Instant> = writer.stop().await?.iter().map(|message| message.at).collect();
-        // The longest silence from the kill on, not only the first.
-        let mut last = killed;
-        let mut longest = Duration::ZERO;
-        for at in acknowledged.iter().copied().filter(|at| *at > killed) {
-            longest = longest.max(at - last);
-            last = at;
-        }
-        gaps.push(longest);
+        let silences_of_this_kill = silences_after(killed, &acknowledged);
+        // An answer that was on its way at the kill may be the first: one message is sent at a time.
+        gaps.extend(silences_of_this_kill.iter().take(2).max());
+        silences.extend(silences_of_this_kill);
         if kill == 1 {
             moments = around(began, killed, &acknowledged);
         }
         supervisor.start(primary)?;
     }
-    let gaps = Times::of(gaps);
-    Ok(Gaps { kills, median_ms: gaps.quantile_ms(0.5), worst_ms: gaps.quantile_ms(1.0), moments })
+    let (gaps, closed, silences) = (Times::of(gaps), Times::of(closed), Times::of(silences));
+    Ok(Gaps {
+        kills,
+        median_ms: gaps.quantile_ms(0.5),
+        worst_ms: gaps.quantile_ms(1.0),
+        connections_closed_median_ms: closed.quantile_ms(0.5),
+        longest_silence_after_ms: silences.quantile_ms(1.0),
+        moments,
+    })
+}
+
+/// How long nothing was acknowledged, again and again, from this moment on.
+fn silences_after(begin: Instant, acknowledged: &[Instant]) -> Vec<Duration> {
+    let after = acknowledged.iter().copied().filter(|at| *at > begin);
+    after.scan(begin, |before, at| Some(at - std::mem::replace(before, at))).collect()
+}
+
+/// A connection on which nothing is said: the moment when the system closes it, if it does.
+async fn idle_connection(address: &Address) -> Result<JoinHandle<Instant>, Failure> {
+    let unreachable = |error| Failure::Failed(format!("{address}: {error}"));
+    let mut connection = TcpStream::connect(address.to_string()).await.map_err(unreachable)?;
+    Ok(tokio::spawn(async move {
+        // The replica's server greets whoever connects; what ends this is the end or the loss of the connection.
+        while matches!(connection.read(&mut [0; 512]).await, Ok(1..)) {}
+        Instant::now()
+    }))
 }
 
 /// Each message by when its answer came, before or after the kill, and how long it took since the one before it.

@@ -107,12 +107,16 @@ pub(crate) struct Logins {
     pub(crate) p99_ms: f64,
 }
 
-/// After `kill -9` of the primary, the longest time without an acknowledgement.
+/// How long one sender waits for the acknowledgement that follows a `kill -9` of the primary.
 #[derive(Debug, Serialize)]
 pub(crate) struct Gaps {
     pub(crate) kills: usize,
     pub(crate) median_ms: f64,
     pub(crate) worst_ms: f64,
+    /// What no replica can do anything about: until the system has closed the connections of the process that was killed.
+    pub(crate) connections_closed_median_ms: f64,
+    /// In the moments after the kills, gaps and all.
+    pub(crate) longest_silence_after_ms: f64,
     /// The messages around the first kill.
     pub(crate) moments: Vec<Moment>,
 }

@@ -96,8 +96,11 @@ impl Report {
         rows.extend(self.gaps.as_ref().map(|gaps| {
             row(
                 format!("kill -9 of the primary, {} times", gaps.kills),
-                format!("{:.0} ms, worst {:.0} ms", gaps.median_ms, gaps.worst_ms),
-                "",
+                format!("{:.1} ms, worst {:.1} ms", gaps.median_ms, gaps.worst_ms),
+                format!(
+                    "its connections closed after {:.1} ms; longest silence in the moments after {:.1} ms",
+                    gaps.connections_closed_median_ms, gaps.longest_silence_after_ms
+                ),
             )
         }));
         rows.extend(self.catch_up.as_ref().map(|catch_up| {
