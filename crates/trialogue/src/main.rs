@@ -30,6 +30,7 @@ mod verify;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
+use rustix::thread::disable_transparent_huge_pages;
 use std::process::ExitCode;
 
 /// A password's 19 MiB go back to the system when they were used: the system's own allocator would keep them.
@@ -37,6 +38,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks the system for pages of 2 MiB, each of which takes all of that once a byte of it is used: an idle replica
+    // had 34 MiB where it has 19 (docs/performance.md). Where the system knows nothing of this, that is what it costs. What this
+    // process starts begins with it.
+    let _ = disable_transparent_huge_pages(true);
     signals::note();
     let arguments = Arguments::read();
     let threads = worker_threads(&arguments.command);
