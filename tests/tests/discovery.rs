@@ -50,20 +50,23 @@ async fn reflection_describes_the_public_service_and_not_the_private_one() {
     assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
 }
 
-const WAITING: HeartbeatRequest = HeartbeatRequest { wait_ms: u32::MAX };
+const WAITING: HeartbeatRequest = HeartbeatRequest { wait_ms: u32::MAX, known_view: 1 };
 
 /// Asks a replica until it has something to tell; each answer before that was kept back for as long as any may be.
 async fn told(
     mut chat: ChatClient<Channel>,
+    question: HeartbeatRequest,
     tells: impl Fn(&HeartbeatResponse) -> bool,
 ) -> HeartbeatResponse {
     loop {
         let began = Instant::now();
-        let answer = chat.heartbeat(WAITING).await.unwrap().into_inner();
+        let answer = chat.heartbeat(question).await.unwrap().into_inner();
+        let was_kept_back = began.elapsed() >= Duration::from_secs(1);
         if tells(&answer) {
+            assert!(!was_kept_back, "it was told with the end of the time alone: {answer:?}");
             return answer;
         }
-        assert!(began.elapsed() >= Duration::from_secs(1), "nothing was to be told yet: {answer:?}");
+        assert!(was_kept_back, "nothing was to be told yet: {answer:?}");
     }
 }
 
@@ -75,12 +78,16 @@ async fn a_heartbeat_that_waits_is_answered_by_the_replica_that_takes_over_when_
     for i in 0..3 {
         chats.push(ChatClient::new(channel(&cluster, i).await));
     }
-    assert!(chats[0].heartbeat(WAITING).await.unwrap().into_inner().serving, "it has nothing to wait for");
-    let unchanged = chats[1].heartbeat(HeartbeatRequest { wait_ms: 5 }).await.unwrap().into_inner();
+    told(chats[0].clone(), WAITING, |answer| answer.serving).await;
+    // A client that has heard of no view, and knows this address alone, learns at once where the others are.
+    let knows_nothing = HeartbeatRequest { known_view: 0, ..WAITING };
+    told(chats[1].clone(), knows_nothing, |answer| !answer.serving && answer.addresses.len() == 3).await;
+    let unchanged = HeartbeatRequest { wait_ms: 5, ..WAITING };
+    let unchanged = chats[1].heartbeat(unchanged).await.unwrap().into_inner();
     assert!(!unchanged.serving && unchanged.primary == Some(0), "the time is over: {unchanged:?}");
 
-    let next = tokio::spawn(told(chats[1].clone(), |answer| answer.serving));
-    let other = tokio::spawn(told(chats[2].clone(), |answer| answer.primary == Some(1)));
+    let next = tokio::spawn(told(chats[1].clone(), WAITING, |answer| answer.serving));
+    let other = tokio::spawn(told(chats[2].clone(), WAITING, |answer| answer.primary == Some(1)));
     // Those are on their way before the primary dies.
     for chat in &mut chats[1..] {
         chat.heartbeat(HeartbeatRequest::default()).await.unwrap();

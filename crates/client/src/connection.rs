@@ -1,5 +1,6 @@
 //! Finding the primary, noticing its loss, finding the next one.
 
+use crate::clock::{dated, own_clock};
 use crate::error::ClientError;
 use crate::pause::Pause;
 use api::service_state;
@@ -13,13 +14,12 @@ use futures_util::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
 use tracing::debug;
-use uuid::{NoContext, Timestamp, Uuid};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,10 @@ impl Default for Options {
 
 /// How long one replica may take to say who serves.
 const HEARTBEAT_LIMIT: Duration = Duration::from_millis(400);
-/// For how long a replica that does not serve may keep its answer back, in milliseconds; with it the answer is there within the
-/// limit.
-const WAIT_MS: u32 = 300;
+/// For how long a replica that does not serve may keep its answer back, in milliseconds. The rest of the limit is for the way.
+const WAIT_MS: u32 = 200;
+const _: () =
+    assert!((WAIT_MS as u128) < HEARTBEAT_LIMIT.as_millis(), "an answer that was kept back is in time");
 const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 /// How often the primary in use is asked whether it still leads.
 const WATCH_EVERY: Duration = Duration::from_millis(400);
@@ -101,6 +102,8 @@ struct Known {
     servers: Vec<Address>,
     channels: HashMap<Address, Channel>,
     primary: Option<Arc<Primary>>,
+    /// The newest view that any replica has told of; 0 if none.
+    view: u64,
     /// Which service this client talks to: the first one that answered. A replica of another service counts as one that does not answer, at whatever address.
     cluster: Option<Vec<u8>>,
     /// How far the clock of the last primary was ahead of this machine's, in milliseconds; `None` before one was found.
@@ -112,8 +115,14 @@ type Asked = (Address, HeartbeatResponse, Channel);
 
 impl Connection {
     pub(crate) fn new(servers: Vec<Address>, options: Options) -> Arc<Self> {
-        let known =
-            Known { servers, channels: HashMap::new(), primary: None, cluster: None, service_ahead: None };
+        let known = Known {
+            servers,
+            channels: HashMap::new(),
+            primary: None,
+            view: 0,
+            cluster: None,
+            service_ahead: None,
+        };
         let (in_use, _) = watch::channel(None);
         Arc::new(Self { options, known: Mutex::new(known), in_use, search: tokio::sync::Mutex::default() })
     }
@@ -334,11 +343,12 @@ impl Connection {
         self.ask_and_wait(server, 0).await
     }
 
-    /// The same of one that may keep the answer back for so many milliseconds, until it knows who serves.
+    /// The same of one that may keep the answer back for that time, in milliseconds, until it knows more than this client does.
     async fn ask_and_wait(self: &Arc<Self>, server: Address, wait_ms: u32) -> Result<Asked, String> {
         let channel = self.channel(&server).ok_or_else(|| format!("{server} is no address"))?;
         let mut client = client(channel.clone());
-        let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(HeartbeatRequest { wait_ms })).await;
+        let question = HeartbeatRequest { wait_ms, known_view: self.known().view };
+        let heartbeat = timeout(HEARTBEAT_LIMIT, client.heartbeat(question)).await;
         let heartbeat = match heartbeat {
             Ok(Ok(heartbeat)) => heartbeat.into_inner(),
             Ok(Err(status)) => {
@@ -355,6 +365,7 @@ impl Connection {
             return Err(format!("{server}: another service answers there"));
         }
         let mut known = self.known();
+        known.view = known.view.max(heartbeat.view);
         for announced in &heartbeat.addresses {
             match Address::parse(announced) {
                 Ok(address) if !known.servers.contains(&address) => known.servers.push(address),
@@ -393,18 +404,6 @@ fn first_cause(status: &Status) -> String {
         cause = Some(earlier);
     }
     cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
-}
-
-/// This machine's wall clock, in milliseconds since 1970.
-fn own_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A `UUIDv7` of that date, in milliseconds since 1970.
-fn dated(millis: i64) -> Uuid {
-    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
-    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
 
 pub(crate) fn client(channel: Channel) -> ChatClient<Channel> {

@@ -13,6 +13,7 @@
 
 mod call;
 mod client;
+mod clock;
 mod comparing;
 mod connection;
 mod durable;

@@ -36,7 +36,7 @@ const MAGIC: [u8; 8] = *b"trimem\0\0";
 /// The format that this program writes.
 const FORMAT: u32 = 1;
 const BEGIN_BYTES: usize = 16;
-/// What two writes never share on any disk.
+/// Two writes share no sector of a disk, and no page of the system's memory where those have 4 KiB.
 const PAGE_BYTES: usize = 4096;
 const PAGES: u64 = 2;
 const FILE_BYTES: u64 = PAGES * PAGE_BYTES as u64;
@@ -66,9 +66,12 @@ impl MemoryFile {
     /// # Errors
     /// [`LogError::NewerFormat`] if a newer program has written it, which then is left as it is; else what is wrong with the disk.
     pub fn open(files: Arc<dyn Files>, folder: &Path, database: DatabaseId) -> Result<Self, LogError> {
-        let found = find(&*files, folder)?;
-        let file = match found {
-            Some(file) => file,
+        let file = match find(&*files, folder)? {
+            Some(file) => {
+                // The process that made it may have ended before its name was durable.
+                files.sync_folder(folder).map_err(LogError::file(folder))?;
+                file
+            }
             None => make(&*files, folder, at(0), &[])?,
         };
         let place = newest(&*file, &folder.join(NAME))?.map_or(0, |written| written.place);
@@ -110,13 +113,21 @@ pub fn remembered(
 /// The file, if it is there in its whole length.
 fn find(files: &dyn Files, folder: &Path) -> Result<Option<Arc<dyn OpenFile>>, LogError> {
     let path = folder.join(NAME);
-    match files.open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        opened => {
-            let file = opened.map_err(LogError::file(&path))?;
-            Ok(Some(file).filter(|file| file.length().is_ok_and(|length| length == FILE_BYTES)))
-        }
+    let file = match files.open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(LogError::file(&path))?,
+    };
+    if file.length().map_err(LogError::file(&path))? == FILE_BYTES {
+        return Ok(Some(file));
     }
+    let mut begin = [0; BEGIN_BYTES];
+    if file.read_at(&mut begin, 0).is_ok()
+        && let Some(found) = format(&begin).filter(|found| *found > FORMAT)
+    {
+        return Err(LogError::NewerFormat { path, found, known: FORMAT });
+    }
+    tracing::warn!("{} has not the length that it was made with, and is passed over", path.display());
+    Ok(None)
 }
 
 /// The newest page.
@@ -149,15 +160,19 @@ fn make(files: &dyn Files, folder: &Path, at: u64, page: &[u8]) -> Result<Arc<dy
     made().map_err(LogError::file(&path))
 }
 
-/// `None` where a page was never written, was torn, or can't be read: what is then not known of a view is known by the other page, or
-/// by the tables.
+/// `None` where a page was never written, or was torn: then the other page, or the tables, have what was remembered before.
 fn read_page(file: &dyn OpenFile, path: &Path, page: u64) -> Result<Option<Written>, LogError> {
     let mut bytes = [0; PAGE_BYTES];
-    if let Err(error) = file.read_at(&mut bytes, page * PAGE_BYTES as u64) {
-        tracing::warn!(%error, "page {page} of {} can't be read, and is passed over", path.display());
-        return Ok(None);
+    file.read_at(&mut bytes, page * PAGE_BYTES as u64).map_err(LogError::file(path))?;
+    let written = decode(&bytes).map_err(|found| LogError::NewerFormat {
+        path: path.to_owned(),
+        found,
+        known: FORMAT,
+    })?;
+    if written.is_none() && bytes.iter().any(|byte| *byte != 0) {
+        tracing::warn!("page {page} of {} was torn or is damaged, and is passed over", path.display());
     }
-    decode(&bytes).map_err(|found| LogError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
+    Ok(written)
 }
 
 fn encode(written: &Written) -> Vec<u8> {
@@ -348,6 +363,20 @@ mod tests {
         }
     }
 
+    /// A process ends before the name is durable, and the next one goes on with the file.
+    #[test]
+    fn a_file_that_is_found_is_there_after_a_power_failure() {
+        let files = disk();
+        // What is made, written, synced and renamed; then the folder is not synced.
+        files.fail_one_after(5, ErrorKind::Other);
+        open(&files, MINE).unwrap_err();
+        assert!(files.exists(&Path::new(FOLDER).join(NAME)), "it has its name, which is not durable");
+        open(&files, MINE).unwrap().remember(&memory(1)).unwrap();
+        for disk in files.after_power_loss() {
+            assert_eq!(found(&disk, MINE), Some(memory(1)));
+        }
+    }
+
     #[test]
     fn every_bit_of_a_page_counts() {
         let written = Written { place: 5, database: MINE, memory: memory(4) };
@@ -373,6 +402,12 @@ mod tests {
         files.open(&Path::new(FOLDER).join(NAME)).unwrap().write_at(&bytes, 0).unwrap();
         let error = open(&files, MINE).unwrap_err();
         assert!(matches!(error, LogError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        files.open(&Path::new(FOLDER).join(NAME)).unwrap().truncate(100).unwrap();
+        let error = open(&files, MINE).unwrap_err();
+        assert!(
+            matches!(error, LogError::NewerFormat { found: 2, known: 1, .. }),
+            "of another length: {error}"
+        );
     }
 
     /// What one version writes, the next one reads.

@@ -40,8 +40,8 @@ impl From<Failure> for Status {
 #[tonic::async_trait]
 impl Chat for Grpc {
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
-        let wait = Duration::from_millis(u64::from(request.into_inner().wait_ms));
-        self.0.until_it_knows_who_serves(wait).await;
+        let v1::HeartbeatRequest { wait_ms, known_view } = request.into_inner();
+        self.0.until_there_is_news(Duration::from_millis(u64::from(wait_ms)), known_view).await;
         Ok(Response::new(wire::heartbeat(self.0.state())))
     }
 

@@ -24,7 +24,7 @@ use crate::replica_service::ReplicaService;
 use crate::room::disk_bytes;
 use crate::run_error::RunError;
 use crate::serve::serve;
-use crate::service::{Attempts, Digests, Looks, Passwords, Service, beats_while_leased};
+use crate::service::{Attempts, Digests, Looks, Passwords, Service, WAITING_MAX, beats_while_leased};
 use crate::snapshot_transfer::{SnapshotSource, remove_left_overs};
 use crate::storage::{self, Place, Threads};
 use crate::timeline::SignsOfLife;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{Check, LogRetention, Readers, Storage};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -148,6 +148,7 @@ pub async fn run(
         passwords: Passwords::new(),
         attempts: Attempts::default(),
         looks: Looks::new(),
+        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         digests: Digests::new(challenges.clone()),
         views: views_seen,
         beats,
@@ -157,9 +158,7 @@ pub async fn run(
     let replica = ReplicaService { me, key, peers, snapshots, challenges };
     let doorkeeper = Doorkeeper::new(to_driver.clone());
     let serving = serve(listener, pages, service, replica, seen, shares, doorkeeper);
-    let to_end = async {
-        hand_over(&to_driver, shutdown.await).await;
-    };
+    let to_end = async { hand_over(&to_driver, shutdown.await).await };
     tokio::select! {
         () = to_end => {
             driver.abort();
@@ -208,7 +207,7 @@ fn open_storage(
     let limits = Storage::limits(settings.log_entries_max, disk_bytes(folder));
     let stored = Storage::open(&path, retention.clone(), limits, check)?;
     let (readers, reserve) = (Arc::new(Readers::new(&path)), settings.disk_reserve);
-    readers.make_ready()?;
+    readers.make_ready();
     Ok((stored, Place { path, folder: folder.to_owned(), reserve, retention, limits, readers }))
 }
 

@@ -31,7 +31,7 @@ pub use registration::prove_registration;
 pub(crate) use registration::{NewAccount, Proof};
 pub(crate) use sending::{Ended, Given, MessageAnswer};
 pub(crate) use sessions::Opened;
-pub(crate) use state::State;
+pub(crate) use state::{State, WAITING_MAX};
 
 use crate::blocking::Places;
 use crate::delivery::Delivery;
@@ -43,7 +43,7 @@ use crate::{Settings, clock};
 use chat::{Action, Answer, PAGE_MAX, Refusal, Request, RequestId, SignedAction, TokenHash, UserName};
 use std::sync::Arc;
 use store::{Reader, Readers, Session, Stop};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Entries of a page where the caller names no number.
 const PAGE_DEFAULT: usize = 100;
@@ -83,6 +83,8 @@ pub(crate) struct Service {
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(crate) looks: Looks,
+    /// Callers that wait to hear who serves.
+    pub(crate) waiting: Arc<Semaphore>,
     pub(crate) digests: Digests,
     /// The views that this replica has seen come.
     pub(crate) views: watch::Receiver<Vec<ViewChange>>,

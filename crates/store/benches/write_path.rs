@@ -94,7 +94,7 @@ fn name(account: u8) -> String {
 }
 
 /// Deciding a batch: every request looked at on top of those before it, its record encoded and chained.
-#[divan::bench(counters = [ItemsCount::new(BATCH)])]
+#[divan::bench(counters = [ItemsCount::new(BATCH)], sample_size = 1)]
 fn decide(bencher: Bencher<'_, '_>) {
     let service = RefCell::new(Service::new());
     let decided = RefCell::new(Vec::new());

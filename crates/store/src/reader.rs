@@ -92,17 +92,26 @@ impl Readers {
         answer
     }
 
-    /// Opens connections before there is a question, so that the first ones do not wait for that.
-    pub fn make_ready(&self) -> Result<(), StoreError> {
+    /// Opens connections before there is a question, so that the first ones do not wait for that. Where it fails, they do.
+    pub fn make_ready(&self) {
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         while self.idle().len() < READY {
-            let connection = open_existing_read_only(&self.path)?;
-            // It reads the schema with the first statement.
-            let looked = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-            looked.map_err(StoreError::sqlite(&self.path))?;
-            self.idle().push(connection);
+            let opened = open_existing_read_only(&self.path).and_then(|connection| {
+                // It reads the schema with the first statement.
+                let looked = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+                looked.map(|()| connection).map_err(StoreError::sqlite(&self.path))
+            });
+            match opened {
+                Ok(connection) => self.idle().push(connection),
+                Err(error) => return tracing::warn!(%error, "the first questions to the database will wait"),
+            }
         }
-        Ok(())
+    }
+
+    /// Closes the connections that no reader has just now: the last one to be closed, which is to be a writer's, takes what lies beside
+    /// the database with it.
+    pub fn close_idle(&self) {
+        self.idle().clear();
     }
 
     /// Closes every connection and keeps readers out while `change` replaces the file.

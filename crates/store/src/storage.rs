@@ -12,7 +12,7 @@
 //! | a mark that damage was found in the database while it was used (`suspect.rs`) | moves both aside; a new empty database begins |
 //! | what a newer version wrote | an error, and nothing is touched |
 //!
-//! In each of these cases the tables first take up what was remembered of views in the file beside the log, and not in them.
+//! Tables that can be read first take up what was remembered of views in the file beside the log, and not in them.
 //!
 //! Each step is durable before the next, and after each of them the next start goes on: the database leaves before its log, so that
 //! tables which can't be believed are never found without it, and taken for ones that have only lost it; a log leaves before its
@@ -20,6 +20,7 @@
 
 use crate::error::StoreError;
 use crate::inspection::Inspection;
+use crate::log_folder::log_folder;
 use crate::records::decode_entries;
 use crate::retention::LogRetention;
 use crate::soundness::{Check, Unsound, check_log};
@@ -35,20 +36,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The log is in the folder of this name, beside the database.
-pub const LOG_FOLDER: &str = "log";
-
 /// About how much of a segment an entry takes, in bytes.
 const ENTRY_BYTES: u64 = 64;
 /// A segment has a header of 4 KiB: a shorter one would hold a single group.
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 /// How much of the records is read at once, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
-
-/// The folder of the log that belongs to the database at `path`.
-pub fn log_folder(path: &Path) -> PathBuf {
-    path.with_file_name(LOG_FOLDER)
-}
 
 /// A replica's database and its log, each for the thread that writes it.
 #[derive(Debug)]
@@ -102,12 +95,13 @@ impl Storage {
 
     fn open_undamaged_or(path: &Path, limits: Limits, how: Check) -> Result<Self, Fault> {
         let how = how.of(path);
-        let mut writer = Writer::open_after(path, how).map_err(|error| match error {
+        let of_tables = |error| match error {
             StoreError::Corrupt { what, .. } => Fault::Tables(what),
             other => Fault::Other(other),
-        })?;
+        };
+        let mut writer = Writer::open_after(path, how).map_err(of_tables)?;
         // Before the log may leave, and the file with it.
-        writer.take_up_memory().map_err(Fault::Other)?;
+        writer.take_up_memory().map_err(of_tables)?;
         if !writer.state().log_begun {
             return Self::begin(writer, limits, how).map_err(Fault::Other);
         }
@@ -252,6 +246,7 @@ fn now() -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_folder::LOG_FOLDER;
     use files::ForgetfulFiles;
 
     #[test]

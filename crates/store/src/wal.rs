@@ -15,7 +15,9 @@ const SHARE_OF_THE_DISK: u64 = 16;
 /// It is synced whenever this many pages (512 KiB) were added. A checkpoint begins with that sync, and the log beside it on the same
 /// disk, for whose syncs clients wait, stood still while 16 MiB were written.
 const SYNC_PAGES: i32 = 128;
-const PAGE_BYTES: i64 = 4096;
+const PAGE_BYTES: u64 = 4096;
+/// A page with what is written before it (<https://sqlite.org/fileformat2.html>, "WAL File Format").
+const FRAME_BYTES: i64 = 4096 + 24;
 
 /// How a checkpoint treats others that have the database open.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +48,19 @@ impl Wal {
         let disk = statvfs(folder.unwrap_or(Path::new(".")));
         let bytes = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         let wal = Self { pages: Arc::default(), pages_max: pages_max(bytes), synced: 0 };
-        // Where a long read, a snapshot or a migration made it longer, it gives that room back when it begins anew: a start writes
-        // all of the file once more.
-        connection.pragma_update(None, "journal_size_limit", i64::from(wal.pages_max) * PAGE_BYTES)?;
+        connection.pragma_update(None, "journal_size_limit", wal.bytes_kept())?;
         let pages = Arc::clone(&wal.pages);
         connection.wal_hook(Some(move |_: &mut Written, written| {
             pages.store(written, Ordering::Relaxed);
             Ok(())
         }))?;
         Ok(wal)
+    }
+
+    /// Where a long read, a snapshot or a migration has made it longer than this, it gives the room back when it begins anew: a start
+    /// writes all of the file once more. It has twice the room that it needs otherwise, the last transaction included.
+    fn bytes_kept(&self) -> i64 {
+        2 * i64::from(self.pages_max) * FRAME_BYTES
     }
 
     /// Its connection is closed.
@@ -84,7 +90,7 @@ impl Wal {
 
 /// How many pages are worth a checkpoint on a disk of this size.
 fn pages_max(disk_bytes: u64) -> i32 {
-    let share = disk_bytes / SHARE_OF_THE_DISK / PAGE_BYTES.unsigned_abs();
+    let share = disk_bytes / SHARE_OF_THE_DISK / PAGE_BYTES;
     i32::try_from(share).map_or(CHECKPOINT_PAGES, |share| share.clamp(1, CHECKPOINT_PAGES))
 }
 
@@ -128,14 +134,12 @@ mod tests {
         };
         let (mut writer, mut reader) = (open(), open());
         let wal = Wal::of(&mut writer, &path).unwrap();
-        let limit = u64::try_from(i64::from(wal.pages_max) * PAGE_BYTES).unwrap();
+        let limit = u64::try_from(wal.bytes_kept()).unwrap();
         let length = || std::fs::metadata(folder.path().join("chat.db-wal")).unwrap().len();
         writer.execute_batch("CREATE TABLE t (content BLOB)").unwrap();
         let read = reader.transaction().unwrap();
         read.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
-        writer
-            .execute("INSERT INTO t VALUES (zeroblob(?1))", [i64::from(wal.pages_max) * PAGE_BYTES])
-            .unwrap();
+        writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [wal.bytes_kept()]).unwrap();
         assert!(!checkpoint(&writer, Checkpoint::Passive).unwrap(), "what the reader has not seen stays");
         assert!(wal.is_long() && length() > limit);
         read.commit().unwrap();

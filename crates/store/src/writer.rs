@@ -5,12 +5,12 @@ use crate::apply::apply;
 use crate::database::{self, Opened};
 use crate::error::StoreError;
 use crate::forgotten::forgotten;
+use crate::log_folder::log_folder;
 use crate::memory;
 use crate::repair::{self, OpenedFiles};
 use crate::retention::LogRetention;
 use crate::soundness::{self, Check};
 use crate::state::{self, DatabaseState};
-use crate::storage::log_folder;
 use crate::suffix::with_suffix;
 use crate::wal::{Checkpoint, Wal, checkpoint};
 use chat::{Fact, HistoryId, Millis, Record};
@@ -88,6 +88,8 @@ impl Writer {
     /// commit that is synced would make the whole write-ahead log durable, and a new primary waits for this.
     pub fn remember(&mut self, memory: &Memory) -> Result<(), StoreError> {
         let before = self.memory()?;
+        // What lies at the path by now may be another folder, put back from a copy: it is not to get what this one remembers.
+        self.check_files()?;
         match &mut self.memory_file {
             Some(file) if before.is_some_and(|before| memory::goes_on(&before, memory)) => {
                 file.remember(memory)?;
@@ -186,8 +188,8 @@ impl Writer {
         self.sync_commits(false).map_err(&sql)?;
         self.files = Some(OpenedFiles::of(&self.path)?);
         if self.state.log_begun {
-            self.take_up_memory()?;
-            self.open_memory_file()?;
+            let taken_up = self.take_up_memory().and_then(|()| self.open_memory_file());
+            taken_up.inspect_err(|_| self.distrust())?;
         }
         self.distrusted = false;
         Ok(state)

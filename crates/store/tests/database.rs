@@ -86,6 +86,23 @@ fn what_is_remembered_of_views_is_durable_and_local() {
     assert_eq!(Writer::open(&incoming).unwrap().memory().unwrap(), Some(newer));
 }
 
+/// The last connection takes the write-ahead log with it, unless it can only read.
+#[test]
+fn readers_that_are_ready_are_closed_before_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    for (close, is_left) in [(false, true), (true, false)] {
+        let writer = Writer::open(&path).unwrap();
+        let readers = Readers::new(&path);
+        readers.make_ready();
+        if close {
+            readers.close_idle();
+        }
+        drop(writer);
+        assert_eq!(folder.path().join("chat.db-wal").exists(), is_left, "closed before it: {close}");
+    }
+}
+
 /// A swap that was interrupted leaves the old write-ahead log beside no database for a moment.
 #[test]
 fn a_write_ahead_log_without_its_database_is_not_taken_for_one() {

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// For as long as this a caller may wait to hear who serves, at most.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// So many callers may do so.
+pub(crate) const WAITING_MAX: usize = 4096;
 
 /// How a replica is doing.
 #[derive(Clone, Debug)]
@@ -91,27 +93,19 @@ impl Service {
         }
     }
 
-    /// Waits until this replica serves, or knows of a newer view that another one leads; no longer than that, and than
-    /// [`WAIT_MAX`].
-    pub(crate) async fn until_it_knows_who_serves(&self, wait: Duration) {
-        if wait.is_zero() {
-            return;
-        }
-        let mut published = self.gateway.published();
-        let number = |published: &Published| published.status.view.as_ref().map(|view| view.number);
-        let before = number(&published.borrow());
-        let led_by_another = |published: &Published| {
-            published
-                .status
-                .view
-                .as_ref()
-                .is_some_and(|view| usize::from(view.primary().0) != usize::from(self.index))
-        };
-        let knows = |published: &Published| {
-            published.status.serving || (number(published) != before && led_by_another(published))
+    /// Waits until this replica serves, or knows of a view above that one which another replica leads; no longer than that, and than
+    /// [`WAIT_MAX`], and not at all where [`WAITING_MAX`] callers wait already.
+    pub(crate) async fn until_there_is_news(&self, wait: Duration, known_view: u64) {
+        let Ok(_waiting) = self.waiting.try_acquire() else { return };
+        let is_news = |published: &Published| {
+            let view = published.status.view.as_ref();
+            let led_by_another = view.is_some_and(|view| {
+                view.number.0 > known_view && usize::from(view.primary().0) != usize::from(self.index)
+            });
+            published.status.serving || led_by_another
         };
         // Whatever ends it, what is known then is the answer.
-        let _ = timeout(wait.min(WAIT_MAX), published.wait_for(knows)).await;
+        let _ = timeout(wait.min(WAIT_MAX), self.gateway.published().wait_for(is_news)).await;
     }
 
     fn unserved_before(&self, view: u64) -> Option<u64> {

@@ -273,7 +273,7 @@ impl Tables {
     fn repair(&mut self) -> Result<(Position, Position), StoreError> {
         let (readers, writer) = (self.readers.clone(), &mut self.writer);
         let applied = readers.while_closed(|| writer.repair())?.applied;
-        readers.make_ready()?;
+        readers.make_ready();
         let mut log = self.log.lock();
         let log = log.as_mut().expect("the log is in its place while the store is repaired");
         log.reader().check_files()?;
@@ -297,11 +297,13 @@ impl Tables {
         })?;
         self.log.replace(log);
         self.recycled = Op(0);
-        self.readers.make_ready()
+        self.readers.make_ready();
+        Ok(())
     }
 
     /// What is applied goes into the database itself, so that the folder of a replica that has ended holds few files.
     fn end(&mut self) {
+        self.readers.close_idle();
         if let Err(error) = self.writer.truncate_wal() {
             warn!(%error, "the write-ahead log stays as it is; the next start reads it");
         }

@@ -18,7 +18,7 @@ pub(crate) struct Cluster {
     /// It stands still while they serve: leases do not end, and nothing is due.
     now: Time,
     register: Option<(RegisterId, View)>,
-    /// What the next batch comes to.
+    /// What the next batch is decided to be.
     decided: Vec<Entry<Record>>,
     end: Position,
     serving: bool,

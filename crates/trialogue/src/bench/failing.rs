@@ -28,10 +28,10 @@ pub(super) async fn gaps(
         measuring.progress(&format!("kill -9 of the primary, {kill} of {kills}"));
         let primary = measuring.until_all_in_sync().await?.primary();
         let primary = primary.ok_or_else(|| Failure::Failed("no replica leads".into()))?;
-        let connection = idle_connection(&supervisor.settings().addresses[primary]).await?;
         let writer = Writer::one_by_one(&people[0], &people[1].name, Duration::ZERO);
         let began = Instant::now();
         tokio::time::sleep(measuring.span / 2).await;
+        let connection = idle_connection(&supervisor.settings().addresses[primary]).await?;
         let killed = Instant::now();
         supervisor.kill(primary).await?;
         let deadline = killed + LIMIT;
@@ -45,12 +45,14 @@ pub(super) async fn gaps(
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         tokio::time::sleep(measuring.span / 2).await;
-        closed.push(connection.await.map_err(Failure::of)? - killed);
+        let end = connection.await.map_err(Failure::of)?;
+        closed.push(end.duration_since(killed));
         let acknowledged: Vec<Instant> = writer.stop().await?.iter().map(|message| message.at).collect();
-        let silences_of_this_kill = silences_after(killed, &acknowledged);
-        // An answer that was on its way at the kill may be the first: one message is sent at a time.
-        gaps.extend(silences_of_this_kill.iter().take(2).max());
-        silences.extend(silences_of_this_kill);
+        let after = silences_after(killed, &acknowledged);
+        // The killed process has answered nothing that came after its connections were closed.
+        let next = acknowledged.iter().filter(|at| **at > killed && **at <= end).count();
+        gaps.extend(after.iter().take(next + 1).max());
+        silences.extend(after);
         if kill == 1 {
             moments = around(began, killed, &acknowledged);
         }
@@ -78,7 +80,7 @@ async fn idle_connection(address: &Address) -> Result<JoinHandle<Instant>, Failu
     let unreachable = |error| Failure::Failed(format!("{address}: {error}"));
     let mut connection = TcpStream::connect(address.to_string()).await.map_err(unreachable)?;
     Ok(tokio::spawn(async move {
-        // The replica's server greets whoever connects; what ends this is the end or the loss of the connection.
+        // The replica says nothing on it, or greets as HTTP/2 does: what ends this is the end of the connection.
         while matches!(connection.read(&mut [0; 512]).await, Ok(1..)) {}
         Instant::now()
     }))
