@@ -3,11 +3,10 @@
 use crate::clock::{dated, own_clock};
 use crate::error::ClientError;
 use crate::pause::Pause;
-use api::service_state;
 use api::status::{Meaning, meaning};
 use api::v1::chat_client::ChatClient;
 use api::v1::{HeartbeatRequest, HeartbeatResponse};
-use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX};
+use api::{CLIENT_ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, service_state};
 use chat::{Address, Reason, RequestId, ServiceState};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -271,7 +270,7 @@ impl Connection {
         loop {
             match tokio::time::timeout_at(until, self.ask_around()).await {
                 Ok(Ok((address, heartbeat, channel))) => {
-                    self.note_clock(&heartbeat);
+                    self.note(&heartbeat);
                     let (lost, _) = watch::channel(false);
                     self.in_use.send_replace(Some(InUse::by(&address, &heartbeat)));
                     let primary = Arc::new(Primary { address, view: heartbeat.view, channel, lost });
@@ -289,11 +288,13 @@ impl Connection {
         }
     }
 
-    /// Notes how far the primary's clock is from this machine's. A heartbeat that was long on its way is off by as much,
-    /// which is nothing beside the day that a date may be wrong by. (0: the replica is of a version that does not tell.)
-    fn note_clock(&self, heartbeat: &HeartbeatResponse) {
+    /// Notes the primary's view, and how far its clock is from this machine's. A heartbeat that was long on its way is off by as
+    /// much, which is nothing beside the day that a date may be wrong by. (0: the replica is of a version that does not tell.)
+    fn note(&self, heartbeat: &HeartbeatResponse) {
+        let mut known = self.known();
+        known.view = known.view.max(heartbeat.view);
         if let (Ok(service), true) = (i64::try_from(heartbeat.wall_clock), heartbeat.wall_clock > 0) {
-            self.known().service_ahead = Some(service.saturating_sub(own_clock()));
+            known.service_ahead = Some(service.saturating_sub(own_clock()));
         }
     }
 
@@ -426,7 +427,7 @@ async fn watch_over(connection: Weak<Connection>, primary: Weak<Primary>) {
             && heartbeat.get_ref().serving
             && connection.is_ours(heartbeat.get_ref())
         {
-            connection.note_clock(heartbeat.get_ref());
+            connection.note(heartbeat.get_ref());
             let now = InUse::by(&primary.address, heartbeat.get_ref());
             connection.in_use.send_if_modified(|before| {
                 let changed = before.as_ref().is_some_and(|before| *before != now);
