@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 /// For as long as this a caller may wait to hear who serves, at most.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// So many callers may do so.
+/// This many callers may wait at a time.
 pub(crate) const WAITING_MAX: usize = 4096;
 
 /// How a replica is doing.
