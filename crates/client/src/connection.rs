@@ -322,7 +322,7 @@ impl Connection {
         self.known().primary.clone().filter(|primary| !primary.is_lost())
     }
 
-    /// Asks every replica at once, and waits a while for one to serve; the first that does is the one. If none does, why not, of each that gave no answer.
+    /// Asks every replica at once, and waits a while for one to serve. If none does: why not, of each that gave no answer.
     async fn ask_around(self: &Arc<Self>) -> Result<Asked, Vec<String>> {
         let servers = self.known().servers.clone();
         let mut answers: FuturesUnordered<_> =

@@ -117,3 +117,52 @@ fn what_a_newer_version_has_written_is_left_as_it_is() {
     assert!(matches!(error, StoreError::Log(_)), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
 }
+
+/// A folder that is put back from a copy while a replica runs has the same database, and must not remember what that replica does.
+#[test]
+fn a_copy_that_is_put_in_the_place_of_the_folder_gets_nothing() {
+    let (folder, mut storage) = filled();
+    storage.writer.remember(&memory(1, 3)).unwrap();
+    let replica = folder.path().parent().unwrap().to_owned();
+    let aside = replica.with_file_name("aside");
+    std::fs::rename(&replica, &aside).unwrap();
+    std::fs::create_dir_all(folder.log()).unwrap();
+    for (from, to) in [(aside.clone(), replica), (aside.join("log"), folder.log())] {
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let before = std::fs::read(folder.log().join("remembered")).unwrap();
+    std::fs::remove_file(folder.log().join("remembered")).unwrap();
+    let error = storage.writer.remember(&memory(1, 4)).unwrap_err();
+    assert!(matches!(error, StoreError::FilesLost { .. }), "{error}");
+    assert!(!folder.log().join("remembered").exists());
+    std::fs::write(folder.log().join("remembered"), before).unwrap();
+    drop(storage);
+    assert_eq!(folder.open().writer.memory().unwrap(), Some(memory(1, 3)));
+}
+
+/// What a repair that has failed wrote is not certain: it must not be worked into the database when that is closed.
+#[test]
+fn a_repair_that_fails_here_leaves_the_write_ahead_log_as_it_is() {
+    let (folder, mut storage) = filled();
+    storage.writer.remember(&memory(1, 3)).unwrap();
+    let file = folder.log().join("remembered");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    storage.writer.repair().unwrap_err();
+    let sound = rusqlite::Connection::open(folder.path()).unwrap();
+    sound.execute("UPDATE database SET opened = opened + 1", []).unwrap();
+    // Its own close leaves the log too: the writer that is distrusted is to be the last.
+    sound.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    drop(sound);
+    let wal = folder.path().with_file_name("chat.db-wal");
+    let before = std::fs::read(&wal).unwrap();
+    assert!(!before.is_empty());
+    drop(storage);
+    assert_eq!(std::fs::read(&wal).unwrap(), before);
+    std::fs::remove_dir(&file).unwrap();
+    assert_eq!(folder.open().writer.memory().unwrap(), Some(memory(1, 3)));
+}
