@@ -43,12 +43,7 @@ impl UserName {
         if let Some(character) = name.chars().find(illegal) {
             return Err(Refusal::NameCharacter { character });
         }
-        let key = UsernameCaseMapped::enforce(name).map_err(|error| match error {
-            precis_core::Error::BadCodepoint(info) => char::from_u32(info.cp)
-                .map_or(Refusal::NameMixed, |character| Refusal::NameCharacter { character }),
-            precis_core::Error::Invalid | precis_core::Error::Unexpected(_) => Refusal::NameMixed,
-        })?;
-        Ok(Self { shown: name.to_owned(), key: key.into_owned() })
+        Ok(Self { shown: name.to_owned(), key: key_of(name)? })
     }
 
     /// The name as its owner writes it.
@@ -65,6 +60,25 @@ impl UserName {
     pub fn looks(&self) -> Vec<String> {
         looks(&self.shown, &self.key)
     }
+}
+
+/// What all spellings of a name have in common.
+fn key_of(name: &str) -> Result<String, Refusal> {
+    // Of letters, digits and signs of ASCII the profile changes capitals alone. Each message names its recipient, so it is worth
+    // not to look each character up in the tables of Unicode.
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    by_profile(name)
+}
+
+fn by_profile(name: &str) -> Result<String, Refusal> {
+    let key = UsernameCaseMapped::enforce(name).map_err(|error| match error {
+        precis_core::Error::BadCodepoint(info) => char::from_u32(info.cp)
+            .map_or(Refusal::NameMixed, |character| Refusal::NameCharacter { character }),
+        precis_core::Error::Invalid | precis_core::Error::Unexpected(_) => Refusal::NameMixed,
+    })?;
+    Ok(key.into_owned())
 }
 
 impl fmt::Display for UserName {
@@ -127,7 +141,24 @@ mod tests {
         assert!(UserName::parse("a;b", &rules).is_ok());
     }
 
+    #[test]
+    fn the_key_of_an_ascii_name_is_the_one_of_the_profile() {
+        let ascii = || (0..=0x7f_u8).map(char::from);
+        for first in ascii() {
+            assert_eq!(key_of(&first.to_string()), by_profile(&first.to_string()), "{first:?}");
+            for second in ascii() {
+                let name = format!("{first}{second}");
+                assert_eq!(key_of(&name), by_profile(&name), "{name:?}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_ascii_name_has_the_key_of_the_profile(name in "[ -~]{0,32}") {
+            prop_assert_eq!(key_of(&name), by_profile(&name));
+        }
+
         #[test]
         fn no_name_panics_and_a_valid_one_is_its_own_key_again(name in any::<String>()) {
             if let Ok(name) = parse(&name) {
