@@ -62,17 +62,18 @@ impl UserName {
     }
 }
 
-/// What all spellings of a name have in common.
+/// What all spellings of a name have in common. The name is not empty.
 fn key_of(name: &str) -> Result<String, Refusal> {
-    // Of letters, digits and signs of ASCII the profile changes capitals alone. Each message names its recipient, so it is worth
-    // not to look each character up in the tables of Unicode.
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // Of ASCII's letters, digits and signs the profile changes capitals alone. Each message names its recipient, and to look up
+    // every character in the tables of Unicode takes a noticeable part of the time of a send.
+    if name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(name.to_ascii_lowercase());
     }
-    by_profile(name)
+    key_by_profile(name)
 }
 
-fn by_profile(name: &str) -> Result<String, Refusal> {
+/// The key by RFC 8265, for a name of any script.
+fn key_by_profile(name: &str) -> Result<String, Refusal> {
     let key = UsernameCaseMapped::enforce(name).map_err(|error| match error {
         precis_core::Error::BadCodepoint(info) => char::from_u32(info.cp)
             .map_or(Refusal::NameMixed, |character| Refusal::NameCharacter { character }),
@@ -145,18 +146,18 @@ mod tests {
     fn the_key_of_an_ascii_name_is_the_one_of_the_profile() {
         let ascii = || (0..=0x7f_u8).map(char::from);
         for first in ascii() {
-            assert_eq!(key_of(&first.to_string()), by_profile(&first.to_string()), "{first:?}");
+            assert_eq!(key_of(&first.to_string()), key_by_profile(&first.to_string()), "{first:?}");
             for second in ascii() {
                 let name = format!("{first}{second}");
-                assert_eq!(key_of(&name), by_profile(&name), "{name:?}");
+                assert_eq!(key_of(&name), key_by_profile(&name), "{name:?}");
             }
         }
     }
 
     proptest! {
         #[test]
-        fn any_ascii_name_has_the_key_of_the_profile(name in "[ -~]{0,32}") {
-            prop_assert_eq!(key_of(&name), by_profile(&name));
+        fn any_ascii_name_has_the_key_of_the_profile(name in "[ -~]{1,32}") {
+            prop_assert_eq!(key_of(&name), key_by_profile(&name));
         }
 
         #[test]
