@@ -40,8 +40,8 @@ pub fn signed<T>(message: T, token: &str) -> Result<tonic::Request<T>, InvalidMe
 }
 /// The number of the protocol between replicas. Programs with different numbers refuse each other.
 /// 1 was that of the programs which sent the cluster's key instead of proving that they have it; they did not say it. With 2 the
-/// records were JSON, with 3 a secondary applied what it logged, and with 4 a snapshot was of schema 8.
-pub const PROTOCOL: u32 = 5;
+/// records were JSON, with 3 a secondary applied what it logged, with 4 a snapshot was of schema 8, and with 5 of schema 9.
+pub const PROTOCOL: u32 = 6;
 /// This program, as it names itself to other replicas.
 pub const PROGRAM: &str = concat!("trialogue ", env!("CARGO_PKG_VERSION"));
 /// The largest message between a client and a replica, in bytes: a text, its names and some room.

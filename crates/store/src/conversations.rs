@@ -87,7 +87,7 @@ fn look(
     membership: Membership,
     other: Account,
 ) -> Result<Option<Conversation>, rusqlite::Error> {
-    let Membership { conversation, with, seen_up_to: read_up_to } = membership;
+    let Membership { conversation, with, seen_up_to: read_up_to, .. } = membership;
     let Some(last) = message(connection, newest)? else { return Ok(None) };
     // How far the account's own messages got: what lies between them is others', and not told.
     let last_of_mine =

@@ -1,10 +1,15 @@
 //! Members: who is in which conversation, and how it stands for each of them.
+//!
+//! A direct conversation begins with its first message. The higher number of its two sides has a row of `members` from then on; the
+//! lower one once it has seen something, for its conversations are found in the index of the messages, where the lower number
+//! comes first. So a conversation that begins changes two pages at random places, and not three.
 
 use crate::columns::{conversation, other_than, unsigned};
 use crate::message::last_sent;
 use chat::{AccountId, ConversationId, MessageId};
 use core::cmp::Reverse;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 /// How a conversation stands for one of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,31 +19,54 @@ pub(crate) struct Membership {
     pub(crate) with: AccountId,
     /// Everything up to here was seen.
     pub(crate) seen_up_to: MessageId,
+    /// Of the messages of the highest side that has sent any, the newest, where it was found together with the conversation.
+    found: Option<(AccountId, MessageId)>,
 }
 
-/// A message was sent: where it is the first of its conversation, the conversation gets its members. Whether it is shows in the
-/// index that the message has just gone into.
+impl Membership {
+    /// Whether that side may have sent something after a place, as far as that is known without looking.
+    pub(crate) fn may_have_sent(&self, sender: AccountId, after: MessageId) -> bool {
+        self.found.is_none_or(|(side, newest)| sender < side || (sender == side && newest > after))
+    }
+
+    /// The newest message of that side. Index: `messages_conversation`.
+    fn newest_of(
+        &self,
+        connection: &Connection,
+        sender: AccountId,
+    ) -> Result<Option<MessageId>, rusqlite::Error> {
+        match self.found {
+            Some((side, newest)) if sender == side => Ok(Some(newest)),
+            Some((side, _)) if sender > side => Ok(None),
+            _ => last_sent(connection, self.conversation, sender, MessageId(u64::MAX)),
+        }
+    }
+}
+
+/// A message was sent: where it is the first of its conversation, the higher of the two sides becomes its member. Whether it is
+/// shows in the index that the message has just gone into.
 pub(crate) fn sent(
     connection: &Connection,
     conversation: ConversationId,
     id: MessageId,
 ) -> Result<(), rusqlite::Error> {
-    let Some((one, other)) = conversation.parties() else { return Ok(()) };
+    let Some((lower, higher)) = conversation.parties().filter(|(lower, higher)| lower != higher) else {
+        return Ok(());
+    };
+    debug_assert!(lower < higher, "the sides of a conversation are in order");
     let is_first = !connection
         .prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND id <> ?2 LIMIT 1")?
         .exists(params![conversation.as_bytes(), id.0.cast_signed()])?;
     if is_first {
-        let mut join =
-            connection.prepare_cached("INSERT INTO members (account, conversation) VALUES (?1, ?2)")?;
-        join.execute(params![one.0.cast_signed(), conversation.as_bytes()])?;
-        if other != one {
-            join.execute(params![other.0.cast_signed(), conversation.as_bytes()])?;
-        }
+        connection
+            .prepare_cached("INSERT INTO members (account, conversation) VALUES (?1, ?2)")?
+            .execute(params![higher.0.cast_signed(), conversation.as_bytes()])?;
     }
     Ok(())
 }
 
-/// A member has seen a conversation up to a message, and lets the others know of that much.
+/// A member has seen a conversation up to a message, and lets the others know of that much. A conversation that has not begun has
+/// no members.
 pub(crate) fn seen(
     connection: &Connection,
     account: AccountId,
@@ -46,10 +74,15 @@ pub(crate) fn seen(
     up_to: MessageId,
     shown_up_to: MessageId,
 ) -> Result<(), rusqlite::Error> {
+    if conversation.other_than(account).is_none() || up_to.max(shown_up_to) == MessageId(0) {
+        return Ok(());
+    }
     connection
         .prepare_cached(
-            "UPDATE members SET seen_up_to = max(seen_up_to, ?3), shown_up_to = max(shown_up_to, ?4)
-             WHERE account = ?1 AND conversation = ?2",
+            "INSERT INTO members (account, conversation, seen_up_to, shown_up_to)
+             SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM messages WHERE conversation = ?2)
+             ON CONFLICT DO UPDATE SET seen_up_to = max(seen_up_to, excluded.seen_up_to),
+                                       shown_up_to = max(shown_up_to, excluded.shown_up_to)",
         )?
         .execute(params![
             account.0.cast_signed(),
@@ -77,18 +110,47 @@ pub(crate) fn seen_up_to(
     Ok(found.unwrap_or_default())
 }
 
-/// The conversations of an account, in the order of the other sides. It reads all of the account's rows, which lie together.
+/// The conversations of an account, in the order of the other sides. It reads all of the account's rows, which lie together, and
+/// looks once in the index of the messages for each conversation of which the account is the lower side.
 pub(crate) fn of(connection: &Connection, account: AccountId) -> Result<Vec<Membership>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT conversation, seen_up_to FROM members WHERE account = ?1 ORDER BY conversation",
-        )?
-        .query_map([account.0.cast_signed()], |row| {
+    // Behind the one with itself come those with higher numbers.
+    let first = ConversationId::direct(account, account);
+    let mut find = connection.prepare_cached(
+        "SELECT conversation, seen_up_to FROM members WHERE account = ?1 ORDER BY conversation",
+    )?;
+    let mut rows = find.query([account.0.cast_signed()])?;
+    let (mut all, mut seen) = (Vec::new(), BTreeMap::new());
+    while let Some(row) = rows.next()? {
+        let (conversation, seen_up_to) = (conversation(row, 0)?, MessageId(unsigned(row, 1)?));
+        let with = other_than(conversation, account, 0)?;
+        if conversation < first {
+            all.push(Membership { conversation, with, seen_up_to, found: None });
+        } else {
+            seen.insert(conversation, seen_up_to);
+        }
+    }
+    let with_lower = all.len();
+    // From the last one on, a step for each, whatever it holds.
+    let mut find = connection.prepare_cached(
+        "SELECT conversation, sender, id FROM messages WHERE conversation < ?1 AND conversation >= ?2
+         ORDER BY conversation DESC, sender DESC, id DESC LIMIT 1",
+    )?;
+    let mut before = ConversationId::direct(account, AccountId(u64::MAX));
+    loop {
+        let step = |row: &Row<'_>| {
             let conversation = conversation(row, 0)?;
             let with = other_than(conversation, account, 0)?;
-            Ok(Membership { conversation, with, seen_up_to: MessageId(unsigned(row, 1)?) })
-        })?
-        .collect()
+            let found = Some((AccountId(unsigned(row, 1)?), MessageId(unsigned(row, 2)?)));
+            let seen_up_to = seen.get(&conversation).copied().unwrap_or_default();
+            Ok(Membership { conversation, with, seen_up_to, found })
+        };
+        let found = find.query_row(params![before.as_bytes(), first.as_bytes()], step).optional()?;
+        let Some(member) = found else { break };
+        before = member.conversation;
+        all.push(member);
+    }
+    all[with_lower..].reverse();
+    Ok(all)
 }
 
 /// The conversations of an account whose newest message is older than `before`, the newest first, each with that message. It looks
@@ -110,13 +172,15 @@ pub(crate) fn by_newest(
     Ok(found)
 }
 
-/// The newest message of a conversation. Index: `messages_conversation`, which has the messages of each side.
+/// The newest message of a conversation.
 fn newest(
     connection: &Connection,
     member: &Membership,
     account: AccountId,
 ) -> Result<Option<MessageId>, rusqlite::Error> {
-    let last = |sender| last_sent(connection, member.conversation, sender, MessageId(u64::MAX));
-    let theirs = last(member.with)?;
-    Ok(if member.with == account { theirs } else { theirs.max(last(account)?) })
+    let theirs = member.newest_of(connection, member.with)?;
+    Ok(if member.with == account { theirs } else { theirs.max(member.newest_of(connection, account)?) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,9 +287,11 @@ impl<'a> Reader<'a> {
         let page = || {
             let mut merged = Merged::new(self.connection, Order::OldestFirst);
             for member in members::of(self.connection, account)? {
-                merged.add(member.conversation, member.with, after)?;
-                if own && member.with != account {
-                    merged.add(member.conversation, account, after)?;
+                let own = (own && member.with != account).then_some(account);
+                for sender in [Some(member.with), own].into_iter().flatten() {
+                    if member.may_have_sent(sender, after) {
+                        merged.add(member.conversation, sender, after)?;
+                    }
                 }
             }
             // What is undeliverable no other account has, and its text is gone.

@@ -46,12 +46,12 @@ fn a_copy_of_something_else_is_not_written_over() {
 #[test]
 fn a_database_that_is_damaged_or_newer_is_left_as_it_is() {
     let damaged = |error: &StoreError| matches!(error, StoreError::Corrupt { .. });
-    let newer = |error: &StoreError| matches!(error, StoreError::NewerSchema { found: 10, known: 9, .. });
+    let newer = |error: &StoreError| matches!(error, StoreError::NewerSchema { found: 11, known: 10, .. });
     let stories: [(u8, &str, Expected<'_>); 12] = [
         (6, "UPDATE messages SET text = 'hello eve' WHERE id = 8", &damaged),
         (6, "UPDATE log SET record = replace(record, 'hello', 'jello') WHERE op = 8", &damaged),
         (6, "DELETE FROM messages WHERE id = 8", &damaged),
-        (6, "PRAGMA user_version = 10", &newer),
+        (6, "PRAGMA user_version = 11", &newer),
         (7, "UPDATE messages SET text = 'before' WHERE id = 24", &damaged),
         (7, "UPDATE messages SET sender = 4 WHERE id = 24", &damaged),
         (7, "UPDATE messages SET conversation = zeroblob(16) WHERE id = 24", &damaged),
@@ -76,20 +76,20 @@ fn a_database_that_is_damaged_or_newer_is_left_as_it_is() {
 #[test]
 fn a_database_that_is_only_looked_at_is_not_brought_to_the_newest_schema() {
     let folder = tempfile::tempdir().unwrap();
-    for schema in 1..=8 {
+    for schema in 1..=9 {
         let path = copy_of(schema, folder.path(), &schema.to_string());
         let before = content(&path);
         let error = open_at_rest(&path).unwrap_err();
         let older =
-            matches!(error, StoreError::OlderSchema { found, known: 9, .. } if found == i64::from(schema));
+            matches!(error, StoreError::OlderSchema { found, known: 10, .. } if found == i64::from(schema));
         assert!(older, "{error}");
         assert_eq!(content(&path), before, "schema {schema}");
         drop(open(&path).unwrap());
         open_at_rest(&path).unwrap();
     }
     let path = copy_of(6, folder.path(), "newer");
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 10").unwrap();
-    assert!(matches!(open_at_rest(&path).unwrap_err(), StoreError::NewerSchema { found: 10, .. }));
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 11").unwrap();
+    assert!(matches!(open_at_rest(&path).unwrap_err(), StoreError::NewerSchema { found: 11, .. }));
 }
 
 /// A record of a version that is to come.

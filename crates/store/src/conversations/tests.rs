@@ -45,10 +45,9 @@ impl Chat {
         self.connection
             .execute(fill, params![first, last, conversation.as_bytes(), one, other, turns])
             .unwrap();
-        let [one, other] = conversation.parties().map(|(one, other)| [one, other]).unwrap();
-        for member in [one, other] {
+        if let Some((_, higher)) = conversation.parties().filter(|(lower, higher)| lower != higher) {
             let join = "INSERT OR IGNORE INTO members (account, conversation) VALUES (?1, ?2)";
-            self.connection.execute(join, params![member.0.cast_signed(), conversation.as_bytes()]).unwrap();
+            self.connection.execute(join, params![higher.0.cast_signed(), conversation.as_bytes()]).unwrap();
         }
     }
 
@@ -146,6 +145,11 @@ fn what_is_asked_of_messages_is_found_by_one_index() {
             &covering.replace("COVERING ", ""),
         ),
         ("SELECT 1 FROM members WHERE account = ?1 ORDER BY conversation", "USING PRIMARY KEY (account=?)"),
+        (
+            "SELECT id FROM messages WHERE conversation < ?1 AND conversation >= ?2
+             ORDER BY conversation DESC, sender DESC, id DESC LIMIT 1",
+            "USING COVERING INDEX messages_conversation (conversation>? AND conversation<?)",
+        ),
         (
             "SELECT 1 FROM messages WHERE conversation = ?1 AND id <> ?2 LIMIT 1",
             "USING COVERING INDEX messages_conversation (conversation=?)",

@@ -10,7 +10,8 @@ columns for them, are 1.db to 5.db.
 entries (24: alice writes "after" to bob, a second after the last entry of 6.db; another second later, in one batch, 25: bob
 acknowledges it; 26: bob writes "after" to alice). What it had of pages and companions is compacted as here.
 
-8.db is 7.db as the program of schema 8 left it, compacted too, before a log was begun beside it.
+8.db is 7.db as the program of schema 8 left it, compacted too, before a log was begun beside it; and 9.db is 8.db as the program of
+schema 9 left it.
 """
 
 import sqlite3
