@@ -2,10 +2,10 @@
 //! a connection tell which it is (RFC 9113, section 3.4: an HTTP/2 client begins with `PRI * HTTP/2.0`).
 
 use crate::caller::Caller;
+use crate::calls::Calls;
 use crate::config::Shares;
 use crate::crowd::{Crowd, Entered};
 use crate::doorkeeper::Doorkeeper;
-use crate::grpc;
 use crate::service::Failure;
 use axum::Router;
 use axum::body::Body;
@@ -49,7 +49,7 @@ pub(crate) struct Doors {
     /// For HTTP/1.1.
     pub(crate) pages: Router,
     /// For HTTP/2, where there is something for it.
-    pub(crate) grpc: Option<Router>,
+    pub(crate) grpc: Option<Calls>,
     pub(crate) streams_per_connection: u32,
 }
 
@@ -124,8 +124,8 @@ async fn serve_until_closed(
     // The bytes that were looked at belong to the connection.
     let stream = TokioIo::new(tokio::io::join(Cursor::new(first).chain(read), write));
     match &doors.grpc {
-        Some(grpc) if is_http2 => {
-            serve_http2(stream, peer, grpc, doors.streams_per_connection, entered).await
+        Some(calls) if is_http2 => {
+            serve_http2(stream, peer, calls, doors.streams_per_connection, entered).await
         }
         _ => serve_http1(stream, peer, &doors.pages, entered).await,
     }
@@ -147,12 +147,12 @@ async fn begins_as_http2(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Resu
 async fn serve_http2(
     stream: TokioIo<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
     peer: SocketAddr,
-    grpc: &Router,
+    calls: &Calls,
     streams: u32,
     entered: Arc<Entered>,
 ) -> Result<(), Broken> {
     let refused = Arc::new(tokio::sync::Notify::new());
-    let (refusing, grpc) = (refused.clone(), grpc.clone());
+    let (refusing, calls) = (refused.clone(), calls.clone());
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let over = entered.is_reserved() && !request.uri().path().starts_with(REPLICA_CALLS);
         if over {
@@ -161,16 +161,16 @@ async fn serve_http2(
             entered.has_asked();
         }
         request.extensions_mut().insert(Caller(peer.ip()));
-        let mut grpc = grpc.clone();
+        let calls = calls.clone();
         async move {
             if over {
                 let why = "this replica has as many connections as it can hold; try again later";
                 return Ok(Status::from(Failure::over_a_limit(why.to_owned())).into_http());
             }
             if !is_grpc(&request) {
-                return Ok(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+                return Ok(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response().map(tonic::body::Body::new));
             }
-            grpc.call(request.map(Body::new)).await.map(grpc::readable)
+            calls.answer(request).await
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

@@ -1,5 +1,6 @@
 //! What is behind a replica's address, and what it says of itself.
 
+use crate::calls::Calls;
 use crate::config::Shares;
 use crate::connections::{Doors, accept};
 use crate::crowd::Crowd;
@@ -52,14 +53,13 @@ pub(crate) async fn serve(
         .build_v1alpha()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     tokio::spawn(report_health(health, seen));
-    let routes = Routes::new(chat)
-        .add_service(replica)
+    let others = Routes::new(replica)
         .add_service(reflection)
         .add_service(reflection_alpha)
         .add_service(health_service);
     let Shares { streams_per_connection, connections_per_address, .. } = shares;
-    let routes = routes.prepare().into_axum_router().route(grpc::SEND_MESSAGES, post(send_messages));
-    let doors = Doors { pages, grpc: Some(routes), streams_per_connection };
+    let others = others.prepare().into_axum_router().route(grpc::SEND_MESSAGES, post(send_messages));
+    let doors = Doors { pages, grpc: Some(Calls { chat, others }), streams_per_connection };
     accept(listener, doors, Crowd::new(connections_max(), connections_per_address), Some(doorkeeper)).await;
     Ok(())
 }
