@@ -4,6 +4,8 @@
 
 use api::v1;
 use api::v1::chat_client::ChatClient;
+use chat::Address;
+use client::{Client, Options};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +17,7 @@ use tonic_types::StatusExt;
 use whole_process_tests::cluster::Cluster;
 use whole_process_tests::people::{PASSWORD, Person, Writer};
 use whole_process_tests::raw::{chat, id, reason, signed};
+use whole_process_tests::up::Up;
 use whole_process_tests::wait::{self, GENEROUS};
 
 /// A connection to the primary from this address of the machine.
@@ -118,6 +121,34 @@ async fn a_login_at_a_replica_that_does_not_lead_counts_for_nothing() {
         let status = secondary.login(login("alice", PASSWORD)).await.unwrap_err();
         assert_eq!(reason(&status), "NOT_PRIMARY", "the {n}th: {status:?}");
     }
+}
+
+/// What listeners take of the primary's memory goes back to the system when they leave.
+#[tokio::test]
+async fn a_crowd_that_leaves_gives_its_memory_back() {
+    let up = Up::start(&["--replicas", "1"]);
+    let address = format!("127.0.0.1:{}", up.port);
+    let client = Client::new(vec![Address::parse(&address).unwrap()], Options { timeout: GENEROUS });
+    let mut chat = ChatClient::connect(format!("http://{address}")).await.unwrap();
+    let pid = chat.heartbeat(v1::HeartbeatRequest::default()).await.unwrap().into_inner().pid;
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let delay = environment.split(|byte| *byte == 0).find(|one| one.starts_with(b"MIMALLOC_PURGE_DELAY="));
+    assert!(delay.is_some(), "its allocator would give memory back seconds later, or not at all");
+    let resident = || status_number(pid, "VmRSS:");
+    let mut tokens = Vec::new();
+    for n in 0..8 {
+        let listener = people::Person::register(client.clone(), &format!("listener{n}"), PASSWORD).await;
+        tokens.push(listener.unwrap().session.token().to_owned());
+    }
+    let mut crowd = Vec::new();
+    for token in tokens.iter().flat_map(|token| std::iter::repeat_n(token, 128)) {
+        let listen = signed(v1::ListenMessagesRequest::default(), token);
+        crowd.push(chat.listen_messages(listen).await.unwrap());
+    }
+    let with = resident();
+    drop((crowd, chat));
+    // Each of the 1,024 has taken some 16 KiB.
+    wait::until("half of it goes back", async || resident() + 8 * 1024 < with).await;
 }
 
 /// Each account has its share of streams, and what waits for a listener that reads nothing is bounded.
