@@ -2,10 +2,10 @@
 //! a connection tell which it is (RFC 9113, section 3.4: an HTTP/2 client begins with `PRI * HTTP/2.0`).
 
 use crate::caller::Caller;
-use crate::calls::Calls;
 use crate::config::Shares;
 use crate::crowd::{Crowd, Entered};
 use crate::doorkeeper::Doorkeeper;
+use crate::grpc::Calls;
 use crate::service::Failure;
 use axum::Router;
 use axum::body::Body;

@@ -14,7 +14,6 @@ mod before_log;
 mod blocking;
 mod broken_invariant;
 mod caller;
-mod calls;
 mod challenges;
 mod clock;
 mod config;

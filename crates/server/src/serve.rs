@@ -1,11 +1,10 @@
 //! What is behind a replica's address, and what it says of itself.
 
-use crate::calls::Calls;
 use crate::config::Shares;
 use crate::connections::{Doors, accept};
 use crate::crowd::Crowd;
 use crate::doorkeeper::Doorkeeper;
-use crate::grpc::{self, Grpc};
+use crate::grpc::{self, Calls, Grpc};
 use crate::open_files::connections_max;
 use crate::published::Published;
 use crate::replica_service::ReplicaService;

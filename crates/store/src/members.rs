@@ -1,8 +1,8 @@
 //! Members: who is in which conversation, and how it stands for each of them.
 //!
-//! A direct conversation begins with its first message. The higher number of its two sides has a row of `members` from then on; the
-//! lower one once it has seen something, for its conversations are found in the index of the messages, where the lower number
-//! comes first. So a conversation that begins changes two pages at random places, and not three.
+//! A direct conversation begins with its first message. The higher number of its two sides has a row of `members` from then on. The
+//! lower one, and an account that writes to itself, has one once it has seen something: its conversations are found in the index of the
+//! messages, where the lower number comes first. So a conversation that begins changes two pages at random places, and not three.
 
 use crate::columns::{conversation, other_than, unsigned};
 use crate::message::last_sent;
@@ -19,14 +19,15 @@ pub(crate) struct Membership {
     pub(crate) with: AccountId,
     /// Everything up to here was seen.
     pub(crate) seen_up_to: MessageId,
-    /// Of the messages of the highest side that has sent any, the newest, where it was found together with the conversation.
-    found: Option<(AccountId, MessageId)>,
+    /// The last entry of the conversation in the index: of its sides that have sent something the one with the higher number, and
+    /// that side's newest message. `None` where the conversation was found by its row.
+    last_in_index: Option<(AccountId, MessageId)>,
 }
 
 impl Membership {
     /// Whether that side may have sent something after a place, as far as that is known without looking.
     pub(crate) fn may_have_sent(&self, sender: AccountId, after: MessageId) -> bool {
-        self.found.is_none_or(|(side, newest)| sender < side || (sender == side && newest > after))
+        self.last_in_index.is_none_or(|(side, newest)| sender < side || (sender == side && newest > after))
     }
 
     /// The newest message of that side. Index: `messages_conversation`.
@@ -35,7 +36,7 @@ impl Membership {
         connection: &Connection,
         sender: AccountId,
     ) -> Result<Option<MessageId>, rusqlite::Error> {
-        match self.found {
+        match self.last_in_index {
             Some((side, newest)) if sender == side => Ok(Some(newest)),
             Some((side, _)) if sender > side => Ok(None),
             _ => last_sent(connection, self.conversation, sender, MessageId(u64::MAX)),
@@ -124,13 +125,14 @@ pub(crate) fn of(connection: &Connection, account: AccountId) -> Result<Vec<Memb
         let (conversation, seen_up_to) = (conversation(row, 0)?, MessageId(unsigned(row, 1)?));
         let with = other_than(conversation, account, 0)?;
         if conversation < first {
-            all.push(Membership { conversation, with, seen_up_to, found: None });
+            all.push(Membership { conversation, with, seen_up_to, last_in_index: None });
         } else {
             seen.insert(conversation, seen_up_to);
         }
     }
     let with_lower = all.len();
-    // From the last one on, a step for each, whatever it holds.
+    // From the highest number down: each step seeks the last entry before the conversation that was found last, so that it costs the
+    // same however many messages there are.
     let mut find = connection.prepare_cached(
         "SELECT conversation, sender, id FROM messages WHERE conversation < ?1 AND conversation >= ?2
          ORDER BY conversation DESC, sender DESC, id DESC LIMIT 1",
@@ -140,9 +142,9 @@ pub(crate) fn of(connection: &Connection, account: AccountId) -> Result<Vec<Memb
         let step = |row: &Row<'_>| {
             let conversation = conversation(row, 0)?;
             let with = other_than(conversation, account, 0)?;
-            let found = Some((AccountId(unsigned(row, 1)?), MessageId(unsigned(row, 2)?)));
+            let last_in_index = Some((AccountId(unsigned(row, 1)?), MessageId(unsigned(row, 2)?)));
             let seen_up_to = seen.get(&conversation).copied().unwrap_or_default();
-            Ok(Membership { conversation, with, seen_up_to, found })
+            Ok(Membership { conversation, with, seen_up_to, last_in_index })
         };
         let found = find.query_row(params![before.as_bytes(), first.as_bytes()], step).optional()?;
         let Some(member) = found else { break };

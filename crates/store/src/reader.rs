@@ -274,8 +274,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Messages for an account after `after`, oldest first; with `own`, also those that it sent. A page has `limit` of them, or
-    /// ends where they have `bytes_max`. It looks once at each of the account's conversations, and at none of their other
-    /// messages. Indexes: the primary key of `members`, `messages_conversation`.
+    /// ends where they have `bytes_max`. It finds the account's conversations as `members::of` does, looks at most once for each
+    /// side of each, and at none of their other messages. Index: `messages_conversation`.
     pub fn messages_after(
         &self,
         account: AccountId,

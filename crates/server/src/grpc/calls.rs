@@ -1,22 +1,20 @@
-//! The calls of gRPC, and which service each of them is for.
+//! Which service a call of gRPC is for.
 
-use crate::grpc::{self, Grpc};
+use super::{Grpc, SEND_MESSAGES, readable};
 use api::v1::chat_server::ChatServer;
 use axum::Router;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use tonic::body::Body;
+use tonic::server::NamedService;
 use tower_service::Service;
-
-/// The calls of clients.
-const CHAT: &str = "/trialogue.v1.Chat/";
 
 /// What answers calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
-    /// Those of clients but `SendMessages`: most calls are theirs, and what chooses among routes by their paths would cost each
-    /// of them several allocations.
+    /// All of its own calls but `SendMessages`, which needs a reader of its own. Most calls are these, so they are not looked for
+    /// among the routes, which would allocate several times for each.
     pub(crate) chat: ChatServer<Grpc>,
     /// All others, by their paths.
     pub(crate) others: Router,
@@ -26,11 +24,13 @@ impl Calls {
     /// Answers a call.
     pub(crate) async fn answer(mut self, call: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let path = call.uri().path();
-        let answer = if path.starts_with(CHAT) && path != grpc::SEND_MESSAGES {
+        let service =
+            path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
+        let answer = if service == Some(ChatServer::<Grpc>::NAME) && path != SEND_MESSAGES {
             self.chat.call(call).await?
         } else {
             self.others.call(call.map(axum::body::Body::new)).await?.map(Body::new)
         };
-        Ok(grpc::readable(answer))
+        Ok(readable(answer))
     }
 }
