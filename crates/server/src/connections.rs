@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::config::Shares;
 use crate::crowd::{Crowd, Entered};
 use crate::doorkeeper::Doorkeeper;
-use crate::grpc::Calls;
+use crate::grpc_calls::Calls;
 use crate::service::Failure;
 use axum::Router;
 use axum::body::Body;

@@ -1,13 +1,11 @@
 //! The door of gRPC: reads what a call asks for, calls the service, and writes its answer. No rule is here.
 
-mod calls;
 mod sending;
 mod unreadable;
 mod wire;
 
-pub(crate) use calls::Calls;
 pub(crate) use sending::{PATH as SEND_MESSAGES, serve as send_messages};
-use unreadable::answered as readable;
+pub(crate) use unreadable::answered as readable;
 
 use crate::caller::{Caller, Origin};
 use crate::delivery::Subscription;

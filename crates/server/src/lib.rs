@@ -25,6 +25,7 @@ mod doorkeeper;
 mod driver;
 mod gateway;
 mod grpc;
+mod grpc_calls;
 mod handshake;
 mod host_name;
 mod impairments;

@@ -1,6 +1,6 @@
 //! Which service a call of gRPC is for.
 
-use super::{Grpc, SEND_MESSAGES, readable};
+use crate::grpc::{self, Grpc};
 use api::v1::chat_server::ChatServer;
 use axum::Router;
 use axum::http::{Request, Response};
@@ -26,11 +26,11 @@ impl Calls {
         let path = call.uri().path();
         let service =
             path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-        let answer = if service == Some(ChatServer::<Grpc>::NAME) && path != SEND_MESSAGES {
+        let answer = if service == Some(ChatServer::<Grpc>::NAME) && path != grpc::SEND_MESSAGES {
             self.chat.call(call).await?
         } else {
             self.others.call(call.map(axum::body::Body::new)).await?.map(Body::new)
         };
-        Ok(readable(answer))
+        Ok(grpc::readable(answer))
     }
 }
