@@ -183,6 +183,3 @@ fn newest(
     let theirs = member.newest_of(connection, member.with)?;
     Ok(if member.with == account { theirs } else { theirs.max(member.newest_of(connection, account)?) })
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
 //! What listing and listening cost: the answer, and not what else the conversations hold.
 
+mod membership;
+
 use super::*;
 use rusqlite::params;
 use std::sync::Arc;

@@ -1,15 +1,17 @@
 //! Members are the accounts that have written to one another, whichever of them has a row.
 
-use super::*;
 use crate::apply::apply;
 use crate::database::open;
+use crate::members::{by_newest, of, seen_up_to};
 use crate::reader::Reader;
 use crate::soundness::Check;
-use chat::{Fact, Millis, Record};
+use chat::{AccountId, ConversationId, Fact, MessageId, Millis, Record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::Position;
+use rusqlite::{Connection, params};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
