@@ -37,8 +37,8 @@ pub struct Conversation {
 }
 
 impl Reader<'_> {
-    /// An account's conversations whose newest message is older than `before`, the newest first. It finds them
-    /// all as `members::of` does, looks for the newest message of each, and reads those that are told. Index: `messages_conversation`.
+    /// An account's conversations whose newest message is older than `before`, the newest first. It finds them all as
+    /// `members::of` does, looks for the newest message of each, and reads those that are told. Index: `messages_conversation`.
     pub fn conversations(
         &self,
         account: AccountId,
